@@ -1,0 +1,45 @@
+"""Everything speechtok raises on purpose, besides `ValueError` and `TypeError` for wrong arguments.
+
+    SpeechtokError
+    ├── CardError         a tokenizer card or recipe is missing, malformed or unknown
+    ├── CheckpointError   published weights are missing, damaged or of another shape
+    ├── AudioError        a recording cannot be used: unreadable, empty, NaN, too short
+    ├── TokensError       tokens do not fit together, or not with this tokenizer
+    ├── DatasetError      a token dataset or a corpus is missing, damaged or inconsistent
+    ├── JobError          a tokenization job cannot start or go on
+    └── HubError          a transfer to or from the Hugging Face Hub failed
+
+Each message is one sentence or two: what, where, what was found, and the next step.
+"""
+
+
+class SpeechtokError(Exception):
+    """Root of all errors that speechtok raises about its inputs and surroundings."""
+
+
+class CardError(SpeechtokError):
+    """A tokenizer card or recipe is missing, malformed or unknown."""
+
+
+class CheckpointError(SpeechtokError):
+    """Published weights are missing, damaged or do not fit the network."""
+
+
+class AudioError(SpeechtokError):
+    """A recording cannot be used; the message names it and the reason."""
+
+
+class TokensError(SpeechtokError):
+    """Tokens do not fit together, or not with the tokenizer they are given to."""
+
+
+class DatasetError(SpeechtokError):
+    """A token dataset or a corpus is missing, damaged or inconsistent."""
+
+
+class JobError(SpeechtokError):
+    """A tokenization job cannot start or cannot go on."""
+
+
+class HubError(SpeechtokError):
+    """A transfer to or from the Hugging Face Hub failed."""
