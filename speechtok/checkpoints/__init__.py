@@ -1,0 +1,1 @@
+"""Reading published weights: `read`."""
