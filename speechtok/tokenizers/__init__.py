@@ -1,0 +1,1 @@
+"""Tokenizer families: one folder each, strangers to each other, behind the interface in `base`."""
