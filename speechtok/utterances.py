@@ -23,8 +23,8 @@ class Utterance:
     """Seconds from the beginning of the recording where the utterance starts."""
     segment_seconds: float | None = None
     """Length of the segment in seconds; None runs to the end of the recording."""
-    split: str = "train"
-    """Split of the dataset the utterance belongs to."""
+    split: str | None = None
+    """Split of the dataset the corpus puts it in; None leaves that to the job."""
     text: str | None = None
     """Transcript."""
     speaker: str | None = None

@@ -6,9 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from speechtok.cards.yaml_file import build, read_yaml
+from speechtok.cards.yaml_file import build, dump_yaml, read_yaml
 from speechtok.tokens import StreamInfo, TokenizerInfo
 
 CARD_FILE = "tokenizer.yaml"
@@ -78,7 +76,7 @@ class TokenizerCard:
 
     def write(self, path: Path) -> None:
         """Write the card as YAML."""
-        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        path.write_text(dump_yaml(self.to_dict()), encoding="utf-8")
 
     def with_files(self, files: tuple[CardFile, ...]) -> TokenizerCard:
         """Return the card with other files, as after saving weights beside it."""

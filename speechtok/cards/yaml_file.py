@@ -34,6 +34,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def dump_yaml(content: Mapping[str, Any]) -> str:
+    """Return a mapping as YAML text, fields in their order."""
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+
+
 def build(kind: type[T], content: Mapping[str, Any], source: str) -> T:
     """Return a dataclass made from a mapping, strictly: no unknown field, every value of its type.
 

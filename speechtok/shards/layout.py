@@ -5,6 +5,7 @@
     OUT/quarantine/<split>.parquet                  inputs that failed
     OUT/.speechtok/plan.json, plan.parquet          the frozen plan
     OUT/.speechtok/shards/<split>-00000.json        one commit record per shard
+    OUT/.speechtok/run.json                         the last run: place, speed, versions
     OUT/.speechtok/tmp/                             files being written
 
 Every file appears whole or not at all: it is written below `tmp`, flushed to disk, then renamed.
@@ -53,6 +54,11 @@ class Layout:
     def plan_rows(self) -> Path:
         """The frozen utterances."""
         return self.state / "plan.parquet"
+
+    @property
+    def run(self) -> Path:
+        """Where and how fast the last run was; local facts, not part of the dataset."""
+        return self.state / "run.json"
 
     @property
     def lock(self) -> Path:

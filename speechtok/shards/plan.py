@@ -122,9 +122,11 @@ class Plan:
 
     @property
     def extra_types(self) -> dict[str, pa.DataType]:
-        """Types of the corpus's own columns."""
+        """Types of the corpus's own columns, and of `start` when utterances are segments of recordings."""
         known = {name for name, _ in PLAN_COLUMNS}
-        return {item.name: item.type for item in self.rows.schema if item.name not in known}
+        extra = {item.name: item.type for item in self.rows.schema if item.name not in known}
+        has_segments = self.rows["segment_seconds"].null_count < len(self.rows) or bool(pc.max(self.rows["start"]).as_py())
+        return {**({"start": pa.float64()} if has_segments else {}), **extra}
 
     @property
     def splits(self) -> list[str]:

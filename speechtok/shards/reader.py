@@ -159,3 +159,14 @@ def _open(file: Path) -> pq.ParquetFile:
     except (OSError, pa.ArrowInvalid) as error:
         reason = " ".join(str(error).split())
         raise DatasetError(f"{file} cannot be read as Parquet: {reason}") from error
+
+
+def read_parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of any Parquet file as plain values.
+
+    Raises:
+        DatasetError: when the file cannot be read.
+    """
+    reader = _open(path)
+    for batch in reader.iter_batches():
+        yield from batch.to_pylist()

@@ -160,7 +160,7 @@ class SpeechTokenizer(ABC):
         )
         self._check_length(batch.num_samples)
         if num_codebooks is not None:
-            self._check_codebooks(num_codebooks)
+            self.check_codebooks(num_codebooks)
             options["num_codebooks"] = num_codebooks
         if chunk_seconds is not None:
             options["chunk_samples"] = max(1, round(chunk_seconds * self.sample_rate))
@@ -216,6 +216,12 @@ class SpeechTokenizer(ABC):
                     f"Codes of stream '{name}' must lie in [0, {size}), got {int(codes.min())} to {int(codes.max())}."
                 )
 
+    def check_codebooks(self, num_codebooks: int) -> None:
+        """Raise `ValueError` unless some stream has that many codebooks."""
+        most = max(stream.num_codebooks for stream in self.streams)
+        if not 1 <= num_codebooks <= most:
+            raise ValueError(f"`num_codebooks` must be from 1 to {most} for '{self.name}', got {num_codebooks}.")
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move the tokenizer and return it."""
         self.device = self.device if device is None else torch.device(device)
@@ -258,8 +264,3 @@ class SpeechTokenizer(ABC):
                 f"Utterance {index} has {shortest} samples ({shortest / self.sample_rate:.4f} s); "
                 f"'{self.name}' needs at least {self.min_samples}."
             )
-
-    def _check_codebooks(self, num_codebooks: int) -> None:
-        most = max(stream.num_codebooks for stream in self.streams)
-        if not 1 <= num_codebooks <= most:
-            raise ValueError(f"`num_codebooks` must be from 1 to {most} for '{self.name}', got {num_codebooks}.")
