@@ -180,23 +180,30 @@ def _open(path: Path, descriptor: int, container: str | None, head: bytes) -> An
 
 def _check_length(path: Path, file: Any) -> None:
     """Raise if the file holds no samples, or fewer than its header promises."""
-    log: str = file.extra_info
-    promise = _broken_promise(log)
+    promise = _broken_promise(file.extra_info)
     if file.format == "NIST":
-        stated = _NIST_LENGTH.search(path.open("rb").read(1024))
+        stated = _NIST_LENGTH.search(_first_bytes(path, 1024))
         if stated and int(stated[1]) > file.frames:
             promise = f"its header promises {stated[1].decode()} samples, it holds {file.frames}"
     if promise:
         raise unreadable(path, f"the file is cut: {promise}")
     if file.frames:
         return
-    if re.search(r"^data : 0$", log, re.MULTILINE) and "Unknown chunk marker" in log:
+    num_bytes = path.stat().st_size
+    before, is_stated_empty, rest = _first_bytes(path, 2**16).partition(b"data" + bytes(4))
+    is_chunk = int.from_bytes(rest[4:8], "little") <= num_bytes - len(before)
+    if is_stated_empty and rest and not is_chunk:
         raise unreadable(
             path,
-            f"its header promises 0 bytes of samples, but more follow ({path.stat().st_size} bytes in all); "
+            f"its header promises 0 bytes of samples, but more follow ({num_bytes} bytes in all); "
             "repair the header",
         )
     raise unreadable(path, "it holds no samples")
+
+
+def _first_bytes(path: Path, num_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(num_bytes)
 
 
 def _broken_promise(log: str) -> str | None:
