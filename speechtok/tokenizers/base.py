@@ -8,7 +8,8 @@ codes are `(batch, codebooks, frames)`. A family implements `from_card`, `num_fr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechtok.audio.io import probe_audio, read_blocks
 from speechtok.cards import CARD_FILE, CardFile, TokenizerCard
 from speechtok.errors import AudioError, CardError, TokensError
-from speechtok.tokenizers.waveforms import to_batch
+from speechtok.tokenizers.waveforms import other_rate, to_batch
 from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
 WEIGHTS_FILE = "model.safetensors"
@@ -136,7 +138,8 @@ class SpeechTokenizer(ABC):
             sample_rate: rate of `waveform` in Hz, when it is not the tokenizer's.
             resample: whether audio at another rate is converted; otherwise it raises.
             num_codebooks: keep only the first codebooks (bit-rate choice).
-            chunk_seconds: process long audio in pieces of this length, with the same codes.
+            chunk_seconds: process long audio in pieces of this length, with the same codes; a path is
+                then also read in such pieces.
             options: options of the family, such as `bandwidth`.
 
         Returns:
@@ -147,8 +150,15 @@ class SpeechTokenizer(ABC):
             TypeError: for what is not audio, or an option the family does not have.
             ValueError: when `num_samples`, `num_codebooks` or `chunk_seconds` is out of range.
         """
-        if chunk_seconds is not None and not chunk_seconds > 0:
-            raise ValueError(f"`chunk_seconds` must be more than 0, got {chunk_seconds}.")
+        if num_codebooks is not None:
+            self.check_codebooks(num_codebooks)
+            options["num_codebooks"] = num_codebooks
+        if chunk_seconds is not None:
+            if not chunk_seconds > 0:
+                raise ValueError(f"`chunk_seconds` must be more than 0, got {chunk_seconds}.")
+            if isinstance(waveform, str | PathLike):
+                blocks = self._read_blocks(waveform, chunk_seconds, resample)
+                return self.encode_blocks(blocks, chunk_seconds=chunk_seconds, **options)
         batch = to_batch(
             waveform,
             num_samples,
@@ -159,16 +169,11 @@ class SpeechTokenizer(ABC):
             dtype=self.dtype,
         )
         self._check_length(batch.num_samples)
-        if num_codebooks is not None:
-            self.check_codebooks(num_codebooks)
-            options["num_codebooks"] = num_codebooks
-        if chunk_seconds is not None:
-            options["chunk_samples"] = max(1, round(chunk_seconds * self.sample_rate))
-        return self._encode(batch.waveform, batch.num_samples, **options)
+        return self._encode(batch.waveform, batch.num_samples, chunk_seconds=chunk_seconds, **options)
 
     @torch.no_grad()
     def encode_blocks(
-        self, blocks: Iterable[np.ndarray[Any, Any]], *, chunk_seconds: float, **options: Any
+        self, blocks: Iterable[np.ndarray[Any, Any]], *, chunk_seconds: float | None = None, **options: Any
     ) -> SpeechTokens:
         """Return the tokens of one utterance that arrives in blocks, for audio too long to hold.
 
@@ -242,12 +247,21 @@ class SpeechTokenizer(ABC):
         self.card.with_files(files).write(folder / CARD_FILE)
 
     @abstractmethod
-    def _encode(self, waveform: Tensor, num_samples: Tensor) -> SpeechTokens:
-        """Encode a checked batch; families add `num_codebooks`, `chunk_samples` and their own options."""
+    def _encode(
+        self, waveform: Tensor, num_samples: Tensor, *, chunk_seconds: float | None = None, num_codebooks: int | None = None
+    ) -> SpeechTokens:
+        """Encode a checked batch; families may add options of their own."""
 
     @abstractmethod
     def _decode(self, tokens: SpeechTokens) -> Tensor:
         """Decode checked tokens on the tokenizer's device; families add their own options."""
+
+    def _read_blocks(self, path: str | PathLike[str], seconds: float, resample: bool) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield a mono file's samples at the tokenizer's rate, block by block."""
+        rate = probe_audio(path).sample_rate
+        if rate != self.sample_rate and not resample:
+            raise AudioError(other_rate(str(path), rate, self.sample_rate))
+        return read_blocks(path, sample_rate=self.sample_rate, channels="error", block_seconds=seconds)
 
     def _move(self) -> None:
         """Move networks to `self.device` and `self.dtype`; nothing to do without any."""

@@ -72,6 +72,11 @@ def to_batch(
     return WaveformBatch(waveform=torch.nn.utils.rnn.pad_sequence(items, batch_first=True), num_samples=lengths)
 
 
+def other_rate(which: str, rate: int, target_rate: int) -> str:
+    """Return the sentence for audio at a rate that was not asked to be converted."""
+    return f"{which} is at {rate} Hz, but the tokenizer reads {target_rate} Hz; pass resample=True to convert it."
+
+
 def _one(
     item: Any,
     index: int,
@@ -99,9 +104,7 @@ def _one(
     if array.shape[0] == 0:
         raise AudioError(f"{which} is empty: it holds no sample.")
     if rate != target_rate and not resample:
-        raise AudioError(
-            f"{which} is at {rate} Hz, but the tokenizer reads {target_rate} Hz; pass resample=True to convert it."
-        )
+        raise AudioError(other_rate(which, rate, target_rate))
     if isinstance(array, np.ndarray):
         array = torch.from_numpy(np.ascontiguousarray(array))
     if array.dtype == torch.int16:
