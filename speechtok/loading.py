@@ -49,9 +49,14 @@ def load_tokenizer(
     import torch
 
     card, folder, repository = _resolve(name, revision)
-    files = {file.path: _locate(card, index, folder, repository, checkpoint, revision) for index, file in enumerate(card.files)}
+    files = {
+        file.path: _locate(card, index, folder, repository, checkpoint, revision)
+        for index, file in enumerate(card.files)
+    }
     if card.family not in FAMILIES:
-        raise CardError(f"Card '{card.name}' names the unknown family '{card.family}'{nearest(card.family, FAMILIES) or '.'}")
+        raise CardError(
+            f"Card '{card.name}' names the unknown family '{card.family}'{nearest(card.family, FAMILIES) or '.'}"
+        )
     module, kind = FAMILIES[card.family].split(":")
     family: type[SpeechTokenizer] = getattr(import_module(module), kind)
     return family.from_card(card, files, device=device, dtype=dtype or torch.float32)
@@ -60,31 +65,46 @@ def load_tokenizer(
 def _resolve(name: str | Path, revision: str | None) -> tuple[TokenizerCard, Path, str | None]:
     """Return a card, the folder its own files lie in, and the Hub repository it came from, if any."""
     text = str(name)
-    is_repository = text.count("/") == 1 and not Path(name).exists() and Path(name).suffix not in (".yaml", ".yml")
+    is_repository = (
+        text.count("/") == 1 and not Path(name).exists() and Path(name).suffix not in (".yaml", ".yml")
+    )
     if is_repository and not text.startswith((".", "/", "~")):
         try:
             path = download_file(text, CARD_FILE, revision=revision)
         except HubError as error:
-            raise HubError(f"'{text}' is neither a local folder nor a reachable Hub repository with a {CARD_FILE}: {error}") from error
+            raise HubError(
+                f"'{text}' is neither a local folder nor a reachable Hub repository with a {CARD_FILE}: {error}"
+            ) from error
         return read_tokenizer_card(path), path.parent, text
     card, path = find_card(name)
     return card, path.parent, None
 
 
 def _locate(
-    card: TokenizerCard, index: int, folder: Path, repository: str | None, checkpoint: str | Path | None, revision: str | None
+    card: TokenizerCard,
+    index: int,
+    folder: Path,
+    repository: str | None,
+    checkpoint: str | Path | None,
+    revision: str | None,
 ) -> Path:
     file = card.files[index]
     if checkpoint is not None:
         path = Path(checkpoint) / file.path
         if not path.is_file():
-            raise CheckpointError(f"Tokenizer '{card.name}' needs the file {file.path} in {checkpoint}, where there is none.")
+            raise CheckpointError(
+                f"Tokenizer '{card.name}' needs the file {file.path} in {checkpoint}, where there is none."
+            )
     elif file.repository or repository:
-        path = download_file(file.repository or str(repository), file.path, revision=revision or file.revision)
+        path = download_file(
+            file.repository or str(repository), file.path, revision=revision or file.revision
+        )
     else:
         path = folder / file.path
         if not path.is_file():
-            raise CheckpointError(f"Tokenizer '{card.name}' needs the file {file.path} beside its card in {folder}.")
+            raise CheckpointError(
+                f"Tokenizer '{card.name}' needs the file {file.path} beside its card in {folder}."
+            )
     if file.sha256 is not None:
         check_sha256(path, file.sha256)
     return path

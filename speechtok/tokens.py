@@ -46,7 +46,9 @@ class StreamInfo:
     def __post_init__(self) -> None:
         for name in ("num_codebooks", "codebook_size", "hop_length"):
             if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` of stream '{self.name}' must be at least 1, got {getattr(self, name)}.")
+                raise ValueError(
+                    f"`{name}` of stream '{self.name}' must be at least 1, got {getattr(self, name)}."
+                )
         if self.codebook_size > MAX_CODEBOOK_SIZE:
             raise ValueError(
                 f"`codebook_size` of stream '{self.name}' must be at most {MAX_CODEBOOK_SIZE} "
@@ -273,7 +275,9 @@ class SpeechTokens:
         embeddings = [batch.speaker_embedding for batch in batches if batch.speaker_embedding is not None]
         scales = [batch.scale for batch in batches if batch.scale is not None]
         if len(embeddings) not in (0, len(batches)) or len(scales) not in (0, len(batches)):
-            raise TokensError("Some batches carry a speaker embedding or scale and others do not; they cannot be joined.")
+            raise TokensError(
+                "Some batches carry a speaker embedding or scale and others do not; they cannot be joined."
+            )
         return replace(
             head,
             streams=streams,
@@ -293,20 +297,30 @@ class SpeechTokens:
 
         runs, durations, num_runs = {}, {}, {}
         for name, codes in self.streams.items():
-            rows = [_run_lengths(item[:, :valid]) for item, valid in zip(codes, self.num_frames[name].tolist(), strict=True)]
-            count = torch.tensor([lengths.shape[0] for _, lengths in rows], dtype=torch.int64, device=codes.device)
+            rows = [
+                _run_lengths(item[:, :valid])
+                for item, valid in zip(codes, self.num_frames[name].tolist(), strict=True)
+            ]
+            count = torch.tensor(
+                [lengths.shape[0] for _, lengths in rows], dtype=torch.int64, device=codes.device
+            )
             longest = int(count.max()) if len(rows) else 0
             pad = torch.nn.functional.pad
             empty = codes[:, :, :0]
             runs[name] = torch.stack([pad(c, (0, longest - c.shape[1])) for c, _ in rows]) if rows else empty
-            durations[name] = torch.stack([pad(d, (0, longest - d.shape[0])) for _, d in rows]) if rows else empty[:, 0]
+            durations[name] = (
+                torch.stack([pad(d, (0, longest - d.shape[0])) for _, d in rows]) if rows else empty[:, 0]
+            )
             num_runs[name] = count
         return RunLengthTokens(
             streams=MappingProxyType(runs),
             durations=MappingProxyType(durations),
             num_runs=MappingProxyType(num_runs),
-            tokens=replace(self, streams={name: codes[:, :, :0] for name, codes in self.streams.items()},
-                           num_frames={name: torch.zeros_like(frames) for name, frames in self.num_frames.items()}),
+            tokens=replace(
+                self,
+                streams={name: codes[:, :, :0] for name, codes in self.streams.items()},
+                num_frames={name: torch.zeros_like(frames) for name, frames in self.num_frames.items()},
+            ),
         )
 
     def equals(self, other: SpeechTokens) -> bool:
@@ -350,7 +364,10 @@ class RunLengthTokens:
 
         streams, num_frames = {}, {}
         for name, runs in self.streams.items():
-            rows = [item.repeat_interleave(lengths, dim=1) for item, lengths in zip(runs, self.durations[name], strict=True)]
+            rows = [
+                item.repeat_interleave(lengths, dim=1)
+                for item, lengths in zip(runs, self.durations[name], strict=True)
+            ]
             num_frames[name] = self.durations[name].sum(dim=1)
             longest = int(num_frames[name].max()) if rows else 0
             padded = [torch.nn.functional.pad(row, (0, longest - row.shape[1])) for row in rows]
@@ -376,12 +393,18 @@ def _check(tokens: SpeechTokens) -> None:
                 f"got {tuple(codes.shape)}."
             )
         if codes.dtype != torch.int64 or frames.dtype != torch.int64:
-            raise TokensError(f"Codes and num_frames of stream '{name}' must be int64, got {codes.dtype} and {frames.dtype}.")
+            raise TokensError(
+                f"Codes and num_frames of stream '{name}' must be int64, got {codes.dtype} and {frames.dtype}."
+            )
         if tuple(frames.shape) != (batch,) or (batch and int(frames.max()) > codes.shape[2]):
-            raise TokensError(f"`num_frames` of stream '{name}' must be ({batch},) values of at most {codes.shape[2]} frames.")
+            raise TokensError(
+                f"`num_frames` of stream '{name}' must be ({batch},) values of at most {codes.shape[2]} frames."
+            )
     for name, value in (("speaker_embedding", tokens.speaker_embedding), ("scale", tokens.scale)):
         if value is not None and value.shape[0] != batch:
-            raise TokensError(f"`{name}` must have one row per utterance ({batch}), got shape {tuple(value.shape)}.")
+            raise TokensError(
+                f"`{name}` must have one row per utterance ({batch}), got shape {tuple(value.shape)}."
+            )
 
 
 def _zero_padding(codes: Tensor, num_frames: Tensor) -> Tensor:

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-RESERVED_COLUMNS = ("id", "num_samples", "duration", "audio", "source_sample_rate", "text", "speaker", "language")
+RESERVED_COLUMNS = (
+    "id",
+    "num_samples",
+    "duration",
+    "audio",
+    "source_sample_rate",
+    "text",
+    "speaker",
+    "language",
+)
 """Columns every token dataset has, in their order; a manifest cannot redefine what they mean."""
 
 

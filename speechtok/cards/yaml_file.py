@@ -30,7 +30,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise CardError(f"{path} cannot be read as YAML: {reason}.") from error
     if not isinstance(content, dict):
-        raise CardError(f"{path} must hold a YAML mapping (`field: value` lines), but holds {type(content).__name__}.")
+        raise CardError(
+            f"{path} must hold a YAML mapping (`field: value` lines), but holds {type(content).__name__}."
+        )
     return content
 
 
@@ -52,7 +54,9 @@ def build(kind: type[T], content: Mapping[str, Any], source: str) -> T:
         known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
         unknown = sorted(str(key) for key in error.keys)
         hint = nearest(unknown[0], known)
-        raise CardError(f"{source} has the unknown field{'s' * (len(unknown) > 1)} {', '.join(unknown)}{hint}.") from None
+        raise CardError(
+            f"{source} has the unknown field{'s' * (len(unknown) > 1)} {', '.join(unknown)}{hint}."
+        ) from None
     except dacite.MissingValueError as error:
         raise CardError(f"{source} lacks the field {error.field_path}.") from None
     except dacite.WrongTypeError as error:

@@ -1,0 +1,1 @@
+"""Published weights: read lazily and strictly, without running code."""

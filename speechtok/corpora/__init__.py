@@ -28,7 +28,9 @@ def read_corpus(path: str | Path, *, columns: Mapping[str, str] | None = None) -
     if not path.exists():
         raise DatasetError(f"There is no corpus at {path}.")
     wav_scp = path / "wav.scp" if path.is_dir() else path
-    is_manifest = path.is_file() and path.suffix in SUFFIXES and not (path.suffix == ".tsv" and is_fairseq(path))
+    is_manifest = (
+        path.is_file() and path.suffix in SUFFIXES and not (path.suffix == ".tsv" and is_fairseq(path))
+    )
     if columns and not is_manifest:
         raise DatasetError(f"{path} is no manifest, so its columns cannot be renamed.")
     if wav_scp.name == "wav.scp" and wav_scp.is_file():

@@ -68,10 +68,17 @@ def _segments(segments: Path, recordings: dict[str, str]) -> Iterator[tuple[Utte
                 f"{segments} line {number} must be 'utterance recording start end' with times in seconds, got '{line}'."
             ) from None
         if recording not in recordings:
-            raise DatasetError(f"{segments} line {number} names the recording '{recording}', which wav.scp does not list.")
+            raise DatasetError(
+                f"{segments} line {number} names the recording '{recording}', which wav.scp does not list."
+            )
         if not 0 <= start < stop:
-            raise DatasetError(f"{segments} line {number} must have 0 <= start < end, got {start:g} and {stop:g}.")
-        yield Utterance(id=name, audio=recordings[recording], start=start, segment_seconds=stop - start), f"line {number}"
+            raise DatasetError(
+                f"{segments} line {number} must have 0 <= start < end, got {start:g} and {stop:g}."
+            )
+        yield (
+            Utterance(id=name, audio=recordings[recording], start=start, segment_seconds=stop - start),
+            f"line {number}",
+        )
 
 
 def _table(path: Path) -> dict[str, str]:
@@ -88,6 +95,8 @@ def _table(path: Path) -> dict[str, str]:
         if not value and path.name == "wav.scp":
             raise DatasetError(f"{path} line {number} must be 'id path', got '{line}'.")
         if key in table:
-            raise DatasetError(f"{path} has the id '{key}' twice, at line {lines[key]} and at line {number}; ids must be unique.")
+            raise DatasetError(
+                f"{path} has the id '{key}' twice, at line {lines[key]} and at line {number}; ids must be unique."
+            )
         table[key], lines[key] = value, number
     return table

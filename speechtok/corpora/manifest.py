@@ -63,10 +63,16 @@ def _utterance(path: Path, place: str, values: Mapping[str, Any]) -> Utterance:
     start, duration = _number(path, place, values, "start"), _number(path, place, values, "duration")
     segment = duration if start is not None else None
     if start is not None and (start < 0 or (segment is not None and segment <= 0)):
-        raise DatasetError(f"{path} {place}: a segment needs start >= 0 and duration > 0, got {start:g} and {segment}.")
+        raise DatasetError(
+            f"{path} {place}: a segment needs start >= 0 and duration > 0, got {start:g} and {segment}."
+        )
     name = _text(values.get("id"))
     if name is None:
-        name = audio if start is None else f"{audio}:{start:.3f}-{'' if segment is None else f'{start + segment:.3f}'}"
+        name = (
+            audio
+            if start is None
+            else f"{audio}:{start:.3f}-{'' if segment is None else f'{start + segment:.3f}'}"
+        )
     return Utterance(
         id=name,
         audio=audio,
@@ -106,7 +112,11 @@ def _delimited(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     tab = path.suffix == ".tsv"
     content = io.StringIO(read_text(path), newline="")
     try:
-        table = list(csv.reader(content, delimiter="\t" if tab else ",", quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL))
+        table = list(
+            csv.reader(
+                content, delimiter="\t" if tab else ",", quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL
+            )
+        )
     except csv.Error as error:
         raise DatasetError(f"{path} cannot be read as {path.suffix}: {error}.") from None
     header = table[0] if table else []
@@ -114,7 +124,9 @@ def _delimited(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not cells:
             continue
         if len(cells) != len(header):
-            raise DatasetError(f"{path} line {number} has {len(cells)} columns, but the header has {len(header)}.")
+            raise DatasetError(
+                f"{path} line {number} has {len(cells)} columns, but the header has {len(header)}."
+            )
         yield f"line {number}", {name: cell or None for name, cell in zip(header, cells, strict=True)}
 
 

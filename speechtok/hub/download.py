@@ -34,4 +34,6 @@ def check_sha256(path: Path, expected: str) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
-        raise CheckpointError(f"{path} has sha256 {found}, but its card states {expected}; fetch the file again.")
+        raise CheckpointError(
+            f"{path} has sha256 {found}, but its card states {expected}; fetch the file again."
+        )

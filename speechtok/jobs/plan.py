@@ -57,7 +57,9 @@ def make_plan(
     utterances = in_order(corpus, settings)
     seconds = _probe(corpus, utterances, on_probe)
     known = [value or 0.0 for value in seconds]
-    target = settings.shard_seconds or min(MOST_SHARD_SECONDS, max(LEAST_SHARD_SECONDS, sum(known) / WANTED_SHARDS))
+    target = settings.shard_seconds or min(
+        MOST_SHARD_SECONDS, max(LEAST_SHARD_SECONDS, sum(known) / WANTED_SHARDS)
+    )
     columns: dict[str, list[Any]] = {
         **_listing(utterances),
         "seconds": seconds,
@@ -70,7 +72,9 @@ def make_plan(
     return Plan(settings=plan_settings(corpus, info, card, settings), rows=known_columns)
 
 
-def plan_settings(corpus: Corpus, info: TokenizerInfo, card: dict[str, Any], settings: JobSettings) -> dict[str, Any]:
+def plan_settings(
+    corpus: Corpus, info: TokenizerInfo, card: dict[str, Any], settings: JobSettings
+) -> dict[str, Any]:
     """Return what a plan freezes besides the utterances."""
     return {
         "tokenizer": info.to_dict(),
@@ -81,7 +85,9 @@ def plan_settings(corpus: Corpus, info: TokenizerInfo, card: dict[str, Any], set
     }
 
 
-def check_same(plan: Plan, corpus: Corpus, info: TokenizerInfo, card: dict[str, Any], settings: JobSettings, output: str) -> None:
+def check_same(
+    plan: Plan, corpus: Corpus, info: TokenizerInfo, card: dict[str, Any], settings: JobSettings, output: str
+) -> None:
     """Raise unless a frozen plan is the one that would be made now.
 
     Raises:
@@ -122,7 +128,9 @@ def _listing(utterances: Iterable[Utterance]) -> dict[str, list[Any]]:
     return {name: [getattr(item, name) for item in utterances] for name in names}
 
 
-def _probe(corpus: Corpus, utterances: list[Utterance], on_probe: Callable[[], None] | None) -> list[float | None]:
+def _probe(
+    corpus: Corpus, utterances: list[Utterance], on_probe: Callable[[], None] | None
+) -> list[float | None]:
     """Return the seconds of each utterance by its recording's header, or None."""
     recordings = list(dict.fromkeys(item.audio for item in utterances))
 
@@ -169,7 +177,8 @@ def _extra(utterances: list[Utterance], info: TokenizerInfo) -> dict[str, list[A
     taken = column_names(info) | {name for name, _ in PLAN_COLUMNS}
     names = dict.fromkeys(chain.from_iterable(item.extra for item in utterances))
     return {
-        f"corpus_{name}" if name in taken else name: [item.extra.get(name) for item in utterances] for name in names
+        f"corpus_{name}" if name in taken else name: [item.extra.get(name) for item in utterances]
+        for name in names
     }
 
 

@@ -57,21 +57,24 @@ def run_on_ray(
 
     _start(address, cpus=workers or _cpus())
     try:
-        count = min(len(tasks), workers or int(ray.cluster_resources().get("CPU", 1)))
-        actor = ray.remote(
-            num_cpus=1,
-            num_gpus=1 if settings.device.startswith("cuda") else 0,
-            max_restarts=-1,
-            max_task_retries=SHARD_RETRIES,
-            max_concurrency=2,  # one shard at a time is sent; the other thread answers `progress`
-            runtime_env={"env_vars": WORKER_ENVIRONMENT},
-        )(ShardWorker)
+        count = min(len(tasks), workers or int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
+        options: dict[str, Any] = {
+            "num_cpus": 1,
+            "num_gpus": 1 if settings.device.startswith("cuda") else 0,
+            "max_restarts": -1,
+            "max_task_retries": SHARD_RETRIES,
+            "max_concurrency": 2,  # one shard at a time is sent; the other thread answers `progress`
+            "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+        }
+        actor = ray.remote(**options)(ShardWorker)
         yield from _run([actor.remote(settings) for _ in range(count)], tasks, on_progress)
     finally:
         ray.shutdown()
 
 
-def _run(actors: list[Any], tasks: Sequence[ShardTask], on_progress: Callable[[Progress], None]) -> Iterator[ShardRecord]:
+def _run(
+    actors: list[Any], tasks: Sequence[ShardTask], on_progress: Callable[[Progress], None]
+) -> Iterator[ShardRecord]:
     import ray
 
     waiting = list(reversed(tasks))
@@ -114,7 +117,9 @@ def _progress(actors: list[Any]) -> Progress:
     import ray
 
     references = [actor.progress.remote() for actor in actors]
-    done, _ = ray.wait(references, num_returns=len(references), timeout=POLL_SECONDS) if references else ([], [])
+    done, _ = (
+        ray.wait(references, num_returns=len(references), timeout=POLL_SECONDS) if references else ([], [])
+    )
     total = Progress()
     for reference in done:
         try:

@@ -164,7 +164,12 @@ def _check_errors(records: Sequence[ShardRecord], max_errors: int | None) -> Non
 
 
 def _frozen_plan(
-    layout: Layout, corpus: Corpus, info: TokenizerInfo, card: dict[str, Any], settings: JobSettings, watcher: Watcher
+    layout: Layout,
+    corpus: Corpus,
+    info: TokenizerInfo,
+    card: dict[str, Any],
+    settings: JobSettings,
+    watcher: Watcher,
 ) -> Plan:
     if has_plan(layout):
         plan = read_plan(layout)
@@ -183,20 +188,26 @@ def _writing(layout: Layout) -> Iterator[None]:
         if layout.root.exists() and not layout.root.is_dir():
             raise JobError(f"{layout.root} is a file; the output must be a folder.")
         if layout.root.is_dir() and not layout.state.is_dir() and any(layout.root.iterdir()):
-            raise JobError(f"{layout.root} is not empty and holds no token dataset; use a new or empty folder.")
+            raise JobError(
+                f"{layout.root} is not empty and holds no token dataset; use a new or empty folder."
+            )
         layout.state.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(layout.lock, timeout=0):
             layout.clear_tmp()
             yield
             layout.clear_tmp()
     except filelock.Timeout:
-        raise JobError(f"Another job is writing to {layout.root}; wait for it or use another output folder.") from None
+        raise JobError(
+            f"Another job is writing to {layout.root}; wait for it or use another output folder."
+        ) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             advice = "Free some space and run the same command again; finished shards are kept."
         else:
             advice = "Choose a folder you can write to, or mend it and run the same command again."
-        raise JobError(f"{error.filename or layout.root} cannot be written: {error.strerror or error}. {advice}") from error
+        raise JobError(
+            f"{error.filename or layout.root} cannot be written: {error.strerror or error}. {advice}"
+        ) from error
 
 
 def _committed(layout: Layout, plan: Plan) -> list[ShardRecord]:
@@ -216,7 +227,12 @@ def _finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
 
 
 def _write_run(
-    layout: Layout, corpus: Corpus, made: Sequence[ShardRecord], wall: float, workers: int | None, executor: str
+    layout: Layout,
+    corpus: Corpus,
+    made: Sequence[ShardRecord],
+    wall: float,
+    workers: int | None,
+    executor: str,
 ) -> None:
     """Note where and how fast the last run was; local facts, not part of the dataset's identity."""
     import numpy
@@ -243,7 +259,9 @@ def _write_run(
     write_json(layout, layout.run, content)
 
 
-def _report(plan: Plan, records: Sequence[ShardRecord], made: Sequence[ShardRecord], wall: float) -> JobReport:
+def _report(
+    plan: Plan, records: Sequence[ShardRecord], made: Sequence[ShardRecord], wall: float
+) -> JobReport:
     failures = [failure for record in records for failure in record.quarantined]
     report = JobReport(
         shards=len(plan.tasks),

@@ -182,7 +182,9 @@ class ShardWorker:
             blocks = read_blocks(self._path(row), block_seconds=seconds, **self._reading(row))
             tokens = self._tokenizer.encode_blocks(blocks, chunk_seconds=seconds, **self._options())
         except Exception as error:  # whatever a damaged file provokes belongs in quarantine
-            return self._count(row, _failure(row, stage if isinstance(error, AudioError) else "encode", error))
+            return self._count(
+                row, _failure(row, stage if isinstance(error, AudioError) else "encode", error)
+            )
         return self._count(row, self._token_row(row, tokens, source_rate))
 
     def _options(self) -> dict[str, Any]:
@@ -198,7 +200,10 @@ class ShardWorker:
         }
 
     def _token_row(self, row: dict[str, Any], tokens: SpeechTokens, source_rate: int) -> dict[str, Any]:
-        kept = {name: row[name] for name in ("id", "audio", "text", "speaker", "language", *self._settings.extra_types)}
+        kept = {
+            name: row[name]
+            for name in ("id", "audio", "text", "speaker", "language", *self._settings.extra_types)
+        }
         return {**kept, **tokens_to_row(tokens), "source_sample_rate": source_rate}
 
     def _count(self, row: dict[str, Any], result: dict[str, Any] | Failure) -> dict[str, Any] | Failure:
@@ -207,7 +212,7 @@ class ShardWorker:
         return result
 
     def _path(self, row: dict[str, Any]) -> Path:
-        return Path(self._settings.corpus_root) / row["audio"]
+        return Path(self._settings.corpus_root, row["audio"])
 
 
 def _failure(row: dict[str, Any], stage: str, error: Exception) -> Failure:

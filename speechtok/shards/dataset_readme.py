@@ -22,7 +22,9 @@ def front_matter(plan: Plan) -> dict[str, Any]:
             },
             {
                 "config_name": "quarantine",
-                "data_files": [{"split": split, "path": f"quarantine/{split}.parquet"} for split in plan.splits],
+                "data_files": [
+                    {"split": split, "path": f"quarantine/{split}.parquet"} for split in plan.splits
+                ],
             },
         ],
     }
@@ -84,4 +86,9 @@ speechtok {plan.settings["speechtok_version"]}. The licence of the recordings ap
 
 
 def _type_name(kind: Any) -> str:
-    return str(kind).replace("element: ", "").replace("item: ", "").replace("list<list<uint16>>", "list<list<uint16>> codebooks × frames")
+    return (
+        str(kind)
+        .replace("element: ", "")
+        .replace("item: ", "")
+        .replace("list<list<uint16>>", "list<list<uint16>> codebooks × frames")
+    )

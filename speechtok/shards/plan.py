@@ -125,7 +125,9 @@ class Plan:
         """Types of the corpus's own columns, and of `start` when utterances are segments of recordings."""
         known = {name for name, _ in PLAN_COLUMNS}
         extra = {item.name: item.type for item in self.rows.schema if item.name not in known}
-        has_segments = self.rows["segment_seconds"].null_count < len(self.rows) or bool(pc.max(self.rows["start"]).as_py())
+        has_segments = self.rows["segment_seconds"].null_count < len(self.rows) or bool(
+            pc.max(self.rows["start"]).as_py()
+        )
         return {**({"start": pa.float64()} if has_segments else {}), **extra}
 
     @property
@@ -143,7 +145,9 @@ class Plan:
             counts[keys[start][0]] = counts.get(keys[start][0], 0) + 1
         ends = [*starts[1:], len(keys)]
         return [
-            ShardTask(split=keys[a][0], index=keys[a][1], count=counts[keys[a][0]], rows=self.rows.slice(a, b - a))
+            ShardTask(
+                split=keys[a][0], index=keys[a][1], count=counts[keys[a][0]], rows=self.rows.slice(a, b - a)
+            )
             for a, b in zip(starts, ends, strict=True)
         ]
 
@@ -177,7 +181,9 @@ def read_plan(layout: Layout) -> Plan:
         DatasetError: when there is none, or its files are damaged.
     """
     if not layout.plan.is_file():
-        raise DatasetError(f"{layout.root} is no token dataset made by `speechtok tokenize`: it has no {layout.relative(layout.plan)}.")
+        raise DatasetError(
+            f"{layout.root} is no token dataset made by `speechtok tokenize`: it has no {layout.relative(layout.plan)}."
+        )
     content = _read_json(layout.plan)
     if content.get("format_version", 0) > FORMAT_VERSION:
         raise DatasetError(f"{layout.plan} has a newer format than this speechtok reads; upgrade speechtok.")
@@ -201,14 +207,19 @@ def read_record(layout: Layout, split: str, index: int) -> ShardRecord | None:
         return None
     try:
         content = _read_json(path)
-        return ShardRecord(**{**content, "quarantined": tuple(Failure(**item) for item in content["quarantined"])})
+        return ShardRecord(
+            **{**content, "quarantined": tuple(Failure(**item) for item in content["quarantined"])}
+        )
     except (DatasetError, KeyError, TypeError):
         return None
 
 
 def is_done(layout: Layout, task: ShardTask) -> bool:
     """Return whether a shard is committed and its file is what was committed."""
-    record, path = read_record(layout, task.split, task.index), layout.shard(task.split, task.index, task.count)
+    record, path = (
+        read_record(layout, task.split, task.index),
+        layout.shard(task.split, task.index, task.count),
+    )
     if record is None or not path.is_file() or path.stat().st_size != record.bytes:
         return False
     return file_sha256(path) == record.sha256
@@ -217,7 +228,9 @@ def is_done(layout: Layout, task: ShardTask) -> bool:
 def write_json(layout: Layout, path: Path, content: Mapping[str, Any]) -> None:
     """Write a small JSON file, whole or not at all."""
     with layout.replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -40,7 +40,9 @@ class TokenDataset(Base):
         DatasetError: when there is no token dataset or split of that name.
     """
 
-    def __init__(self, path: str | Path, *, split: str | None = None, columns: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, split: str | None = None, columns: Sequence[str] | None = None
+    ) -> None:
         self.path = Path(path)
         self.files = token_files(self.path, split)
         self._readers = [_open(file) for file in self.files]
@@ -48,9 +50,15 @@ class TokenDataset(Base):
         self.columns = list(columns) if columns is not None else self._readers[0].schema_arrow.names
         unknown = [name for name in self.columns if name not in self._readers[0].schema_arrow.names]
         if unknown:
-            raise DatasetError(f"{self.path} has no column {unknown[0]}; it has: {', '.join(self._readers[0].schema_arrow.names)}.")
-        self._groups = [(reader, group) for reader in self._readers for group in range(reader.metadata.num_row_groups)]
-        self._ends = list(accumulate(reader.metadata.row_group(group).num_rows for reader, group in self._groups))
+            raise DatasetError(
+                f"{self.path} has no column {unknown[0]}; it has: {', '.join(self._readers[0].schema_arrow.names)}."
+            )
+        self._groups = [
+            (reader, group) for reader in self._readers for group in range(reader.metadata.num_row_groups)
+        ]
+        self._ends = list(
+            accumulate(reader.metadata.row_group(group).num_rows for reader, group in self._groups)
+        )
         self._cached: tuple[int, pa.Table] | None = None
 
     def __len__(self) -> int:
@@ -117,11 +125,11 @@ def token_files(path: Path, split: str | None = None) -> list[Path]:
 
 def codes_of(value: pa.ListScalar) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return a stream's cell as int64 `(codebooks, frames)`, without a Python object per code."""
-    inner = value.values
+    inner, codebooks = value.values, 1
     if pa.types.is_list(inner.type):
-        flat = inner.flatten().to_numpy(zero_copy_only=False)
-        return flat.astype(np.int64).reshape(len(inner), -1)
-    return inner.to_numpy(zero_copy_only=False).astype(np.int64)[None]
+        inner, codebooks = inner.flatten(), len(inner)
+    codes: np.ndarray[Any, np.dtype[np.int64]] = inner.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes.reshape(codebooks, -1)
 
 
 def row_to_tokens(row: dict[str, Any], info: TokenizerInfo) -> SpeechTokens:
@@ -143,7 +151,9 @@ def row_to_tokens(row: dict[str, Any], info: TokenizerInfo) -> SpeechTokens:
 def tokens_to_row(tokens: SpeechTokens) -> dict[str, Any]:
     """Return the token columns of a batch of one: what `row_to_tokens` reads."""
     (tokens,) = tokens
-    row: dict[str, Any] = {name: codes[0].cpu().numpy().astype(np.uint16) for name, codes in tokens.streams.items()}
+    row: dict[str, Any] = {
+        name: codes[0].cpu().numpy().astype(np.uint16) for name, codes in tokens.streams.items()
+    }
     row["num_samples"] = int(tokens.num_samples[0])
     row["duration"] = row["num_samples"] / tokens.info.sample_rate
     if tokens.speaker_embedding is not None:

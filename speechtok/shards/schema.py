@@ -40,7 +40,9 @@ def token_schema(info: TokenizerInfo, card: Mapping[str, Any], extra: Mapping[st
     fields = [pa.field("id", pa.string(), nullable=False)]
     fields += [pa.field(stream.name, stream_type(stream), nullable=False) for stream in info.streams]
     if info.speaker_embedding_dim is not None:
-        fields.append(pa.field("speaker_embedding", pa.list_(pa.float32(), info.speaker_embedding_dim), nullable=False))
+        fields.append(
+            pa.field("speaker_embedding", pa.list_(pa.float32(), info.speaker_embedding_dim), nullable=False)
+        )
     if info.has_scale:
         fields.append(pa.field("scale", pa.float32(), nullable=False))
     fields += [
@@ -53,13 +55,18 @@ def token_schema(info: TokenizerInfo, card: Mapping[str, Any], extra: Mapping[st
     ]
     described = {"format_version": FORMAT_VERSION, "tokenizer": info.to_dict(), "card": dict(card)}
     return with_features(pa.schema(fields)).with_metadata(
-        {**with_features(pa.schema(fields)).metadata, METADATA_KEY: json.dumps(described, sort_keys=True).encode()}
+        {
+            **with_features(pa.schema(fields)).metadata,
+            METADATA_KEY: json.dumps(described, sort_keys=True).encode(),
+        }
     )
 
 
 def quarantine_schema() -> pa.Schema:
     """Return the schema of quarantine rows: what failed, at which stage, and why."""
-    return with_features(pa.schema([pa.field(name, pa.string()) for name in ("id", "audio", "stage", "error", "message")]))
+    return with_features(
+        pa.schema([pa.field(name, pa.string()) for name in ("id", "audio", "stage", "error", "message")])
+    )
 
 
 def with_features(schema: pa.Schema) -> pa.Schema:
@@ -86,7 +93,9 @@ def read_info(schema: pa.Schema, source: str) -> tuple[TokenizerInfo, dict[str, 
     """
     described = (schema.metadata or {}).get(METADATA_KEY)
     if described is None:
-        raise DatasetError(f"{source} holds no speech tokens: its metadata lacks the entry '{METADATA_KEY.decode()}'.")
+        raise DatasetError(
+            f"{source} holds no speech tokens: its metadata lacks the entry '{METADATA_KEY.decode()}'."
+        )
     values = json.loads(described)
     if values["format_version"] > FORMAT_VERSION:
         raise DatasetError(
@@ -105,4 +114,7 @@ def _feature(kind: pa.DataType) -> Any:
         return {kind.field(index).name: _feature(kind.field(index).type) for index in range(kind.num_fields)}
     if pa.types.is_timestamp(kind):
         return {"dtype": str(kind), "_type": "Value"}
-    return {"dtype": {"double": "float64", "float": "float32", "halffloat": "float16"}.get(str(kind), str(kind)), "_type": "Value"}
+    return {
+        "dtype": {"double": "float64", "float": "float32", "halffloat": "float16"}.get(str(kind), str(kind)),
+        "_type": "Value",
+    }

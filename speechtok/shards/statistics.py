@@ -122,7 +122,10 @@ def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = No
         DatasetError: when there is no token dataset.
     """
     dataset = TokenDataset(path)
-    counts = {item.name: np.zeros((item.num_codebooks, item.codebook_size), dtype=np.int64) for item in dataset.info.streams}
+    counts = {
+        item.name: np.zeros((item.num_codebooks, item.codebook_size), dtype=np.int64)
+        for item in dataset.info.streams
+    }
     durations, speakers, languages = [], Counter[str](), Counter[str]()
     for number, row in enumerate(dataset, start=1):
         durations.append(row["duration"])
@@ -145,7 +148,9 @@ def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = No
         languages=dict(languages.most_common()),
         durations=np.asarray(durations, dtype=np.float64),
         streams=tuple(
-            StreamStatistics(stream=item, counts=counts[item.name], stored_bytes=_stored_bytes(files, item.name))
+            StreamStatistics(
+                stream=item, counts=counts[item.name], stored_bytes=_stored_bytes(files, item.name)
+            )
             for item in dataset.info.streams
         ),
     )

@@ -55,8 +55,15 @@ def verify(layout: Layout, *, on_shard: Callable[[ShardTask], None] | None = Non
     records: list[ShardRecord] = []
     for task in plan.tasks:
         record = read_record(layout, task.split, task.index)
-        found = ["has no commit record: the job is not finished, run it again"] if record is None else _shard_problems(layout, plan, schema, task, record)
-        problems += [f"{layout.relative(layout.shard(task.split, task.index, task.count))} {problem}." for problem in found]
+        found = (
+            ["has no commit record: the job is not finished, run it again"]
+            if record is None
+            else _shard_problems(layout, plan, schema, task, record)
+        )
+        problems += [
+            f"{layout.relative(layout.shard(task.split, task.index, task.count))} {problem}."
+            for problem in found
+        ]
         if record is not None and not found:
             records.append(record)
         if on_shard is not None:
@@ -77,10 +84,14 @@ def quarantine_table(layout: Layout, plan: Plan, split: str) -> pa.Table:
     records = [read_record(layout, task.split, task.index) for task in plan.tasks if task.split == split]
     failures = [failure for record in records if record is not None for failure in record.quarantined]
     schema = quarantine_schema()
-    return pa.Table.from_pylist([{name: getattr(failure, name) for name in schema.names} for failure in failures], schema=schema)
+    return pa.Table.from_pylist(
+        [{name: getattr(failure, name) for name in schema.names} for failure in failures], schema=schema
+    )
 
 
-def _shard_problems(layout: Layout, plan: Plan, schema: pa.Schema, task: ShardTask, record: ShardRecord) -> list[str]:
+def _shard_problems(
+    layout: Layout, plan: Plan, schema: pa.Schema, task: ShardTask, record: ShardRecord
+) -> list[str]:
     path = layout.shard(task.split, task.index, task.count)
     if not path.is_file():
         return ["is missing"]
@@ -105,10 +116,19 @@ def _row_problems(file: pq.ParquetFile, plan: Plan, task: ShardTask, record: Sha
     if ids != [name for name in planned if name not in failed] or not failed <= set(planned):
         problems.append("does not hold exactly the planned utterances that are not in quarantine")
     if len(ids) != record.rows or not np.isclose(sum(durations), record.seconds, atol=1e-6):
-        problems.append(f"holds {len(ids)} rows and {sum(durations):.3f} s, but {record.rows} and {record.seconds:.3f} s are recorded")
-    if any(abs(samples / plan.info.sample_rate - seconds) > 1e-9 for samples, seconds in zip(table["num_samples"].to_pylist(), durations, strict=True)):
+        problems.append(
+            f"holds {len(ids)} rows and {sum(durations):.3f} s, but {record.rows} and {record.seconds:.3f} s are recorded"
+        )
+    if any(
+        abs(samples / plan.info.sample_rate - seconds) > 1e-9
+        for samples, seconds in zip(table["num_samples"].to_pylist(), durations, strict=True)
+    ):
         problems.append("has a row whose duration is not its num_samples")
-    wrong = [name for name, seconds in zip(ids, durations, strict=True) if planned.get(name) is not None and abs(planned[name] - seconds) > SECONDS_TOLERANCE]
+    wrong = [
+        name
+        for name, seconds in zip(ids, durations, strict=True)
+        if planned.get(name) is not None and abs(planned[name] - seconds) > SECONDS_TOLERANCE
+    ]
     if wrong:
         problems.append(f"has {len(wrong)} rows shorter or longer than their recording, first {wrong[0]}")
     for stream in plan.info.streams:
@@ -119,7 +139,9 @@ def _row_problems(file: pq.ParquetFile, plan: Plan, task: ShardTask, record: Sha
                 codes = pc.list_flatten(codes)
             highest = max(highest, pc.max(codes).as_py() or 0) if len(codes) else highest
         if highest >= stream.codebook_size:
-            problems.append(f"has code {highest} in stream {stream.name}, outside [0, {stream.codebook_size})")
+            problems.append(
+                f"has code {highest} in stream {stream.name}, outside [0, {stream.codebook_size})"
+            )
     return problems
 
 
@@ -135,7 +157,9 @@ def _other_problems(layout: Layout, plan: Plan) -> list[str]:
         except (OSError, pa.ArrowInvalid):
             same = False
         if not same:
-            problems.append(f"{layout.relative(path)} is missing or does not list the recorded failures; run the job again.")
+            problems.append(
+                f"{layout.relative(path)} is missing or does not list the recorded failures; run the job again."
+            )
     if not layout.readme.is_file():
         problems.append("README.md is missing; run the job again.")
     return problems

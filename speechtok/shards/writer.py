@@ -40,7 +40,9 @@ class ShardWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 self._flush()
@@ -63,7 +65,9 @@ class ShardWriter:
         if not self._rows:
             return
         columns = [self._column(field) for field in self._schema]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=len(self._rows))
+        self._writer.write_table(
+            pa.Table.from_arrays(columns, schema=self._schema), row_group_size=len(self._rows)
+        )
         self._rows, self._pending_codes = [], 0
 
     def _column(self, field: pa.Field) -> pa.Array:

@@ -54,7 +54,9 @@ class SpeechTokenizer(ABC):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if card.streams != streams:
-            raise CardError(f"Card '{card.name}' states the streams {card.streams}, but its network has {streams}.")
+            raise CardError(
+                f"Card '{card.name}' states the streams {card.streams}, but its network has {streams}."
+            )
         self.card = card
         self.info: TokenizerInfo = card.info(fingerprint)
         self.device = torch.device(device)
@@ -173,7 +175,11 @@ class SpeechTokenizer(ABC):
 
     @torch.no_grad()
     def encode_blocks(
-        self, blocks: Iterable[np.ndarray[Any, Any]], *, chunk_seconds: float | None = None, **options: Any
+        self,
+        blocks: Iterable[np.ndarray[Any, Any]],
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
     ) -> SpeechTokens:
         """Return the tokens of one utterance that arrives in blocks, for audio too long to hold.
 
@@ -183,9 +189,10 @@ class SpeechTokenizer(ABC):
         Args:
             blocks: consecutive float `(samples,)` pieces at the tokenizer's rate.
             chunk_seconds: length of the pieces that are processed at once.
-            options: as for `encode`.
+            num_codebooks: keep only the first codebooks.
         """
-        return self.encode(np.concatenate(list(blocks)), chunk_seconds=chunk_seconds, **options)
+        waveform = np.concatenate(list(blocks))
+        return self.encode(waveform, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks)
 
     @torch.no_grad()
     def decode(self, tokens: SpeechTokens, *, accept_from: str | None = None, **options: Any) -> Tensor:
@@ -216,7 +223,7 @@ class SpeechTokenizer(ABC):
             )
         for name, codes in tokens.streams.items():
             size = self.info.stream(name).codebook_size
-            if codes.numel() and not (0 <= int(codes.min()) and int(codes.max()) < size):
+            if codes.numel() and not (int(codes.min()) >= 0 and int(codes.max()) < size):
                 raise TokensError(
                     f"Codes of stream '{name}' must lie in [0, {size}), got {int(codes.min())} to {int(codes.max())}."
                 )
@@ -225,13 +232,16 @@ class SpeechTokenizer(ABC):
         """Raise `ValueError` unless some stream has that many codebooks."""
         most = max(stream.num_codebooks for stream in self.streams)
         if not 1 <= num_codebooks <= most:
-            raise ValueError(f"`num_codebooks` must be from 1 to {most} for '{self.name}', got {num_codebooks}.")
+            raise ValueError(
+                f"`num_codebooks` must be from 1 to {most} for '{self.name}', got {num_codebooks}."
+            )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move the tokenizer and return it."""
         self.device = self.device if device is None else torch.device(device)
         self.dtype = self.dtype if dtype is None else dtype
-        self._move()
+        for network in self._networks():
+            network.to(device=self.device, dtype=self.dtype)
         return self
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -248,7 +258,12 @@ class SpeechTokenizer(ABC):
 
     @abstractmethod
     def _encode(
-        self, waveform: Tensor, num_samples: Tensor, *, chunk_seconds: float | None = None, num_codebooks: int | None = None
+        self,
+        waveform: Tensor,
+        num_samples: Tensor,
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
     ) -> SpeechTokens:
         """Encode a checked batch; families may add options of their own."""
 
@@ -256,15 +271,18 @@ class SpeechTokenizer(ABC):
     def _decode(self, tokens: SpeechTokens) -> Tensor:
         """Decode checked tokens on the tokenizer's device; families add their own options."""
 
-    def _read_blocks(self, path: str | PathLike[str], seconds: float, resample: bool) -> Iterator[np.ndarray[Any, Any]]:
+    def _read_blocks(
+        self, path: str | PathLike[str], seconds: float, resample: bool
+    ) -> Iterator[np.ndarray[Any, Any]]:
         """Yield a mono file's samples at the tokenizer's rate, block by block."""
         rate = probe_audio(path).sample_rate
         if rate != self.sample_rate and not resample:
             raise AudioError(other_rate(str(path), rate, self.sample_rate))
         return read_blocks(path, sample_rate=self.sample_rate, channels="error", block_seconds=seconds)
 
-    def _move(self) -> None:
-        """Move networks to `self.device` and `self.dtype`; nothing to do without any."""
+    def _networks(self) -> tuple[torch.nn.Module, ...]:
+        """Return the networks that `to` moves; none for families without weights."""
+        return ()
 
     def _state_dict(self) -> dict[str, Tensor]:
         """Return the weights by published name; empty for families without any."""

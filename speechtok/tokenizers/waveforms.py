@@ -54,7 +54,9 @@ def to_batch(
     """
     if isinstance(waveform, Tensor | np.ndarray) and waveform.ndim == 2:
         rows = _rows(waveform, num_samples)
-    elif isinstance(waveform, Sequence) and not isinstance(waveform, str | bytes) and not _is_numbers(waveform):
+    elif (
+        isinstance(waveform, Sequence) and not isinstance(waveform, str | bytes) and not _is_numbers(waveform)
+    ):
         rows = list(waveform)
         if num_samples is not None:
             raise ValueError("`num_samples` goes with a padded 2-D `waveform`, not with a list.")
@@ -65,11 +67,22 @@ def to_batch(
     if not rows:
         raise AudioError("`waveform` holds no utterance.")
     items = [
-        _one(row, index, len(rows), sample_rate=sample_rate, resample=resample, target_rate=target_rate, device=device, dtype=dtype)
+        _one(
+            row,
+            index,
+            len(rows),
+            sample_rate=sample_rate,
+            resample=resample,
+            target_rate=target_rate,
+            device=device,
+            dtype=dtype,
+        )
         for index, row in enumerate(rows)
     ]
     lengths = torch.tensor([len(item) for item in items], dtype=torch.int64, device=device)
-    return WaveformBatch(waveform=torch.nn.utils.rnn.pad_sequence(items, batch_first=True), num_samples=lengths)
+    return WaveformBatch(
+        waveform=torch.nn.utils.rnn.pad_sequence(items, batch_first=True), num_samples=lengths
+    )
 
 
 def other_rate(which: str, rate: int, target_rate: int) -> str:
@@ -100,7 +113,9 @@ def _one(
         rate = sample_rate or target_rate
     array = _as_array(item)
     if array.ndim != 1:
-        raise AudioError(f"{which} must be mono, of shape (samples,), got {tuple(array.shape)}; average the channels first.")
+        raise AudioError(
+            f"{which} must be mono, of shape (samples,), got {tuple(array.shape)}; average the channels first."
+        )
     if array.shape[0] == 0:
         raise AudioError(f"{which} is empty: it holds no sample.")
     if rate != target_rate and not resample:
@@ -115,7 +130,8 @@ def _one(
         raise AudioError(f"{which} holds NaN or infinite samples.")
     if rate != target_rate:
         array = torch.from_numpy(resample_array(array.detach().cpu().numpy(), rate, target_rate))
-    return array.detach().to(device=device, dtype=dtype)
+    waveform: Tensor = array.detach().to(device=device, dtype=dtype)
+    return waveform
 
 
 def _rows(waveform: Any, num_samples: Any) -> list[Any]:
@@ -140,7 +156,9 @@ def _from_mapping(item: Mapping[str, Any], which: str) -> tuple[Any, int]:
     if item.get("path"):
         loaded = read_waveform(item["path"], channels="error")
         return loaded.samples, loaded.sample_rate
-    raise TypeError(f"{which} must hold `array` and `sampling_rate`, or `path`, as a Hugging Face audio dictionary does.")
+    raise TypeError(
+        f"{which} must hold `array` and `sampling_rate`, or `path`, as a Hugging Face audio dictionary does."
+    )
 
 
 def _as_array(item: Any) -> Any:
@@ -148,9 +166,16 @@ def _as_array(item: Any) -> Any:
         return item
     if _is_numbers(item):
         return np.asarray(item, dtype=np.float64)
-    raise TypeError(f"`waveform` must be a tensor, an array, a list of them, an audio dictionary or a path, got {type(item).__name__}.")
+    raise TypeError(
+        f"`waveform` must be a tensor, an array, a list of them, an audio dictionary or a path, got {type(item).__name__}."
+    )
 
 
 def _is_numbers(item: Any) -> bool:
     """Plain Python lists of numbers are one waveform, as `datasets` returns them without a format."""
-    return isinstance(item, Sequence) and not isinstance(item, str | bytes) and bool(item) and isinstance(item[0], int | float)
+    return (
+        isinstance(item, Sequence)
+        and not isinstance(item, str | bytes)
+        and bool(item)
+        and isinstance(item[0], int | float)
+    )

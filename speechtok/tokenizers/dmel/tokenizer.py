@@ -108,7 +108,12 @@ class DMelTokenizer(SpeechTokenizer):
         return self._tokens(torch.cat(kept, dim=1)[None].long(), torch.tensor([samples], device=self.device))
 
     def _encode(
-        self, waveform: Tensor, num_samples: Tensor, *, chunk_seconds: float | None = None, num_codebooks: int | None = None
+        self,
+        waveform: Tensor,
+        num_samples: Tensor,
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
     ) -> SpeechTokens:
         # In blocks whatever `chunk_seconds` is: the codes of one block are all the memory it takes.
         return self._tokens(mel_codes(waveform, num_samples, self.config)[:, :num_codebooks], num_samples)
