@@ -1,1 +1,1 @@
-"""Reading published weights: `read`."""
+"""Published weights: read lazily and strictly, without running code."""

@@ -1,0 +1,1 @@
+"""The `speechtok` command: one short module per sub-command."""

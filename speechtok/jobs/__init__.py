@@ -1,0 +1,1 @@
+"""Jobs: corpus → plan → shards → commit, on Ray or in this process."""

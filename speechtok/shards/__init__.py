@@ -1,0 +1,1 @@
+"""Token datasets on disk: schema, plan, shards, checks. The door to pyarrow; starts without torch."""

@@ -1,0 +1,229 @@
+"""Recordings that libsndfile reads: WAV, FLAC, Ogg, MP3, AIFF, NIST Sphere and their kin.
+
+libsndfile shortens a cut file without a word, but its log tells what the header promised; this
+module reads that log. Where a seek is not exact, reading begins earlier:
+
+- MP3: at the start of the file. After a seek the decoder misses its bit reservoir and complains on
+  standard error. One hour is passed over in about a second.
+- Opus: ten seconds before. The decoder converges only slowly to what continuous reading gives.
+- FLAC without a length in its header, and what cannot be sought in at all: at the start of the file.
+"""
+
+import os
+import re
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechtok.audio.info import AudioInfo
+from speechtok.audio.mp3 import SLACK_SAMPLES, measure_mp3
+from speechtok.audio.source import PIECE_SAMPLES, trim, unreadable
+
+_OPUS_PREROLL_SECONDS = 10
+_UNKNOWN_LENGTH = 2**62
+
+_PROMISED_BYTES = re.compile(
+    r"^ *(?:data|SSND|BODY|Data Size|riff) *: (\d+) \(should be (\d+)\)|Data length (\d+) should be (\d+)",
+    re.MULTILINE,
+)
+_PROMISED_RF64 = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
+_SEEMS_CUT = re.compile(r"seems to be truncated|lacks an end-of-stream bit", re.IGNORECASE)
+_NIST_LENGTH = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
+
+
+class SndfileSource:
+    """One recording opened by libsndfile."""
+
+    def __init__(self, path: Path, container: str | None, head: bytes) -> None:
+        self._path = path
+        counted = None
+        if container == "MP3":
+            problem, counted = measure_mp3(path)
+            if problem:
+                raise unreadable(path, problem)
+        self._container, self._head = container, head
+        self._descriptor = os.open(path, os.O_RDONLY)
+        try:
+            self._file = self._open()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        try:
+            _check_length(path, self._file)
+            self._is_open_ended = self._file.frames >= _UNKNOWN_LENGTH
+            self.info = self._read_info(counted)
+        except BaseException:
+            self.close()
+            raise
+
+    def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
+        """Yield `(samples, channels)` from sample `first` up to `stop`, or to the end if that is None."""
+        start = self._exact_start(first)
+        self._go_to(start)
+        yield from trim(self._decode(stop), first - start, None if stop is None else stop - start)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+        os.close(self._descriptor)
+
+    def _open(self) -> Any:
+        file = _open(self._path, self._descriptor, self._container, self._head)
+        self._position, self._is_seekable = 0, file.seekable()
+        # soundfile seeks after each read of a seekable file, which upsets the MP3 decoder and fails
+        # at the end of a FLAC file of unknown length.
+        file.seekable = lambda: False
+        return file
+
+    def _go_to(self, start: int) -> None:
+        """Let the next piece begin at sample `start`, which is 0 where a seek is not to be trusted."""
+        if start == self._position:
+            return
+        if start:
+            self._file.seek(start)
+        else:
+            self._file.close()
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            self._file = self._open()
+        self._position = start
+
+    def _read_info(self, counted: int | None) -> AudioInfo:
+        file = self._file
+        rate, num_samples = int(file.samplerate), int(file.frames)
+        if self._is_open_ended:
+            num_samples = sum(len(piece) for piece in self._decode(None))
+        if counted is not None:
+            if counted > num_samples + SLACK_SAMPLES:
+                raise unreadable(
+                    self._path,
+                    "its MP3 header states no length and its bit rate varies, so that part of it would be "
+                    "lost; convert it to FLAC or WAV",
+                )
+            num_samples = min(num_samples, counted)
+        return AudioInfo(
+            sample_rate=rate,
+            num_channels=int(file.channels),
+            num_samples=num_samples,
+            format=f"{file.format}/{file.subtype}",
+        )
+
+    def _exact_start(self, first: int) -> int:
+        """Return where to begin reading so that sample `first` is the one of continuous reading."""
+        if self._file.format == "MP3" or self._is_open_ended or not self._is_seekable:
+            return 0
+        if self._file.subtype == "OPUS":
+            return max(first - _OPUS_PREROLL_SECONDS * self.info.sample_rate, 0)
+        return first
+
+    def _decode(self, stop: int | None) -> Generator[NDArray[np.float32]]:
+        """Yield pieces of fixed size from where the file stands until `stop` is passed."""
+        while stop is None or self._position < stop:
+            piece = self._read_piece()
+            self._position += len(piece)
+            if len(piece):
+                yield piece
+            if len(piece) < PIECE_SAMPLES:
+                self._check_end(stop)
+                return
+
+    def _read_piece(self) -> NDArray[np.float32]:
+        import soundfile
+
+        buffer = np.empty((PIECE_SAMPLES, self._file.channels), np.float32)
+        try:
+            read: NDArray[np.float32] = self._file.read(out=buffer)
+        except soundfile.LibsndfileError as error:
+            seconds = self._position / self._file.samplerate
+            raise unreadable(
+                self._path,
+                f"decoding fails after {seconds:.3f} s ({_words(error)}); the file is cut or damaged",
+            ) from None
+        return read
+
+    def _check_end(self, stop: int | None) -> None:
+        """Raise if the file ended before what its header promises."""
+        if self._is_open_ended:
+            return
+        wanted = self.info.num_samples if stop is None else stop
+        slack = SLACK_SAMPLES if self._file.format == "MP3" else 0
+        if self._position < wanted - slack:
+            rate = self.info.sample_rate
+            raise unreadable(
+                self._path,
+                f"the file is cut: it ends after {self._position / rate:.3f} s, its header promises "
+                f"{self.info.num_samples / rate:.3f} s",
+            )
+
+
+def _open(path: Path, descriptor: int, container: str | None, head: bytes) -> Any:
+    """Return the opened `soundfile.SoundFile`, or raise with a reason a person can use."""
+    import soundfile
+
+    try:
+        # By descriptor, for soundfile takes any name ending in .raw for headerless.
+        return soundfile.SoundFile(descriptor, closefd=False)
+    except soundfile.LibsndfileError as error:
+        detail = _words(error)
+    if container is not None:
+        reason = f"its {container} header is cut or malformed ({detail})"
+    elif path.suffix.lower() in (".raw", ".pcm"):
+        reason = "it has no header, so rate, channels and sample format are unknown; convert it to WAV"
+    elif all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        reason = "it is not audio but text"
+    else:
+        reason = f"it is not audio in a known format ({detail}); convert it to WAV or FLAC"
+    raise unreadable(path, reason)
+
+
+def _check_length(path: Path, file: Any) -> None:
+    """Raise if the file holds no samples, or fewer than its header promises."""
+    promise = _broken_promise(file.extra_info)
+    if file.format == "NIST":
+        stated = _NIST_LENGTH.search(_first_bytes(path, 1024))
+        if stated and int(stated[1]) > file.frames:
+            promise = f"its header promises {stated[1].decode()} samples, it holds {file.frames}"
+    if promise:
+        raise unreadable(path, f"the file is cut: {promise}")
+    if file.frames:
+        return
+    num_bytes = path.stat().st_size
+    before, is_stated_empty, rest = _first_bytes(path, 2**16).partition(b"data" + bytes(4))
+    is_chunk = int.from_bytes(rest[4:8], "little") <= num_bytes - len(before)
+    if is_stated_empty and rest and not is_chunk:
+        raise unreadable(
+            path,
+            f"its header promises 0 bytes of samples, but more follow ({num_bytes} bytes in all); "
+            "repair the header",
+        )
+    raise unreadable(path, "it holds no samples")
+
+
+def _first_bytes(path: Path, num_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(num_bytes)
+
+
+def _broken_promise(log: str) -> str | None:
+    """Return what libsndfile's log says of a header that promises more than the file holds."""
+    for match in _PROMISED_BYTES.finditer(log):
+        promised, held = (int(group) for group in match.groups() if group is not None)
+        if promised > held and not _means_unknown(promised):
+            return f"its header promises {promised} bytes of samples, it holds {held}"
+    for match in _PROMISED_RF64.finditer(log):
+        held, promised = int(match[1]), int(match[2])
+        if promised > held and not _means_unknown(promised):
+            return f"its header promises {promised} samples, it holds {held}"
+    return "it ends without the mark of a last page" if _SEEMS_CUT.search(log) else None
+
+
+def _means_unknown(num_bytes: int) -> bool:
+    """Return whether a length is one that streaming encoders write before they know it."""
+    return min(abs(num_bytes - 2**31), abs(num_bytes - 2**32)) <= 2**16 or num_bytes >= 2**62
+
+
+def _words(error: Any) -> str:
+    """Return libsndfile's own words for what went wrong."""
+    return str(error.error_string).removeprefix("Error : ").removeprefix("Error in ").rstrip(".")

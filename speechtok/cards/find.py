@@ -1,0 +1,79 @@
+"""Find cards and recipes: in a user's folders, in the installed package, in a bare checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from speechtok.cards.tokenizer_card import CARD_FILE, TokenizerCard, read_tokenizer_card
+from speechtok.cards.yaml_file import nearest
+from speechtok.errors import CardError
+
+CARDS_VARIABLE = "SPEECHTOK_CARDS"
+"""Environment variable with more folders of cards, searched first, separated as in PATH."""
+
+
+def card_folders() -> list[Path]:
+    """Return the folders that are searched for tokenizer cards, in order of precedence."""
+    user = [Path(folder) for folder in os.environ.get(CARDS_VARIABLE, "").split(os.pathsep) if folder]
+    return [folder for folder in [*user, *_shipped("tokenizers")] if folder.is_dir()]
+
+
+def recipe_folders() -> list[Path]:
+    """Return the folders that hold the shipped recipes."""
+    return [folder for folder in _shipped("pipelines") if folder.is_dir()]
+
+
+def list_tokenizers() -> list[str]:
+    """Return the names of all tokenizer cards found, sorted."""
+    return sorted(_cards())
+
+
+def find_card(name: str | Path) -> tuple[TokenizerCard, Path]:
+    """Return a card and the file it was read from.
+
+    Args:
+        name: name of a card, path of a card file, or a folder that `save_pretrained` wrote.
+
+    Raises:
+        CardError: when nothing of that name exists (the nearest names are listed) or the card is malformed.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return read_tokenizer_card(path), path
+    if path.is_dir():
+        if not (path / CARD_FILE).is_file():
+            raise CardError(f"{path} is a folder without a {CARD_FILE}; `save_pretrained` writes one.")
+        return read_tokenizer_card(path / CARD_FILE), path / CARD_FILE
+    cards = _cards()
+    if str(name) not in cards:
+        raise CardError(
+            f"There is no tokenizer '{name}'{nearest(str(name), cards) or '.'} "
+            f"`speechtok tokenizers` lists all {len(cards)}."
+        )
+    return read_tokenizer_card(cards[str(name)]), cards[str(name)]
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Return the recipe file at a path, or the shipped one of that name.
+
+    Raises:
+        CardError: when there is none; the nearest shipped names are listed.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = {file.name: file for folder in reversed(recipe_folders()) for file in folder.glob("*.yaml")}
+    wanted = path.name if path.suffix else f"{path.name}.yaml"
+    if wanted not in shipped or path.parent.name not in ("", "pipelines"):
+        raise CardError(f"There is no recipe {name}{nearest(wanted, shipped) or '.'}")
+    return shipped[wanted]
+
+
+def _cards() -> dict[str, Path]:
+    return {file.stem: file for folder in reversed(card_folders()) for file in sorted(folder.glob("*.yaml"))}
+
+
+def _shipped(kind: str) -> list[Path]:
+    here = Path(__file__).resolve()
+    return [here.parent / kind, here.parents[2] / kind]

@@ -1,0 +1,102 @@
+"""A Kaldi data folder: `wav.scp`, and beside it optionally `text`, `utt2spk`, `utt2lang`, `segments`.
+
+Source: Kaldi documentation, "Data preparation".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from speechtok.corpora.corpus import Corpus, read_lines, unique
+from speechtok.errors import DatasetError
+from speechtok.utterances import Utterance
+
+
+def read_kaldi(wav_scp: Path) -> Corpus:
+    """Return the utterances of a `wav.scp`, or of the `segments` beside it.
+
+    Relative paths start at the folder of `wav.scp`.
+
+    Raises:
+        DatasetError: for a malformed line, an id that occurs twice, a segment of an unknown
+            recording, or an entry that is a command (commands are never run).
+    """
+    folder = wav_scp.parent
+    recordings = _table(wav_scp)
+    for name, path in recordings.items():
+        if path.endswith("|"):
+            raise DatasetError(
+                f"{wav_scp} gives a command for '{name}'; commands are not run. Write the audio to files and list those."
+            )
+    text, speakers, languages = (_table(folder / name) for name in ("text", "utt2spk", "utt2lang"))
+    segments = folder / "segments"
+    found = _segments(segments, recordings) if segments.is_file() else _whole(recordings, wav_scp)
+    labelled = (
+        (
+            Utterance(
+                id=item.id,
+                audio=item.audio,
+                start=item.start,
+                segment_seconds=item.segment_seconds,
+                text=text.get(item.id),
+                speaker=speakers.get(item.id),
+                language=languages.get(item.id),
+            ),
+            place,
+        )
+        for item, place in found
+    )
+    utterances = unique(labelled, str(segments if segments.is_file() else wav_scp))
+    return Corpus(kind="kaldi", name=folder.resolve().name, root=folder, utterances=utterances)
+
+
+def _whole(recordings: dict[str, str], wav_scp: Path) -> Iterator[tuple[Utterance, str]]:
+    for name, path in recordings.items():
+        yield Utterance(id=name, audio=path), wav_scp.name
+
+
+def _segments(segments: Path, recordings: dict[str, str]) -> Iterator[tuple[Utterance, str]]:
+    for number, line in enumerate(read_lines(segments), start=1):
+        parts = line.split()
+        if not parts:
+            continue
+        try:
+            name, recording, start, stop = parts[0], parts[1], float(parts[2]), float(parts[3])
+        except (IndexError, ValueError):
+            raise DatasetError(
+                f"{segments} line {number} must be 'utterance recording start end' with times in seconds, got '{line}'."
+            ) from None
+        if recording not in recordings:
+            raise DatasetError(
+                f"{segments} line {number} names the recording '{recording}', which wav.scp does not list."
+            )
+        if not 0 <= start < stop:
+            raise DatasetError(
+                f"{segments} line {number} must have 0 <= start < end, got {start:g} and {stop:g}."
+            )
+        yield (
+            Utterance(id=name, audio=recordings[recording], start=start, segment_seconds=stop - start),
+            f"line {number}",
+        )
+
+
+def _table(path: Path) -> dict[str, str]:
+    """Return the `key value…` lines of a file; nothing when there is no such file."""
+    if not path.is_file():
+        return {}
+    table: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        key, *rest = line.split(maxsplit=1)
+        value = rest[0].strip() if rest else ""
+        if not value and path.name == "wav.scp":
+            raise DatasetError(f"{path} line {number} must be 'id path', got '{line}'.")
+        if key in table:
+            raise DatasetError(
+                f"{path} has the id '{key}' twice, at line {lines[key]} and at line {number}; ids must be unique."
+            )
+        table[key], lines[key] = value, number
+    return table

@@ -1,0 +1,144 @@
+"""A table with one row per utterance: .csv, .tsv, .jsonl or .parquet with an `audio` column.
+
+Columns that mean something here: `audio` (path, relative to the manifest's folder), `id`, `split`,
+`text`, `speaker`, `language`, and `start` with `duration` (seconds) for a segment of a recording;
+`duration` without `start` describes the whole recording. All other columns are kept as they came.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from speechtok.corpora.corpus import Corpus, read_lines, read_text, unique
+from speechtok.errors import DatasetError
+from speechtok.shards.reader import read_parquet_rows
+from speechtok.utterances import Utterance
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+"""Formats of a manifest."""
+_MEANING = {"id", "audio", "start", "duration", "split", "text", "speaker", "language"}
+
+
+def read_manifest(path: Path, columns: Mapping[str, str]) -> Corpus:
+    """Return the utterances of a manifest.
+
+    Without an `id` column the id is the path as written, followed by `:start-end` for a segment.
+
+    Args:
+        path: the manifest.
+        columns: names the manifest uses, by the name they have here, such as {"audio": "path"}.
+
+    Raises:
+        DatasetError: for a missing `audio` column, a malformed row or an id that occurs twice.
+    """
+    utterances = unique(_utterances(path, columns), str(path))
+    return Corpus(kind="manifest", name=path.name, root=path.parent, utterances=utterances)
+
+
+def _utterances(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[Utterance, str]]:
+    for place, row in _rows(path):
+        missing = [theirs for theirs in columns.values() if theirs not in row]
+        if missing:
+            raise DatasetError(f"{path} has no column {missing[0]}; it has: {', '.join(row)}.")
+        used = set(columns.values())
+        values = {name: value for name, value in row.items() if name not in used and name not in columns}
+        values |= {ours: row[theirs] for ours, theirs in columns.items()}
+        if "audio" not in values:
+            raise DatasetError(
+                f"{path} needs a column `audio` with the path of each recording; it has: {', '.join(row)}. "
+                "Another name is given as --column audio=NAME."
+            )
+        yield _utterance(path, place, values), place
+
+
+def _utterance(path: Path, place: str, values: Mapping[str, Any]) -> Utterance:
+    audio = values["audio"]
+    if not isinstance(audio, str) or not audio:
+        raise DatasetError(f"{path} {place}: `audio` must be a path, got {audio!r}.")
+    start, duration = _number(path, place, values, "start"), _number(path, place, values, "duration")
+    segment = duration if start is not None else None
+    if start is not None and (start < 0 or (segment is not None and segment <= 0)):
+        raise DatasetError(
+            f"{path} {place}: a segment needs start >= 0 and duration > 0, got {start:g} and {segment}."
+        )
+    name = _text(values.get("id"))
+    if name is None:
+        name = (
+            audio
+            if start is None
+            else f"{audio}:{start:.3f}-{'' if segment is None else f'{start + segment:.3f}'}"
+        )
+    return Utterance(
+        id=name,
+        audio=audio,
+        start=start or 0.0,
+        segment_seconds=segment,
+        split=_text(values.get("split")),
+        text=_text(values.get("text")),
+        speaker=_text(values.get("speaker")),
+        language=_text(values.get("language")),
+        extra={column: value for column, value in values.items() if column not in _MEANING},
+    )
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if path.suffix == ".parquet":
+        for number, row in enumerate(read_parquet_rows(path), start=1):
+            yield f"row {number}", row
+    elif path.suffix == ".jsonl":
+        for number, line in enumerate(read_lines(path), start=1):
+            if line.strip():
+                yield f"line {number}", _json_row(path, number, line)
+    else:
+        yield from _delimited(path)
+
+
+def _json_row(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DatasetError(f"{path} line {number} is not JSON: {error}.") from None
+    if not isinstance(row, dict):
+        raise DatasetError(f"{path} line {number} must be a JSON object, got {type(row).__name__}.")
+    return row
+
+
+def _delimited(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    tab = path.suffix == ".tsv"
+    content = io.StringIO(read_text(path), newline="")
+    try:
+        table = list(
+            csv.reader(
+                content, delimiter="\t" if tab else ",", quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL
+            )
+        )
+    except csv.Error as error:
+        raise DatasetError(f"{path} cannot be read as {path.suffix}: {error}.") from None
+    header = table[0] if table else []
+    for number, cells in enumerate(table[1:], start=2):
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            raise DatasetError(
+                f"{path} line {number} has {len(cells)} columns, but the header has {len(header)}."
+            )
+        yield f"line {number}", {name: cell or None for name, cell in zip(header, cells, strict=True)}
+
+
+def _number(path: Path, place: str, values: Mapping[str, Any], name: str) -> float | None:
+    value = values.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DatasetError(f"{path} {place}: `{name}` must be a number of seconds, got {value!r}.") from None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)

@@ -1,0 +1,25 @@
+"""Run a job's shards one after the other in this process: for small corpora and for debugging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from speechtok.jobs.settings import Progress
+from speechtok.jobs.worker import ShardWorker, WorkerSettings
+from speechtok.shards.plan import ShardRecord, ShardTask
+
+
+def run_locally(
+    tasks: Sequence[ShardTask], settings: WorkerSettings, on_progress: Callable[[Progress], None]
+) -> Iterator[ShardRecord]:
+    """Yield the record of each shard as it is committed.
+
+    Args:
+        tasks: shards to make.
+        settings: what the worker needs.
+        on_progress: called after each shard with the progress of unfinished shards.
+    """
+    worker = ShardWorker(settings)
+    for task in tasks:
+        yield worker.make(task)
+        on_progress(Progress())

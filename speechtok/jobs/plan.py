@@ -1,0 +1,190 @@
+"""Corpus → frozen plan: which utterance goes into which shard. Needs no torch.
+
+The plan is a function of the corpus and the settings alone, so it is the same on any machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+
+from speechtok.audio.io import probe_audio
+from speechtok.corpora import Corpus
+from speechtok.errors import AudioError, DatasetError, JobError
+from speechtok.jobs.settings import JobSettings
+from speechtok.shards.plan import PLAN_COLUMNS, Plan
+from speechtok.shards.schema import column_names
+from speechtok.tokens import TokenizerInfo
+from speechtok.utterances import Utterance
+from speechtok.version import __version__
+
+MOST_SHARD_SECONDS = 3600.0
+"""Shards hold an hour of audio when nothing else is asked for …"""
+LEAST_SHARD_SECONDS = 120.0
+"""… or less, down to this, so that a small corpus still has …"""
+WANTED_SHARDS = 16
+"""… this many shards to share among workers."""
+PROBE_THREADS = 8
+"""Headers are read in this many threads."""
+
+
+def make_plan(
+    corpus: Corpus,
+    info: TokenizerInfo,
+    card: dict[str, Any],
+    settings: JobSettings,
+    *,
+    on_probe: Callable[[], None] | None = None,
+) -> Plan:
+    """Return the plan for tokenizing a corpus.
+
+    Utterances are ordered by split and id, and cut into shards of about equal seconds. A recording
+    whose header cannot be read is planned with unknown length; the job will quarantine it.
+
+    Args:
+        corpus: what to tokenize.
+        info: the tokenizer, with the codebooks that are kept.
+        card: its card, as plain values.
+        settings: what decides the rows.
+        on_probe: called after each recording's header was read.
+    """
+    utterances = in_order(corpus, settings)
+    seconds = _probe(corpus, utterances, on_probe)
+    known = [value or 0.0 for value in seconds]
+    target = settings.shard_seconds or min(
+        MOST_SHARD_SECONDS, max(LEAST_SHARD_SECONDS, sum(known) / WANTED_SHARDS)
+    )
+    columns: dict[str, list[Any]] = {
+        **_listing(utterances),
+        "seconds": seconds,
+        "shard": _shards([item.split or "" for item in utterances], known, target),
+    }
+    types = dict(PLAN_COLUMNS)
+    known_columns = pa.table({name: pa.array(columns[name], type=kind) for name, kind in types.items()})
+    for name, values in _extra(utterances, info).items():
+        known_columns = known_columns.append_column(name, _array(name, values))
+    return Plan(settings=plan_settings(corpus, info, card, settings), rows=known_columns)
+
+
+def plan_settings(
+    corpus: Corpus, info: TokenizerInfo, card: dict[str, Any], settings: JobSettings
+) -> dict[str, Any]:
+    """Return what a plan freezes besides the utterances."""
+    return {
+        "tokenizer": info.to_dict(),
+        "card": card,
+        "corpus": {"kind": corpus.kind, "name": corpus.name},
+        "job": settings.to_dict(),
+        "speechtok_version": __version__,
+    }
+
+
+def check_same(
+    plan: Plan, corpus: Corpus, info: TokenizerInfo, card: dict[str, Any], settings: JobSettings, output: str
+) -> None:
+    """Raise unless a frozen plan is the one that would be made now.
+
+    Raises:
+        JobError: naming the first difference: tokenizer, a setting, or the corpus.
+    """
+    frozen = plan.info
+    if frozen != info:
+        raise JobError(
+            f"{output} was begun with tokenizer '{frozen.name}' (fingerprint {frozen.fingerprint}), not with "
+            f"'{info.name}' ({info.fingerprint}); use another output folder."
+        )
+    wanted = plan_settings(corpus, info, card, settings)
+    for name, value in wanted["job"].items():
+        if plan.settings["job"].get(name) != value:
+            raise JobError(
+                f"{output} was begun with {name}={plan.settings['job'].get(name)!r}, not {value!r}; "
+                "repeat the first command, or use another output folder."
+            )
+    now = _listing(in_order(corpus, settings))
+    if any(plan.rows[name].to_pylist() != values for name, values in now.items()):
+        before, after = set(plan.rows["id"].to_pylist()), set(now["id"])
+        new, gone = sorted(after - before), sorted(before - after)
+        detail = f"new: {new[0]}" if new else f"gone: {gone[0]}" if gone else "some utterances changed"
+        raise JobError(
+            f"The corpus is not the one {output} was begun with ({len(new)} new, {len(gone)} gone; {detail}); "
+            "restore it, or use another output folder."
+        )
+
+
+def in_order(corpus: Corpus, settings: JobSettings) -> list[Utterance]:
+    """Return the utterances in the order of the dataset: by split, then by id."""
+    placed = (replace(item, split=item.split or settings.split) for item in corpus.utterances)
+    return sorted(placed, key=lambda item: (item.split or "", item.id))
+
+
+def _listing(utterances: Iterable[Utterance]) -> dict[str, list[Any]]:
+    names = ("id", "audio", "start", "segment_seconds", "split", "text", "speaker", "language")
+    return {name: [getattr(item, name) for item in utterances] for name in names}
+
+
+def _probe(
+    corpus: Corpus, utterances: list[Utterance], on_probe: Callable[[], None] | None
+) -> list[float | None]:
+    """Return the seconds of each utterance by its recording's header, or None."""
+    recordings = list(dict.fromkeys(item.audio for item in utterances))
+
+    def length(audio: str) -> float | None:
+        try:
+            return probe_audio(corpus.root / audio).duration
+        except AudioError:
+            return None
+
+    lengths: dict[str, float | None] = {}
+    with ThreadPoolExecutor(PROBE_THREADS) as pool:
+        for audio, value in zip(recordings, pool.map(length, recordings), strict=True):
+            lengths[audio] = value
+            if on_probe is not None:
+                on_probe()
+    return [_seconds(item, lengths[item.audio]) for item in utterances]
+
+
+def _seconds(utterance: Utterance, recording: float | None) -> float | None:
+    if recording is None or utterance.start >= recording:
+        return None
+    rest = recording - utterance.start
+    return rest if utterance.segment_seconds is None else min(rest, utterance.segment_seconds)
+
+
+def _shards(splits: list[str], seconds: list[float], target: float) -> list[int]:
+    """Return the shard number of each utterance: equal spans of seconds, numbered within the split."""
+    numbers: list[int] = []
+    for split in dict.fromkeys(splits):
+        lengths = [value for name, value in zip(splits, seconds, strict=True) if name == split]
+        span = sum(lengths) / max(1, math.ceil(sum(lengths) / target)) or 1.0
+        begun, previous, shard = 0.0, -1, -1
+        for value in lengths:
+            place = int((begun + value / 2) / span)
+            if place > previous:
+                shard, previous = shard + 1, place
+            numbers.append(shard)
+            begun += value
+    return numbers
+
+
+def _extra(utterances: list[Utterance], info: TokenizerInfo) -> dict[str, list[Any]]:
+    """Return the corpus's own columns; a name that means something here gets the prefix `corpus_`."""
+    taken = column_names(info) | {name for name, _ in PLAN_COLUMNS}
+    names = dict.fromkeys(chain.from_iterable(item.extra for item in utterances))
+    return {
+        f"corpus_{name}" if name in taken else name: [item.extra.get(name) for item in utterances]
+        for name in names
+    }
+
+
+def _array(name: str, values: list[Any]) -> pa.Array:
+    try:
+        column = pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DatasetError(f"The manifest's column {name} mixes types: {error}.") from error
+    return column.cast(pa.string()) if pa.types.is_null(column.type) else column

@@ -1,0 +1,120 @@
+"""Where everything lies inside a token dataset, and how files are put there.
+
+    OUT/README.md                                   dataset card
+    OUT/data/<split>-00000-of-000NN.parquet         token rows
+    OUT/quarantine/<split>.parquet                  inputs that failed
+    OUT/.speechtok/plan.json, plan.parquet          the frozen plan
+    OUT/.speechtok/shards/<split>-00000.json        one commit record per shard
+    OUT/.speechtok/run.json                         the last run: place, speed, versions
+    OUT/.speechtok/tmp/                             files being written
+
+Every file appears whole or not at all: it is written below `tmp`, flushed to disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one token dataset."""
+
+    root: Path
+    """The folder users call OUT."""
+
+    @property
+    def readme(self) -> Path:
+        """The dataset card."""
+        return self.root / "README.md"
+
+    @property
+    def data(self) -> Path:
+        """Folder of the token shards."""
+        return self.root / "data"
+
+    @property
+    def state(self) -> Path:
+        """Folder of plan, commit records and temporary files."""
+        return self.root / ".speechtok"
+
+    @property
+    def plan(self) -> Path:
+        """The frozen settings; written last, so a plan with this file is complete."""
+        return self.state / "plan.json"
+
+    @property
+    def plan_rows(self) -> Path:
+        """The frozen utterances."""
+        return self.state / "plan.parquet"
+
+    @property
+    def run(self) -> Path:
+        """Where and how fast the last run was; local facts, not part of the dataset."""
+        return self.state / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a job writes."""
+        return self.state / "lock"
+
+    @property
+    def tmp(self) -> Path:
+        """Folder of files being written."""
+        return self.state / "tmp"
+
+    def shard(self, split: str, index: int, count: int) -> Path:
+        """The Parquet file of one shard."""
+        return self.data / f"{split}-{index:05d}-of-{count:05d}.parquet"
+
+    def record(self, split: str, index: int) -> Path:
+        """The commit record of one shard."""
+        return self.state / "shards" / f"{split}-{index:05d}.json"
+
+    def quarantine(self, split: str) -> Path:
+        """The Parquet file of the inputs of one split that failed."""
+        return self.root / "quarantine" / f"{split}.parquet"
+
+    def relative(self, path: Path) -> str:
+        """Return a path inside the dataset as users see it."""
+        return path.relative_to(self.root).as_posix()
+
+    def clear_tmp(self) -> None:
+        """Remove what interrupted writers left behind."""
+        shutil.rmtree(self.tmp, ignore_errors=True)
+
+    @contextmanager
+    def replacing(self, path: Path) -> Iterator[Path]:
+        """Give a temporary path that becomes `path` when the block ends well, and vanishes otherwise."""
+        self.tmp.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.tmp / f"{path.name}.{uuid.uuid4().hex}"
+        try:
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
+            _flush(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hash of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Force a file, or a folder's entries, to disk: a rename must not outlive its content."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,243 @@
+"""The frozen plan of a dataset and the commit records of its shards.
+
+The plan says, once and for all, which utterances go into which shard in which order; a shard's
+content therefore depends on the input alone. A shard counts as done when its commit record exists
+and the file it names has the recorded sha256.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from speechtok.errors import DatasetError
+from speechtok.shards.layout import Layout, file_sha256
+from speechtok.shards.schema import FORMAT_VERSION
+from speechtok.shards.writer import write_table
+from speechtok.tokens import TokenizerInfo
+
+PLAN_COLUMNS = (
+    ("id", pa.string()),
+    ("audio", pa.string()),
+    ("start", pa.float64()),
+    ("segment_seconds", pa.float64()),
+    ("split", pa.string()),
+    ("text", pa.string()),
+    ("speaker", pa.string()),
+    ("language", pa.string()),
+    ("seconds", pa.float64()),
+    ("shard", pa.int32()),
+)
+"""Columns of the frozen utterances; corpus columns follow. `seconds` is null where probing failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """One shard to be made."""
+
+    split: str
+    """Split it belongs to."""
+    index: int
+    """Number within the split."""
+    count: int
+    """Shards of the split."""
+    rows: pa.Table
+    """The utterances, with the plan's columns, in order."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages, such as "train-00003-of-00016"."""
+        return f"{self.split}-{self.index:05d}-of-{self.count:05d}"
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio expected, by the files' headers."""
+        return float(pc.sum(self.rows["seconds"]).as_py() or 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One input that was quarantined."""
+
+    id: str
+    """Id of the utterance."""
+    audio: str
+    """Its recording."""
+    stage: str
+    """Where it failed: "read" or "encode"."""
+    error: str
+    """Type of the error."""
+    message: str
+    """The error's sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRecord:
+    """Proof that a shard is complete."""
+
+    split: str
+    """Split it belongs to."""
+    index: int
+    """Number within the split."""
+    file: str
+    """Path of the Parquet file inside the dataset."""
+    sha256: str
+    """Hash of that file."""
+    bytes: int
+    """Size of that file."""
+    rows: int
+    """Token rows in it."""
+    seconds: float
+    """Seconds of audio in it."""
+    quarantined: tuple[Failure, ...] = field(default=())
+    """Inputs of the shard that failed, in plan order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a dataset will hold."""
+
+    settings: Mapping[str, Any]
+    """Everything that decides the rows: tokenizer, card, corpus, batching, shard size."""
+    rows: pa.Table
+    """All utterances in shard order, with `PLAN_COLUMNS` and the corpus's own columns."""
+
+    @property
+    def info(self) -> TokenizerInfo:
+        """The tokenizer the dataset is made with."""
+        return TokenizerInfo.from_dict(self.settings["tokenizer"])
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The tokenizer's card, as plain values."""
+        return dict(self.settings["card"])
+
+    @property
+    def extra_types(self) -> dict[str, pa.DataType]:
+        """Types of the corpus's own columns, and of `start` when utterances are segments of recordings."""
+        known = {name for name, _ in PLAN_COLUMNS}
+        extra = {item.name: item.type for item in self.rows.schema if item.name not in known}
+        has_segments = self.rows["segment_seconds"].null_count < len(self.rows) or bool(
+            pc.max(self.rows["start"]).as_py()
+        )
+        return {**({"start": pa.float64()} if has_segments else {}), **extra}
+
+    @property
+    def splits(self) -> list[str]:
+        """Splits in the order they were planned."""
+        return list(dict.fromkeys(task.split for task in self.tasks))
+
+    @cached_property
+    def tasks(self) -> list[ShardTask]:
+        """The shards, in order."""
+        keys = list(zip(self.rows["split"].to_pylist(), self.rows["shard"].to_pylist(), strict=True))
+        starts = [index for index, key in enumerate(keys) if index == 0 or key != keys[index - 1]]
+        counts: dict[str, int] = {}
+        for start in starts:
+            counts[keys[start][0]] = counts.get(keys[start][0], 0) + 1
+        ends = [*starts[1:], len(keys)]
+        return [
+            ShardTask(
+                split=keys[a][0], index=keys[a][1], count=counts[keys[a][0]], rows=self.rows.slice(a, b - a)
+            )
+            for a, b in zip(starts, ends, strict=True)
+        ]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio expected, by the files' headers."""
+        return float(pc.sum(self.rows["seconds"]).as_py() or 0.0)
+
+    def write(self, layout: Layout) -> None:
+        """Freeze the plan: the utterances first, then the settings with their hash."""
+        with layout.replacing(layout.plan_rows) as path:
+            write_table(self.rows, path)
+        content = {
+            "format_version": FORMAT_VERSION,
+            "settings": dict(self.settings),
+            "utterances": len(self.rows),
+            "utterances_sha256": file_sha256(layout.plan_rows),
+        }
+        write_json(layout, layout.plan, content)
+
+
+def has_plan(layout: Layout) -> bool:
+    """Return whether a plan was frozen here."""
+    return layout.plan.is_file()
+
+
+def read_plan(layout: Layout) -> Plan:
+    """Return the frozen plan.
+
+    Raises:
+        DatasetError: when there is none, or its files are damaged.
+    """
+    if not layout.plan.is_file():
+        raise DatasetError(
+            f"{layout.root} is no token dataset made by `speechtok tokenize`: it has no {layout.relative(layout.plan)}."
+        )
+    content = _read_json(layout.plan)
+    if content.get("format_version", 0) > FORMAT_VERSION:
+        raise DatasetError(f"{layout.plan} has a newer format than this speechtok reads; upgrade speechtok.")
+    if not layout.plan_rows.is_file() or file_sha256(layout.plan_rows) != content["utterances_sha256"]:
+        raise DatasetError(
+            f"{layout.plan_rows} is missing or damaged, so nothing can be said about this dataset; "
+            "restore the file or tokenize into another folder."
+        )
+    return Plan(settings=content["settings"], rows=pq.read_table(layout.plan_rows))
+
+
+def write_record(layout: Layout, record: ShardRecord) -> None:
+    """Commit a shard whose file is in place."""
+    write_json(layout, layout.record(record.split, record.index), asdict(record))
+
+
+def read_record(layout: Layout, split: str, index: int) -> ShardRecord | None:
+    """Return a shard's commit record, or None when there is none that can be read."""
+    path = layout.record(split, index)
+    if not path.is_file():
+        return None
+    try:
+        content = _read_json(path)
+        return ShardRecord(
+            **{**content, "quarantined": tuple(Failure(**item) for item in content["quarantined"])}
+        )
+    except (DatasetError, KeyError, TypeError):
+        return None
+
+
+def is_done(layout: Layout, task: ShardTask) -> bool:
+    """Return whether a shard is committed and its file is what was committed."""
+    record, path = (
+        read_record(layout, task.split, task.index),
+        layout.shard(task.split, task.index, task.count),
+    )
+    if record is None or not path.is_file() or path.stat().st_size != record.bytes:
+        return False
+    return file_sha256(path) == record.sha256
+
+
+def write_json(layout: Layout, path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file, whole or not at all."""
+    with layout.replacing(path) as temporary:
+        temporary.write_text(
+            json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} is damaged: {error}.") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path} is damaged: it holds no JSON object.")
+    return content

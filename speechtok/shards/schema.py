@@ -1,0 +1,120 @@
+"""The columns of a token dataset, as Arrow types and as Hugging Face features.
+
+Conventions: a stream with one codebook is `list<uint16>` of frames; one with more is
+`list<list<uint16>>`, codebooks × frames, coarse first. Codes are raw: no offsets, no specials.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from speechtok.errors import DatasetError
+from speechtok.tokens import StreamInfo, TokenizerInfo
+from speechtok.utterances import RESERVED_COLUMNS
+
+FORMAT_VERSION = 1
+"""Version of the on-disk format; readers refuse what is newer."""
+
+METADATA_KEY = b"speechtok"
+"""Key of the JSON in the Parquet file's metadata: format version, tokenizer info and card."""
+
+
+def stream_type(stream: StreamInfo) -> pa.DataType:
+    """Return the Arrow type of a stream's column."""
+    frames = pa.list_(pa.uint16())
+    return frames if stream.num_codebooks == 1 else pa.list_(frames)
+
+
+def token_schema(info: TokenizerInfo, card: Mapping[str, Any], extra: Mapping[str, pa.DataType]) -> pa.Schema:
+    """Return the schema of token rows.
+
+    Args:
+        info: the tokenizer; its streams become columns.
+        card: the tokenizer's card as plain values, kept in the file's metadata.
+        extra: columns of the corpus, by name.
+    """
+    fields = [pa.field("id", pa.string(), nullable=False)]
+    fields += [pa.field(stream.name, stream_type(stream), nullable=False) for stream in info.streams]
+    if info.speaker_embedding_dim is not None:
+        fields.append(
+            pa.field("speaker_embedding", pa.list_(pa.float32(), info.speaker_embedding_dim), nullable=False)
+        )
+    if info.has_scale:
+        fields.append(pa.field("scale", pa.float32(), nullable=False))
+    fields += [
+        pa.field("num_samples", pa.int64(), nullable=False),
+        pa.field("duration", pa.float64(), nullable=False),
+        pa.field("audio", pa.string(), nullable=False),
+        pa.field("source_sample_rate", pa.int32(), nullable=False),
+        *(pa.field(name, pa.string()) for name in ("text", "speaker", "language")),
+        *(pa.field(name, kind) for name, kind in extra.items()),
+    ]
+    described = {"format_version": FORMAT_VERSION, "tokenizer": info.to_dict(), "card": dict(card)}
+    return with_features(pa.schema(fields)).with_metadata(
+        {
+            **with_features(pa.schema(fields)).metadata,
+            METADATA_KEY: json.dumps(described, sort_keys=True).encode(),
+        }
+    )
+
+
+def quarantine_schema() -> pa.Schema:
+    """Return the schema of quarantine rows: what failed, at which stage, and why."""
+    return with_features(
+        pa.schema([pa.field(name, pa.string()) for name in ("id", "audio", "stage", "error", "message")])
+    )
+
+
+def with_features(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with the metadata that gives `datasets` the exact types."""
+    described = {"info": {"features": features(schema)}}
+    return schema.with_metadata({b"huggingface": json.dumps(described).encode()})
+
+
+def features(schema: pa.Schema) -> dict[str, Any]:
+    """Return the Hugging Face features of a schema, as JSON values."""
+    return {field.name: _feature(field.type) for field in schema}
+
+
+def column_names(info: TokenizerInfo) -> set[str]:
+    """Return the names a corpus column cannot take."""
+    return {*RESERVED_COLUMNS, "speaker_embedding", "scale", *(stream.name for stream in info.streams)}
+
+
+def read_info(schema: pa.Schema, source: str) -> tuple[TokenizerInfo, dict[str, Any]]:
+    """Return the tokenizer and the card's values that a token file carries.
+
+    Raises:
+        DatasetError: when the file was not written by speechtok, or by a newer version.
+    """
+    described = (schema.metadata or {}).get(METADATA_KEY)
+    if described is None:
+        raise DatasetError(
+            f"{source} holds no speech tokens: its metadata lacks the entry '{METADATA_KEY.decode()}'."
+        )
+    values = json.loads(described)
+    if values["format_version"] > FORMAT_VERSION:
+        raise DatasetError(
+            f"{source} has format version {values['format_version']}, but this speechtok reads up to {FORMAT_VERSION}; "
+            "upgrade speechtok."
+        )
+    return TokenizerInfo.from_dict(values["tokenizer"]), values["card"]
+
+
+def _feature(kind: pa.DataType) -> Any:
+    if pa.types.is_fixed_size_list(kind):
+        return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "Sequence"}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "Sequence"}
+    if pa.types.is_struct(kind):
+        return {kind.field(index).name: _feature(kind.field(index).type) for index in range(kind.num_fields)}
+    if pa.types.is_timestamp(kind):
+        return {"dtype": str(kind), "_type": "Value"}
+    return {
+        "dtype": {"double": "float64", "float": "float32", "halffloat": "float16"}.get(str(kind), str(kind)),
+        "_type": "Value",
+    }

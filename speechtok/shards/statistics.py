@@ -1,0 +1,175 @@
+"""Numbers about a token dataset: how much, whose, and how the codes are used.
+
+Conventions: entropy is in bits per code, of the code's frequency in its codebook over the whole
+dataset; the bound is `log2(codebook_size)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from speechtok.shards.reader import TokenDataset, token_files
+from speechtok.tokens import StreamInfo
+
+Counts = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamStatistics:
+    """Code usage of one stream."""
+
+    stream: StreamInfo
+    """The stream."""
+    counts: Counts
+    """`(codebooks, codebook_size)`, int64: how often each code occurs."""
+    stored_bytes: int
+    """Compressed size of the stream's column."""
+
+    @property
+    def num_codes(self) -> int:
+        """Codes stored."""
+        return int(self.counts.sum())
+
+    @property
+    def stored_bits_per_code(self) -> float:
+        """Bits each code takes on disk; the bound is `log2(codebook_size)`."""
+        return 8 * self.stored_bytes / self.num_codes if self.num_codes else 0.0
+
+    @property
+    def entropy(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """`(codebooks,)`, bits per code."""
+        share = self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
+        logs = np.log2(share, out=np.zeros_like(share), where=share > 0)
+        return np.asarray(np.abs(-(share * logs).sum(axis=1)))
+
+    @property
+    def used(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """`(codebooks,)`, share of the codebook that occurs at all."""
+        return np.asarray((self.counts > 0).mean(axis=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Numbers about a token dataset."""
+
+    rows: int
+    """Token rows."""
+    seconds: float
+    """Seconds of audio."""
+    bytes: int
+    """Size of the token shards."""
+    splits: dict[str, int]
+    """Rows by split."""
+    speakers: dict[str, int]
+    """Rows by speaker label; rows without one are left out."""
+    languages: dict[str, int]
+    """Rows by language; rows without one are left out."""
+    durations: np.ndarray[Any, np.dtype[np.float64]] = field(repr=False)
+    """`(rows,)`, seconds."""
+    streams: tuple[StreamStatistics, ...] = field(repr=False)
+    """Code usage by stream."""
+
+    @property
+    def hours(self) -> float:
+        """Hours of audio."""
+        return self.seconds / 3600
+
+    @property
+    def stored_bps(self) -> float:
+        """Bits that one second of audio takes on disk, all columns together."""
+        return 8 * self.bytes / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "bytes": self.bytes,
+            "stored_bps": self.stored_bps,
+            "splits": self.splits,
+            "speakers": len(self.speakers),
+            "languages": self.languages,
+            "streams": {
+                item.stream.name: {
+                    "codes": item.num_codes,
+                    "bitrate_bps": item.stream.bitrate_bps,
+                    "stored_bits_per_code": item.stored_bits_per_code,
+                    "bound_bits_per_code": math.log2(item.stream.codebook_size),
+                    "entropy_bits": [round(float(value), 4) for value in item.entropy],
+                    "used_share": [round(float(value), 4) for value in item.used],
+                }
+                for item in self.streams
+            },
+        }
+
+
+def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = None) -> Statistics:
+    """Return the statistics of a token dataset or token file, reading it once.
+
+    Args:
+        path: a token dataset, or one Parquet file of tokens.
+        on_rows: called with the number of rows read so far, for a progress display.
+
+    Raises:
+        DatasetError: when there is no token dataset.
+    """
+    dataset = TokenDataset(path)
+    counts = {
+        item.name: np.zeros((item.num_codebooks, item.codebook_size), dtype=np.int64)
+        for item in dataset.info.streams
+    }
+    durations, speakers, languages = [], Counter[str](), Counter[str]()
+    for number, row in enumerate(dataset, start=1):
+        durations.append(row["duration"])
+        speakers.update([row["speaker"]] if row.get("speaker") else [])
+        languages.update([row["language"]] if row.get("language") else [])
+        for name, table in counts.items():
+            _count(table, row[name])
+        if on_rows is not None:
+            on_rows(number)
+    files = token_files(path)
+    splits = Counter[str]()
+    for file in files:
+        splits[file.name.rsplit("-", 3)[0]] += pq.ParquetFile(file).metadata.num_rows
+    return Statistics(
+        rows=len(durations),
+        seconds=float(sum(durations)),
+        bytes=sum(file.stat().st_size for file in files),
+        splits=dict(splits),
+        speakers=dict(speakers.most_common()),
+        languages=dict(languages.most_common()),
+        durations=np.asarray(durations, dtype=np.float64),
+        streams=tuple(
+            StreamStatistics(
+                stream=item, counts=counts[item.name], stored_bytes=_stored_bytes(files, item.name)
+            )
+            for item in dataset.info.streams
+        ),
+    )
+
+
+def _count(table: Counts, codes: np.ndarray[Any, Any]) -> None:
+    """Add `(codebooks, frames)` codes to `(codebooks, codebook_size)` counts."""
+    codebooks, size = codes.shape[0], table.shape[1]
+    flat = codes + size * np.arange(codebooks)[:, None]
+    table[:codebooks] += np.bincount(flat.ravel(), minlength=codebooks * size).reshape(codebooks, size)
+
+
+def _stored_bytes(files: list[Path], column: str) -> int:
+    total = 0
+    for file in files:
+        metadata = pq.ParquetFile(file).metadata
+        for group in range(metadata.num_row_groups):
+            for index in range(metadata.num_columns):
+                chunk = metadata.row_group(group).column(index)
+                if chunk.path_in_schema.split(".")[0] == column:
+                    total += chunk.total_compressed_size
+    return total

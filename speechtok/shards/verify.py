@@ -1,0 +1,165 @@
+"""Check a token dataset against its plan and commit records, file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from speechtok.shards.layout import Layout, file_sha256
+from speechtok.shards.plan import Plan, ShardRecord, ShardTask, read_plan, read_record
+from speechtok.shards.schema import quarantine_schema, token_schema
+
+SECONDS_TOLERANCE = 0.3
+"""How far a decoded length may lie from its header: compressed formats round up to their frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What `verify` found."""
+
+    problems: tuple[str, ...]
+    """One sentence per problem, each naming its file; empty when all is well."""
+    shards: int
+    """Shards planned."""
+    rows: int
+    """Rows in intact shards."""
+    quarantined: int
+    """Inputs recorded as failed."""
+    seconds: float
+    """Seconds of audio in intact shards."""
+    bytes: int
+    """Size of the token shards."""
+
+
+def verify(layout: Layout, *, on_shard: Callable[[ShardTask], None] | None = None) -> Verification:
+    """Check every file of a token dataset.
+
+    Each shard must exist with the recorded sha256, hold the planned utterances that are not in
+    quarantine, in order, with the schema and fingerprint of the plan and every code in range.
+
+    Args:
+        layout: the dataset.
+        on_shard: called after each shard, for a progress display.
+
+    Raises:
+        DatasetError: when there is no plan to check against.
+    """
+    plan = read_plan(layout)
+    schema = token_schema(plan.info, plan.card, plan.extra_types)
+    problems: list[str] = []
+    records: list[ShardRecord] = []
+    for task in plan.tasks:
+        record = read_record(layout, task.split, task.index)
+        found = (
+            ["has no commit record: the job is not finished, run it again"]
+            if record is None
+            else _shard_problems(layout, plan, schema, task, record)
+        )
+        problems += [
+            f"{layout.relative(layout.shard(task.split, task.index, task.count))} {problem}."
+            for problem in found
+        ]
+        if record is not None and not found:
+            records.append(record)
+        if on_shard is not None:
+            on_shard(task)
+    problems += _other_problems(layout, plan)
+    return Verification(
+        problems=tuple(problems),
+        shards=len(plan.tasks),
+        rows=sum(record.rows for record in records),
+        quarantined=sum(len(record.quarantined) for record in records),
+        seconds=sum(record.seconds for record in records),
+        bytes=sum(record.bytes for record in records),
+    )
+
+
+def quarantine_table(layout: Layout, plan: Plan, split: str) -> pa.Table:
+    """Return the failures of one split, as the commit records list them, in plan order."""
+    records = [read_record(layout, task.split, task.index) for task in plan.tasks if task.split == split]
+    failures = [failure for record in records if record is not None for failure in record.quarantined]
+    schema = quarantine_schema()
+    return pa.Table.from_pylist(
+        [{name: getattr(failure, name) for name in schema.names} for failure in failures], schema=schema
+    )
+
+
+def _shard_problems(
+    layout: Layout, plan: Plan, schema: pa.Schema, task: ShardTask, record: ShardRecord
+) -> list[str]:
+    path = layout.shard(task.split, task.index, task.count)
+    if not path.is_file():
+        return ["is missing"]
+    if record.file != layout.relative(path):
+        return [f"is recorded as {record.file}"]
+    if file_sha256(path) != record.sha256:
+        return ["is damaged: its sha256 differs from the commit record"]
+    file = pq.ParquetFile(path)
+    if not file.schema_arrow.equals(schema, check_metadata=False):
+        return ["has other columns than planned"]
+    if file.schema_arrow.metadata != schema.metadata:
+        return ["was made by another tokenizer: its metadata differ from the plan's"]
+    return _row_problems(file, plan, task, record)
+
+
+def _row_problems(file: pq.ParquetFile, plan: Plan, task: ShardTask, record: ShardRecord) -> list[str]:
+    problems: list[str] = []
+    failed = {failure.id for failure in record.quarantined}
+    planned = dict(zip(task.rows["id"].to_pylist(), task.rows["seconds"].to_pylist(), strict=True))
+    table = file.read(columns=["id", "num_samples", "duration"])
+    ids, durations = table["id"].to_pylist(), table["duration"].to_pylist()
+    if ids != [name for name in planned if name not in failed] or not failed <= set(planned):
+        problems.append("does not hold exactly the planned utterances that are not in quarantine")
+    if len(ids) != record.rows or not np.isclose(sum(durations), record.seconds, atol=1e-6):
+        problems.append(
+            f"holds {len(ids)} rows and {sum(durations):.3f} s, but {record.rows} and {record.seconds:.3f} s are recorded"
+        )
+    if any(
+        abs(samples / plan.info.sample_rate - seconds) > 1e-9
+        for samples, seconds in zip(table["num_samples"].to_pylist(), durations, strict=True)
+    ):
+        problems.append("has a row whose duration is not its num_samples")
+    wrong = [
+        name
+        for name, seconds in zip(ids, durations, strict=True)
+        if planned.get(name) is not None and abs(planned[name] - seconds) > SECONDS_TOLERANCE
+    ]
+    if wrong:
+        problems.append(f"has {len(wrong)} rows shorter or longer than their recording, first {wrong[0]}")
+    for stream in plan.info.streams:
+        highest = -1
+        for group in range(file.metadata.num_row_groups):
+            codes = file.read_row_group(group, columns=[stream.name])[stream.name]
+            while pa.types.is_list(codes.type):
+                codes = pc.list_flatten(codes)
+            highest = max(highest, pc.max(codes).as_py() or 0) if len(codes) else highest
+        if highest >= stream.codebook_size:
+            problems.append(
+                f"has code {highest} in stream {stream.name}, outside [0, {stream.codebook_size})"
+            )
+    return problems
+
+
+def _other_problems(layout: Layout, plan: Plan) -> list[str]:
+    problems = []
+    expected = {layout.shard(task.split, task.index, task.count) for task in plan.tasks}
+    strays = sorted(path for path in layout.data.glob("*") if path not in expected)
+    problems += [f"{layout.relative(path)} does not belong to the plan; remove it." for path in strays]
+    for split in plan.splits:
+        path = layout.quarantine(split)
+        try:
+            same = pq.read_table(path).equals(quarantine_table(layout, plan, split))
+        except (OSError, pa.ArrowInvalid):
+            same = False
+        if not same:
+            problems.append(
+                f"{layout.relative(path)} is missing or does not list the recorded failures; run the job again."
+            )
+    if not layout.readme.is_file():
+        problems.append("README.md is missing; run the job again.")
+    return problems

@@ -1,0 +1,298 @@
+"""The interface all tokenizer families share.
+
+Conventions: `waveform` is `(batch, samples)`, float in [-1, 1]; `num_samples` is `(batch,)`, int64;
+codes are `(batch, codebooks, frames)`. A family implements `from_card`, `num_frames`, `num_samples`,
+`_encode`, `_decode` and, when it has weights, `_state_dict`; everything else is here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechtok.audio.io import probe_audio, read_blocks
+from speechtok.cards import CARD_FILE, CardFile, TokenizerCard
+from speechtok.errors import AudioError, CardError, TokensError
+from speechtok.tokenizers.waveforms import other_rate, to_batch
+from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
+
+WEIGHTS_FILE = "model.safetensors"
+"""Name of the weights inside a folder that `save_pretrained` wrote."""
+
+
+class SpeechTokenizer(ABC):
+    """Speech to tokens and back.
+
+    Args:
+        card: what was released.
+        fingerprint: hash of method, settings and weights, see `tokenizers.fingerprint`.
+        streams: the streams the built network really has; compared with the card.
+        device: where tensors live.
+        dtype: float type of all computation.
+
+    Raises:
+        CardError: when the card states other streams than the network has.
+    """
+
+    min_samples: ClassVar[int] = 1
+    """Fewest samples, at the tokenizer's rate, that give tokens."""
+
+    def __init__(
+        self,
+        card: TokenizerCard,
+        *,
+        fingerprint: str,
+        streams: tuple[StreamInfo, ...],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if card.streams != streams:
+            raise CardError(
+                f"Card '{card.name}' states the streams {card.streams}, but its network has {streams}."
+            )
+        self.card = card
+        self.info: TokenizerInfo = card.info(fingerprint)
+        self.device = torch.device(device)
+        self.dtype = dtype
+
+    @classmethod
+    @abstractmethod
+    def from_card(
+        cls, card: TokenizerCard, files: Mapping[str, Path], *, device: torch.device | str, dtype: torch.dtype
+    ) -> Self:
+        """Build the tokenizer a card describes.
+
+        Args:
+            card: what was released.
+            files: local path of each of the card's files, by the path the card gives it.
+            device: where tensors live.
+            dtype: float type of all computation.
+        """
+
+    @staticmethod
+    def from_pretrained(name: str | Path, **options: Any) -> SpeechTokenizer:
+        """Return a tokenizer by name: `speechtok.load_tokenizer` under the name Hugging Face users expect."""
+        from speechtok import load_tokenizer
+
+        return load_tokenizer(name, **options)
+
+    @property
+    def name(self) -> str:
+        """Name of the card."""
+        return self.info.name
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the audio, in Hz."""
+        return self.info.sample_rate
+
+    @property
+    def streams(self) -> tuple[StreamInfo, ...]:
+        """The streams of codes, in order."""
+        return self.info.streams
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides what a code means."""
+        return self.info.fingerprint
+
+    @property
+    def speaker_embedding_dim(self) -> int | None:
+        """Channels of the speaker vector, or None for families without one."""
+        return self.info.speaker_embedding_dim
+
+    @abstractmethod
+    def num_frames(self, num_samples: int, stream: str) -> int:
+        """Return the frames of `stream` that `num_samples` samples give."""
+
+    @abstractmethod
+    def num_samples(self, num_frames: int, stream: str) -> int:
+        """Return the most samples that give `num_frames` frames of `stream`."""
+
+    @torch.no_grad()
+    def encode(
+        self,
+        waveform: Any,
+        num_samples: Any = None,
+        *,
+        sample_rate: int | None = None,
+        resample: bool = False,
+        num_codebooks: int | None = None,
+        chunk_seconds: float | None = None,
+        **options: Any,
+    ) -> SpeechTokens:
+        """Return the tokens of one or more utterances.
+
+        Codes of an utterance do not depend on what else is in the batch, nor on the padding.
+
+        Args:
+            waveform: float tensor or array `(samples,)` or `(batch, samples)` in [-1, 1]; int16 is
+                scaled by 1/32768; a list of 1-D ones of unequal length; a Hugging Face audio
+                dictionary; a path; or a list of such.
+            num_samples: `(batch,)` valid samples of a padded `(batch, samples)` waveform.
+            sample_rate: rate of `waveform` in Hz, when it is not the tokenizer's.
+            resample: whether audio at another rate is converted; otherwise it raises.
+            num_codebooks: keep only the first codebooks (bit-rate choice).
+            chunk_seconds: process long audio in pieces of this length, with the same codes; a path is
+                then also read in such pieces.
+            options: options of the family, such as `bandwidth`.
+
+        Returns:
+            Tokens on the tokenizer's device.
+
+        Raises:
+            AudioError: for stereo, NaN, empty or too short audio, or another rate without `resample`.
+            TypeError: for what is not audio, or an option the family does not have.
+            ValueError: when `num_samples`, `num_codebooks` or `chunk_seconds` is out of range.
+        """
+        if num_codebooks is not None:
+            self.check_codebooks(num_codebooks)
+            options["num_codebooks"] = num_codebooks
+        if chunk_seconds is not None:
+            if not chunk_seconds > 0:
+                raise ValueError(f"`chunk_seconds` must be more than 0, got {chunk_seconds}.")
+            if isinstance(waveform, str | PathLike):
+                blocks = self._read_blocks(waveform, chunk_seconds, resample)
+                return self.encode_blocks(blocks, chunk_seconds=chunk_seconds, **options)
+        batch = to_batch(
+            waveform,
+            num_samples,
+            sample_rate=sample_rate,
+            resample=resample,
+            target_rate=self.sample_rate,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        self._check_length(batch.num_samples)
+        return self._encode(batch.waveform, batch.num_samples, chunk_seconds=chunk_seconds, **options)
+
+    @torch.no_grad()
+    def encode_blocks(
+        self,
+        blocks: Iterable[np.ndarray[Any, Any]],
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
+    ) -> SpeechTokens:
+        """Return the tokens of one utterance that arrives in blocks, for audio too long to hold.
+
+        The codes are those of `encode` on the whole. Families whose codes have a finite receptive
+        field override this so that memory does not grow with length beyond the codes themselves.
+
+        Args:
+            blocks: consecutive float `(samples,)` pieces at the tokenizer's rate.
+            chunk_seconds: length of the pieces that are processed at once.
+            num_codebooks: keep only the first codebooks.
+        """
+        waveform = np.concatenate(list(blocks))
+        return self.encode(waveform, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks)
+
+    @torch.no_grad()
+    def decode(self, tokens: SpeechTokens, *, accept_from: str | None = None, **options: Any) -> Tensor:
+        """Return the speech the tokens stand for.
+
+        Args:
+            tokens: made by this tokenizer, fresh or stored.
+            accept_from: name or fingerprint of another tokenizer whose tokens are accepted anyway.
+            options: options of the family, such as `use_residual`.
+
+        Returns:
+            `(batch, samples)`, float, zero past `tokens.num_samples[i]`.
+
+        Raises:
+            TokensError: when the tokens were made by another tokenizer or hold codes out of range.
+        """
+        self.check_tokens(tokens, accept_from=accept_from)
+        return self._decode(tokens.to(self.device), **options)
+
+    def check_tokens(self, tokens: SpeechTokens, *, accept_from: str | None = None) -> None:
+        """Raise `TokensError` unless the tokens are this tokenizer's and every code is in range."""
+        made_by = tokens.info
+        if made_by.fingerprint != self.fingerprint and accept_from not in (made_by.name, made_by.fingerprint):
+            raise TokensError(
+                f"The tokens were made by '{made_by.name}' with fingerprint {made_by.fingerprint}, but this is "
+                f"'{self.name}' with {self.fingerprint}. Load the tokenizer that made them, or pass "
+                f"accept_from='{made_by.name}' to decode them anyway."
+            )
+        for name, codes in tokens.streams.items():
+            size = self.info.stream(name).codebook_size
+            if codes.numel() and not (int(codes.min()) >= 0 and int(codes.max()) < size):
+                raise TokensError(
+                    f"Codes of stream '{name}' must lie in [0, {size}), got {int(codes.min())} to {int(codes.max())}."
+                )
+
+    def check_codebooks(self, num_codebooks: int) -> None:
+        """Raise `ValueError` unless some stream has that many codebooks."""
+        most = max(stream.num_codebooks for stream in self.streams)
+        if not 1 <= num_codebooks <= most:
+            raise ValueError(
+                f"`num_codebooks` must be from 1 to {most} for '{self.name}', got {num_codebooks}."
+            )
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move the tokenizer and return it."""
+        self.device = self.device if device is None else torch.device(device)
+        self.dtype = self.dtype if dtype is None else dtype
+        for network in self._networks():
+            network.to(device=self.device, dtype=self.dtype)
+        return self
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write card and weights (safetensors) so that `load_tokenizer(folder)` gives this tokenizer."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = self._state_dict()
+        if weights:
+            from safetensors.torch import save_file
+
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE)
+        files = (CardFile(path=WEIGHTS_FILE),) if weights else ()
+        self.card.with_files(files).write(folder / CARD_FILE)
+
+    @abstractmethod
+    def _encode(
+        self,
+        waveform: Tensor,
+        num_samples: Tensor,
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
+    ) -> SpeechTokens:
+        """Encode a checked batch; families may add options of their own."""
+
+    @abstractmethod
+    def _decode(self, tokens: SpeechTokens) -> Tensor:
+        """Decode checked tokens on the tokenizer's device; families add their own options."""
+
+    def _read_blocks(
+        self, path: str | PathLike[str], seconds: float, resample: bool
+    ) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield a mono file's samples at the tokenizer's rate, block by block."""
+        rate = probe_audio(path).sample_rate
+        if rate != self.sample_rate and not resample:
+            raise AudioError(other_rate(str(path), rate, self.sample_rate))
+        return read_blocks(path, sample_rate=self.sample_rate, channels="error", block_seconds=seconds)
+
+    def _networks(self) -> tuple[torch.nn.Module, ...]:
+        """Return the networks that `to` moves; none for families without weights."""
+        return ()
+
+    def _state_dict(self) -> dict[str, Tensor]:
+        """Return the weights by published name; empty for families without any."""
+        return {}
+
+    def _check_length(self, num_samples: Tensor) -> None:
+        shortest = int(num_samples.min())
+        if shortest < self.min_samples:
+            index = int(num_samples.argmin())
+            raise AudioError(
+                f"Utterance {index} has {shortest} samples ({shortest / self.sample_rate:.4f} s); "
+                f"'{self.name}' needs at least {self.min_samples}."
+            )

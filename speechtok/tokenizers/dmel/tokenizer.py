@@ -1,0 +1,131 @@
+"""dMel: log-mel channels on a fixed grid of levels, the tokenizer that needs no weights.
+
+Source: Bai et al. 2024, dMel: Speech Tokenization Made Simple, arXiv:2407.15835, Section 2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechtok.cards import TokenizerCard
+from speechtok.errors import CardError
+from speechtok.tokenizers.base import SpeechTokenizer
+from speechtok.tokenizers.dmel.config import DMelConfig
+from speechtok.tokenizers.dmel.inversion import codes_to_waveform
+from speechtok.tokenizers.dmel.mel import MelCodeStream, mel_codes
+from speechtok.tokenizers.fingerprint import fingerprint
+from speechtok.tokens import SpeechTokens, StreamInfo
+
+METHOD = "dmel/1"
+"""Family and version; the version rises when a change of code changes codes."""
+STREAM = "mel"
+"""The only stream."""
+
+
+class DMelTokenizer(SpeechTokenizer):
+    """Log-mel levels and back.
+
+    One stream, `mel`: codebook k is mel channel k, from low to high, and a code is a level in dB.
+    Codes of a frame depend on the samples of one window around it, and are always computed in blocks
+    of frames of one size, so batches and chunks cannot change them.
+
+    Args:
+        card: what was released; its `architecture` holds fields of `DMelConfig`.
+        device: where tensors live.
+        dtype: float32 or float64.
+
+    Raises:
+        CardError: when the card's architecture or streams do not fit.
+    """
+
+    def __init__(
+        self, card: TokenizerCard, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        try:
+            self.config = DMelConfig(**card.architecture)
+        except (TypeError, ValueError) as error:
+            raise CardError(f"Card '{card.name}' has an unusable architecture: {error}") from error
+        stream = StreamInfo(
+            name=STREAM,
+            num_codebooks=self.config.num_channels,
+            codebook_size=self.config.num_levels,
+            frame_rate=self.config.sample_rate / self.config.hop_length,
+            hop_length=self.config.hop_length,
+        )
+        identity = fingerprint(METHOD, asdict(self.config))
+        super().__init__(card, fingerprint=identity, streams=(stream,), device=device, dtype=dtype)
+
+    @classmethod
+    def from_card(
+        cls, card: TokenizerCard, files: Mapping[str, Path], *, device: torch.device | str, dtype: torch.dtype
+    ) -> Self:
+        """Build the tokenizer a card describes; there are no files."""
+        return cls(card, device=device, dtype=dtype)
+
+    def num_frames(self, num_samples: int, stream: str = STREAM) -> int:
+        """Return `ceil(num_samples / hop_length)`."""
+        self.info.stream(stream)
+        return -(-num_samples // self.config.hop_length)
+
+    def num_samples(self, num_frames: int, stream: str = STREAM) -> int:
+        """Return the most samples that give `num_frames` frames: `num_frames * hop_length`."""
+        self.info.stream(stream)
+        return num_frames * self.config.hop_length
+
+    @torch.no_grad()
+    def encode_blocks(
+        self,
+        blocks: Iterable[np.ndarray[Any, Any]],
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
+    ) -> SpeechTokens:
+        """Return the tokens of one utterance that arrives in blocks, holding only its codes.
+
+        Args:
+            blocks: consecutive float `(samples,)` pieces at the tokenizer's rate, of any length.
+            chunk_seconds: accepted as in other families; codes are computed in blocks anyway.
+            num_codebooks: keep only the lowest mel channels.
+
+        Raises:
+            AudioError: when the blocks hold no sample.
+        """
+        stream = MelCodeStream(self.config, dtype=self.dtype, device=self.device)
+        kept, samples = [], 0
+        for block in blocks:
+            samples += len(block)
+            codes = stream.push(torch.as_tensor(block).to(self.device, self.dtype))
+            kept.append(codes[:num_codebooks].to(torch.uint8))  # levels fit a byte; int64 would hold eight
+        self._check_length(torch.tensor([samples]))
+        kept.append(stream.finish()[:num_codebooks].to(torch.uint8))
+        return self._tokens(torch.cat(kept, dim=1)[None].long(), torch.tensor([samples], device=self.device))
+
+    def _encode(
+        self,
+        waveform: Tensor,
+        num_samples: Tensor,
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
+    ) -> SpeechTokens:
+        # In blocks whatever `chunk_seconds` is: the codes of one block are all the memory it takes.
+        return self._tokens(mel_codes(waveform, num_samples, self.config)[:, :num_codebooks], num_samples)
+
+    def _decode(self, tokens: SpeechTokens) -> Tensor:
+        codes = tokens[STREAM]
+        missing = self.config.num_channels - codes.shape[1]
+        codes = torch.nn.functional.pad(codes, (0, 0, 0, missing))  # channels left out are silent
+        return codes_to_waveform(codes, tokens.num_samples, self.config, dtype=self.dtype)
+
+    def _tokens(self, codes: Tensor, num_samples: Tensor) -> SpeechTokens:
+        frames = -(-num_samples // self.config.hop_length)
+        return SpeechTokens(
+            streams={STREAM: codes}, num_frames={STREAM: frames}, num_samples=num_samples, info=self.info
+        )

@@ -1,0 +1,181 @@
+"""Turn everything `encode` accepts into one checked, padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechtok.audio.io import read_waveform
+from speechtok.audio.resample import resample as resample_array
+from speechtok.errors import AudioError
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveformBatch:
+    """Waveforms of unequal length, padded with zeros."""
+
+    waveform: Tensor
+    """`(batch, samples)`, float, zero past `num_samples`."""
+    num_samples: Tensor
+    """`(batch,)`, int64."""
+
+
+def to_batch(
+    waveform: Any,
+    num_samples: Any,
+    *,
+    sample_rate: int | None,
+    resample: bool,
+    target_rate: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> WaveformBatch:
+    """Return what `SpeechTokenizer.encode` was given as a batch at `target_rate`.
+
+    Args:
+        waveform: see `SpeechTokenizer.encode`.
+        num_samples: `(batch,)` valid samples of a padded 2-D `waveform`, or None for all.
+        sample_rate: rate of `waveform` in Hz; None means `target_rate`, or the rate the input states.
+        resample: whether audio at another rate is converted; otherwise it is refused.
+        target_rate: rate of the tokenizer, in Hz.
+        device: where the batch is put.
+        dtype: float type of the batch.
+
+    Raises:
+        AudioError: for stereo, empty or non-finite audio, or another rate without `resample`.
+        TypeError: for objects or number types that are not audio.
+        ValueError: when `num_samples` does not fit `waveform`.
+    """
+    if isinstance(waveform, Tensor | np.ndarray) and waveform.ndim == 2:
+        rows = _rows(waveform, num_samples)
+    elif (
+        isinstance(waveform, Sequence) and not isinstance(waveform, str | bytes) and not _is_numbers(waveform)
+    ):
+        rows = list(waveform)
+        if num_samples is not None:
+            raise ValueError("`num_samples` goes with a padded 2-D `waveform`, not with a list.")
+    else:
+        rows = [waveform]
+        if num_samples is not None:
+            rows = _rows(_as_array(waveform)[None], num_samples)
+    if not rows:
+        raise AudioError("`waveform` holds no utterance.")
+    items = [
+        _one(
+            row,
+            index,
+            len(rows),
+            sample_rate=sample_rate,
+            resample=resample,
+            target_rate=target_rate,
+            device=device,
+            dtype=dtype,
+        )
+        for index, row in enumerate(rows)
+    ]
+    lengths = torch.tensor([len(item) for item in items], dtype=torch.int64, device=device)
+    return WaveformBatch(
+        waveform=torch.nn.utils.rnn.pad_sequence(items, batch_first=True), num_samples=lengths
+    )
+
+
+def other_rate(which: str, rate: int, target_rate: int) -> str:
+    """Return the sentence for audio at a rate that was not asked to be converted."""
+    return f"{which} is at {rate} Hz, but the tokenizer reads {target_rate} Hz; pass resample=True to convert it."
+
+
+def _one(
+    item: Any,
+    index: int,
+    batch: int,
+    *,
+    sample_rate: int | None,
+    resample: bool,
+    target_rate: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    which = "`waveform`" if batch == 1 else f"Utterance {index} of `waveform`"
+    if isinstance(item, str | PathLike):
+        path = fspath(item)
+        which = path
+        loaded = read_waveform(path, channels="error")
+        item, rate = loaded.samples, loaded.sample_rate
+    elif isinstance(item, Mapping):
+        item, rate = _from_mapping(item, which)
+    else:
+        rate = sample_rate or target_rate
+    array = _as_array(item)
+    if array.ndim != 1:
+        raise AudioError(
+            f"{which} must be mono, of shape (samples,), got {tuple(array.shape)}; average the channels first."
+        )
+    if array.shape[0] == 0:
+        raise AudioError(f"{which} is empty: it holds no sample.")
+    if rate != target_rate and not resample:
+        raise AudioError(other_rate(which, rate, target_rate))
+    if isinstance(array, np.ndarray):
+        array = torch.from_numpy(np.ascontiguousarray(array))
+    if array.dtype == torch.int16:
+        array = array.to(dtype) / 32_768
+    elif not array.is_floating_point():
+        raise TypeError(f"{which} must be float in [-1, 1] or int16, got {array.dtype}.")
+    if not bool(torch.isfinite(array).all()):
+        raise AudioError(f"{which} holds NaN or infinite samples.")
+    if rate != target_rate:
+        array = torch.from_numpy(resample_array(array.detach().cpu().numpy(), rate, target_rate))
+    waveform: Tensor = array.detach().to(device=device, dtype=dtype)
+    return waveform
+
+
+def _rows(waveform: Any, num_samples: Any) -> list[Any]:
+    batch, samples = waveform.shape
+    if samples <= 8 < batch:
+        raise AudioError(
+            f"`waveform` has shape {tuple(waveform.shape)}, which looks like (samples, channels); "
+            "it must be mono, (samples,) or (batch, samples)."
+        )
+    if num_samples is None:
+        return list(waveform)
+    lengths = [int(value) for value in num_samples]
+    if len(lengths) != batch or any(not 0 <= length <= samples for length in lengths):
+        raise ValueError(f"`num_samples` must hold {batch} lengths in [0, {samples}], got {lengths}.")
+    return [row[:length] for row, length in zip(waveform, lengths, strict=True)]
+
+
+def _from_mapping(item: Mapping[str, Any], which: str) -> tuple[Any, int]:
+    """Read a Hugging Face audio dictionary: `array` with `sampling_rate`, or `path`."""
+    if item.get("array") is not None and item.get("sampling_rate"):
+        return item["array"], int(item["sampling_rate"])
+    if item.get("path"):
+        loaded = read_waveform(item["path"], channels="error")
+        return loaded.samples, loaded.sample_rate
+    raise TypeError(
+        f"{which} must hold `array` and `sampling_rate`, or `path`, as a Hugging Face audio dictionary does."
+    )
+
+
+def _as_array(item: Any) -> Any:
+    if isinstance(item, Tensor | np.ndarray):
+        return item
+    if _is_numbers(item):
+        return np.asarray(item, dtype=np.float64)
+    raise TypeError(
+        f"`waveform` must be a tensor, an array, a list of them, an audio dictionary or a path, got {type(item).__name__}."
+    )
+
+
+def _is_numbers(item: Any) -> bool:
+    """Plain Python lists of numbers are one waveform, as `datasets` returns them without a format."""
+    return (
+        isinstance(item, Sequence)
+        and not isinstance(item, str | bytes)
+        and bool(item)
+        and isinstance(item[0], int | float)
+    )

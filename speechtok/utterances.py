@@ -1,0 +1,44 @@
+"""The record that corpora yield: where one utterance lies and what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+RESERVED_COLUMNS = (
+    "id",
+    "num_samples",
+    "duration",
+    "audio",
+    "source_sample_rate",
+    "text",
+    "speaker",
+    "language",
+)
+"""Columns every token dataset has, in their order; a manifest cannot redefine what they mean."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One recording, or a segment of one, that becomes one row of a token dataset."""
+
+    id: str
+    """Unique in the corpus."""
+    audio: str
+    """Where the recording lies: a path, relative to the corpus root when it is below it."""
+    start: float = 0.0
+    """Seconds from the beginning of the recording where the utterance starts."""
+    segment_seconds: float | None = None
+    """Length of the segment in seconds; None runs to the end of the recording."""
+    split: str | None = None
+    """Split of the dataset the corpus puts it in; None leaves that to the job."""
+    text: str | None = None
+    """Transcript."""
+    speaker: str | None = None
+    """Speaker label."""
+    language: str | None = None
+    """Language tag, such as "en-US"."""
+    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Other columns of the corpus, as they came: strings, numbers, booleans or None."""
