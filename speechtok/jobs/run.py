@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord, has_plan, is_done, read_plan, read_record, write_json
 from speechtok.shards.verify import quarantine_table
 from speechtok.shards.writer import write_table
-from speechtok.tokens import TokenizerInfo
+from speechtok.tokens import TokenizerInfo, with_codebooks
 from speechtok.version import __version__
 
 HASH_THREADS = 4
@@ -94,7 +94,7 @@ def tokenize_corpus(
     loaded = load_tokenizer(tokenizer, checkpoint=checkpoint)
     if settings.num_codebooks is not None:
         loaded.check_codebooks(settings.num_codebooks)
-    info, card = _kept(loaded.info, settings.num_codebooks), loaded.card.to_dict()
+    info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
     found = read_corpus(corpus, columns=settings.columns)
     layout = Layout(Path(output))
     with _writing(layout):
@@ -281,13 +281,3 @@ def _report(
             "All reasons are in the quarantine."
         )
     return report
-
-
-def _kept(info: TokenizerInfo, num_codebooks: int | None) -> TokenizerInfo:
-    """Return the tokenizer's info with the codebooks that are kept."""
-    if num_codebooks is None:
-        return info
-    streams = tuple(
-        replace(stream, num_codebooks=min(num_codebooks, stream.num_codebooks)) for stream in info.streams
-    )
-    return replace(info, streams=streams)
