@@ -133,8 +133,9 @@ def _tables(config: DMelConfig, dtype: torch.dtype, device: torch.device) -> _Ta
     window = hann_window(config.synthesis_window_length)
     filters = mel_filters(config, config.synthesis_window_length)
     spread = (filters / filters.sum(1, keepdim=True).clamp(min=1e-3)).T
-    # The two transforms have bins of different width, so a filter sums over another number of them.
-    filters = filters * mel_filters(config, config.fft_length).sum(0) / filters.sum(0)
+    # A window of another length changes the number of bins in a filter and, for noise, their magnitude.
+    count = mel_filters(config, config.fft_length).sum(0) / filters.sum(0)
+    filters = filters * count * math.sqrt(config.synthesis_window_length / config.window_length)
     tables = window, filters, spread, level_values_db(config)
     return _Tables(*(table.to(device, dtype) for table in tables))
 

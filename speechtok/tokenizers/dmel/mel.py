@@ -1,6 +1,6 @@
 """Analysis: waveform to levels of a mel spectrum, with a finite window and constant memory.
 
-Bai et al. 2024, dMel: Speech Tokenization Made Simple, arXiv:2407.15835, Section 2.1: every channel of
+Bai et al. 2024, dMel: Speech Tokenization Made Simple, arXiv:2407.15835: every channel of
 a log-mel spectrum is rounded on its own to a fixed uniform grid. The paper takes the two ends of the
 grid from the data; here they are constants, so that codes depend on nothing but the waveform.
 
@@ -56,7 +56,7 @@ def mel_codes(waveform: Tensor, num_samples: Tensor, config: DMelConfig) -> Tens
         ValueError: a shape or type is wrong, or a length is outside 1 to `samples`.
 
     Source:
-        Bai et al. 2024, dMel, arXiv:2407.15835, Section 2.1.
+        Bai et al. 2024, dMel, arXiv:2407.15835.
     """
     lengths = _check_batch(waveform, num_samples)
     hop = config.hop_length
