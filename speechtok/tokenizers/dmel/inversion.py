@@ -32,7 +32,8 @@ import torch
 from torch import Tensor
 
 from speechtok.tokenizers.dmel.config import DMelConfig
-from speechtok.tokenizers.dmel.mel import complex_magnitude, hann_window, level_values_db, mel_filters
+from speechtok.tokenizers.dmel.mel import complex_magnitude
+from speechtok.tokenizers.dmel.scales import hann_window, level_values_db, mel_filters
 
 BLOCK_FRAMES = 256
 """Code frames that become final at a time."""

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from speechtok.tokenizers.dmel import inversion
 from speechtok.tokenizers.dmel.config import DMelConfig
 from speechtok.tokenizers.dmel.inversion import codes_to_waveform, decode_block
-from speechtok.tokenizers.dmel.mel import hann_window, mel_codes
+from speechtok.tokenizers.dmel.mel import mel_codes
+from speechtok.tokenizers.dmel.scales import hann_window
 
 CONFIG = DMelConfig()
 FAST = DMelConfig(griffin_lim_iterations=2)

@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechtok.tokenizers.dmel.config import DMelConfig
-from speechtok.tokenizers.dmel.mel import (
-    BLOCK_FRAMES,
-    MelCodeStream,
-    hann_window,
-    level_edges,
-    level_values_db,
-    mel_codes,
-    mel_filters,
-)
+from speechtok.tokenizers.dmel.mel import BLOCK_FRAMES, MelCodeStream, mel_codes
+from speechtok.tokenizers.dmel.scales import hann_window, level_edges, level_values_db, mel_filters
 
 CONFIG = DMelConfig()
 HOP = CONFIG.hop_length
