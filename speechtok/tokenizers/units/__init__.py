@@ -1,0 +1,1 @@
+"""Content units, quantized pitch, a speaker vector, and the unit vocoder that speaks them."""

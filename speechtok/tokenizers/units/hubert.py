@@ -1,0 +1,189 @@
+"""HuBERT and wav2vec 2.0 features, batched exactly and cut after the layer that is read.
+
+Source: Hsu et al. 2021, HuBERT, arXiv:2106.07447, section 3; Baevski et al. 2020, wav2vec 2.0,
+arXiv:2006.11477, section 2. Entry names as in `facebook/hubert-base-ls960` on the Hugging Face Hub, with the
+weight norm of the positional convolution folded into one entry `weight`.
+
+Conventions: waveforms are `(batch, samples)` at 16 kHz; features are `(batch, frames, channels)`.
+
+Exact batching: frames of the convolutions never see padding; padded frames are zeroed before the positional
+convolution and masked as keys of attention.
+
+Contents: `Hubert`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechtok.nets.matmul import exact_fast_matmul
+from speechtok.tokenizers.units.hubert_extractor import EPS, Extractor, HubertSettings
+
+
+class _Projection(nn.Module):
+    """Entries: `layer_norm`, `projection`."""
+
+    def __init__(self, settings: HubertSettings) -> None:
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(settings.conv_channels, eps=EPS)
+        self.projection = nn.Linear(settings.conv_channels, settings.channels)
+
+
+class _Attention(nn.Module):
+    """Multi-head self-attention. Entries: `q_proj`, `k_proj`, `v_proj`, `out_proj`."""
+
+    def __init__(self, settings: HubertSettings) -> None:
+        super().__init__()
+        self.num_heads = settings.num_heads
+        for name in ("k_proj", "v_proj", "q_proj", "out_proj"):
+            setattr(self, name, nn.Linear(settings.channels, settings.channels))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Return `(batch, frames, channels)`; `mask` `(batch, 1, 1, frames)` is true for keys that count."""
+        heads = (x.shape[0], x.shape[1], self.num_heads, -1)
+        q, k, v = (p(x).view(heads).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(x.shape))
+        return out
+
+
+class _FeedForward(nn.Module):
+    """Entries: `intermediate_dense`, `output_dense`."""
+
+    def __init__(self, settings: HubertSettings) -> None:
+        super().__init__()
+        self.intermediate_dense = nn.Linear(settings.channels, settings.hidden)
+        self.output_dense = nn.Linear(settings.hidden, settings.channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.output_dense(functional.gelu(self.intermediate_dense(x)))
+        return out
+
+
+class _Layer(nn.Module):
+    """Entries: `attention`, `layer_norm`, `feed_forward`, `final_layer_norm`."""
+
+    def __init__(self, settings: HubertSettings) -> None:
+        super().__init__()
+        self.norm_first = settings.layer_norm
+        self.attention = _Attention(settings)
+        self.layer_norm = nn.LayerNorm(settings.channels, eps=EPS)
+        self.feed_forward = _FeedForward(settings)
+        self.final_layer_norm = nn.LayerNorm(settings.channels, eps=EPS)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.norm_first:
+            x = x + self.attention(self.layer_norm(x), mask)
+            return x + self.feed_forward(self.final_layer_norm(x))
+        x = self.layer_norm(x + self.attention(x, mask))
+        out: Tensor = self.final_layer_norm(x + self.feed_forward(x))
+        return out
+
+
+class _PositionConv(nn.Module):
+    """Entry: `conv`, folded."""
+
+    def __init__(self, settings: HubertSettings) -> None:
+        super().__init__()
+        s = settings
+        self.conv = nn.Conv1d(
+            s.channels,
+            s.channels,
+            s.position_kernel,
+            padding=s.position_kernel // 2,
+            groups=s.position_groups,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x.transpose(1, 2))[:, :, : x.shape[1]]  # an even kernel gives one frame too many
+        return functional.gelu(y).transpose(1, 2)
+
+
+class _Encoder(nn.Module):
+    """Entries: `pos_conv_embed`, `layer_norm` (norms after each part only), `layers.N`."""
+
+    def __init__(self, settings: HubertSettings) -> None:
+        super().__init__()
+        self.pos_conv_embed = _PositionConv(settings)
+        if not settings.layer_norm:
+            self.layer_norm = nn.LayerNorm(settings.channels, eps=EPS)
+        self.layers = nn.ModuleList(_Layer(settings) for _ in range(settings.num_layers))
+
+
+class Hubert(nn.Module):
+    """The network up to the layer that is read.
+
+    Features of the large models (norms first) are the raw sum after the layer, without a final norm.
+
+    Args:
+        settings: sizes.
+        normalize: whether each waveform is first brought to zero mean and unit variance, as the large models
+            were trained; the base model was not, whatever its preprocessor file says.
+    """
+
+    def __init__(self, settings: HubertSettings, *, normalize: bool = False) -> None:
+        super().__init__()
+        self.settings = settings
+        self.normalize = normalize
+        self.feature_extractor = Extractor(settings)
+        self.feature_projection = _Projection(settings)
+        self.encoder = _Encoder(settings)
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame."""
+        return self.settings.hop_length
+
+    @property
+    def min_samples(self) -> int:
+        """Samples one frame sees; fewer give none."""
+        return self.settings.min_samples
+
+    @property
+    def channels(self) -> int:
+        """Channels of the features."""
+        return self.settings.channels
+
+    def num_frames(self, num_samples: int) -> int:
+        """Return the frames that lie wholly inside `num_samples` samples."""
+        return max(0, (num_samples - self.min_samples) // self.hop_length + 1)
+
+    def forward(self, waveform: Tensor, num_samples: Tensor) -> Tensor:
+        """Return the features of each utterance as if it were alone.
+
+        Args:
+            waveform: `(batch, samples)`, at least `min_samples` samples, at the amplitude of the recording.
+            num_samples: `(batch,)`, int64, valid samples of each.
+
+        Returns:
+            `(batch, frames, channels)`; past an utterance's `num_frames` the values mean nothing.
+        """
+        lengths = num_samples.tolist()
+        if self.normalize:
+            waveform = _normalized(waveform, lengths)
+        frames = [self.num_frames(samples) for samples in lengths]
+        longest = max(frames)
+        with exact_fast_matmul(waveform.device, waveform.dtype):
+            x = self.feature_extractor(waveform, lengths, longest)
+            x = self.feature_projection.projection(self.feature_projection.layer_norm(x))
+            mask = None
+            if min(frames) < longest:
+                mask = torch.arange(longest, device=x.device) < torch.tensor(frames, device=x.device)[:, None]
+                x = x * mask[:, :, None]
+                mask = mask[:, None, None]
+            x = x + self.encoder.pos_conv_embed(x)
+            if not self.settings.layer_norm:
+                x = self.encoder.layer_norm(x)
+            for layer in self.encoder.layers:
+                x = layer(x, mask)
+        return x
+
+
+def _normalized(waveform: Tensor, lengths: list[int]) -> Tensor:
+    """Return each utterance at zero mean and unit (biased) variance, zero past its end."""
+    out = torch.zeros_like(waveform)
+    for row, item, samples in zip(out, waveform, lengths, strict=True):
+        row[:samples] = functional.layer_norm(item[:samples], (samples,), eps=EPS)
+    return out

@@ -1,0 +1,89 @@
+"""Units: the nearest k-means centre of each feature frame.
+
+Source: Lakhotia et al. 2021, GSLM, arXiv:2102.01192, section 2; Hsu et al. 2021, HuBERT, arXiv:2106.07447,
+section 3.1. The published quantizers are scikit-learn estimators saved with joblib.
+
+Contents: `KMeans`, `read_centers`.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechtok.checkpoints.read import read_state_dict
+from speechtok.errors import CheckpointError
+from speechtok.nets.matmul import exact_fast_matmul
+from speechtok.tokenizers.units.joblib_file import load_joblib
+
+ENTRY = "cluster_centers_"
+"""Name of the centres in an estimator and in safetensors files."""
+
+
+class KMeans(nn.Module):
+    """Assign frames to centres. Entry: `cluster_centers_` `(num_units, channels)`."""
+
+    cluster_centers_: Tensor
+
+    def __init__(self, num_units: int, channels: int) -> None:
+        super().__init__()
+        self.register_buffer(ENTRY, torch.zeros(num_units, channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the index of the nearest centre of each frame, the lowest one when several are as near.
+
+        Args:
+            features: `(..., channels)`.
+
+        Returns:
+            `(...)`, int64, in [0, num_units).
+        """
+        centers = self.cluster_centers_
+        # ‖x‖² is the same for every centre and is left out.
+        with exact_fast_matmul(features.device, features.dtype):
+            distance = centers.square().sum(dim=1) - 2 * features @ centers.T
+        return distance.argmin(dim=-1)
+
+
+def read_centers(path: str | Path) -> Tensor:
+    """Return the centres in a joblib pickle of scikit-learn, a `.npy` or a safetensors file.
+
+    Args:
+        path: a name ending in `.npy` or `.safetensors` is read as such, any other as a joblib pickle, by a reader
+            that admits arrays and the estimator's plain attributes and nothing that could run.
+
+    Returns:
+        `(num_units, channels)`, float, in the stored type.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, holds no centres, or is a pickle that would run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no k-means file '{path}'. Check the checkpoint directory.")
+    if path.suffix == ".safetensors":
+        stored = read_state_dict(path)
+        found: object = stored.get(ENTRY, next(iter(stored.values())) if len(stored) == 1 else None)
+        centers = found.numpy() if isinstance(found, Tensor) else None
+    elif path.suffix == ".npy":
+        try:
+            centers = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        except (ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"'{path}' is not a plain .npy array ({error}).") from error
+    else:
+        content = load_joblib(path)
+        centers = (
+            content if isinstance(content, np.ndarray) else getattr(content, "attributes", {}).get(ENTRY)
+        )
+    if not isinstance(centers, np.ndarray) or centers.ndim != 2 or centers.dtype.kind != "f":
+        raise CheckpointError(
+            f"'{path}' holds no k-means centres: a float array (num_units, channels) is needed, or an "
+            f"estimator that has one as `{ENTRY}`."
+        )
+    native = centers.astype(centers.dtype.newbyteorder("="), order="C", copy=True)
+    return torch.from_numpy(native)

@@ -1,0 +1,199 @@
+"""Content features and units against numbers of the published implementations, in float64."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechtok.errors import CheckpointError
+from speechtok.tokenizers.units import convert
+from speechtok.tokenizers.units.cpc import CpcSettings
+from speechtok.tokenizers.units.logmel import LogMel
+from tests.goldens import recipe
+from tests.tokenizers.units.conftest import (
+    INVENTORY,
+    build_hubert,
+    build_kmeans,
+    hubert_weights,
+    recipe_centers,
+    recipe_weights,
+)
+
+TOLERANCE = 1e-9
+
+
+def close(ours: torch.Tensor, want: np.ndarray, tolerance: float = TOLERANCE) -> None:
+    np.testing.assert_allclose(ours.numpy(), want, rtol=tolerance, atol=tolerance)
+
+
+@torch.no_grad()
+def run(network: torch.nn.Module, *signals: torch.Tensor) -> torch.Tensor:
+    lengths = torch.tensor([len(signal) for signal in signals])
+    batch = torch.nn.utils.rnn.pad_sequence(list(signals), batch_first=True)
+    return network(batch.to(next(network.parameters(), batch).dtype), lengths)
+
+
+@pytest.mark.parametrize("layer", [6, 9])
+def test_hubert_alone(golden, signal, layer: int) -> None:
+    want, network = golden("hubert_base"), build_hubert(layer)
+    for name, about in json.loads(str(want["meta"]))["signals"].items():
+        features = run(network, about["scale"] * signal(about["seed"], about["samples"]))[0]
+        assert features.shape == (network.num_frames(about["samples"]), 768)
+        close(features[::4, ::8], want[f"{name}_h{layer}"])
+        if layer == 6:
+            close(features.mean(dim=1), want[f"{name}_h6_frame_mean"])
+            close(features.norm(dim=1), want[f"{name}_h6_frame_norm"])
+        for size in (100, 500):
+            kmeans = build_kmeans(recipe_centers(size, want[f"kmeans_mu_{layer}"]))
+            assert np.array_equal(kmeans(features), want[f"{name}_units_l{layer}_k{size}"])
+
+
+def test_hubert_before_the_first_layer(golden, signal) -> None:
+    want, network = golden("hubert_base"), build_hubert(6)
+    seen = {}
+    handle = network.encoder.layer_norm.register_forward_hook(lambda m, i, out: seen.update(out=out))
+    run(network, signal(1, 20011))
+    handle.remove()
+    close(seen["out"][0, ::8, ::16], want["odd_h0"])
+
+
+@pytest.mark.parametrize("layer", [6, 9])
+def test_hubert_batch(golden, signal, layer: int) -> None:
+    want, network = golden("hubert_batch"), build_hubert(layer)
+    batch = json.loads(str(want["meta"]))["batch"]
+    kmeans = build_kmeans(recipe_centers(100, want[f"kmeans_mu_{layer}"]))
+    features = run(network, *(signal(item["seed"], item["samples"]) for item in batch))
+    for index, item in enumerate(batch):
+        own = features[index, : network.num_frames(item["samples"])]
+        close(own[::4, ::8], want[f"item{index}_h{layer}"])
+        assert np.array_equal(kmeans(own), want[f"item{index}_units_l{layer}_k100"])
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.integers(400, 9000), min_size=2, max_size=4), st.integers(0, 99))
+def test_hubert_batch_is_each_alone(lengths: list[int], seed: int) -> None:
+    network = build_hubert(2)
+    signals = [torch.from_numpy(recipe.speechlike(n, seed=seed + i)) for i, n in enumerate(lengths)]
+    together = run(network, *signals)
+    for index, signal in enumerate(signals):
+        close(together[index, : network.num_frames(len(signal))], run(network, signal)[0].numpy(), 1e-10)
+
+
+def test_hubert_float32_units(golden, signal) -> None:
+    want, network = golden("hubert_base"), build_hubert(6, torch.float32)
+    kmeans = build_kmeans(recipe_centers(100, want["kmeans_mu_6"]), torch.float32)
+    features = run(network, signal(0, 48000))[0]
+    close(features[::4, ::8].double(), want["a_h6"], 2e-5)
+    assert np.array_equal(kmeans(features), want["a_units_l6_k100"])
+
+
+def test_normalized_waveforms_do_not_depend_on_level(signal) -> None:
+    weights = hubert_weights(2)
+    network = convert.build_hubert(
+        convert.HubertSettings(num_layers=2), weights, normalize=True, dtype=torch.float64, source="x"
+    )
+    loud, quiet = signal(0, 6000), 0.2 * signal(0, 6000)
+    batch = run(network, quiet, signal(1, 8000))
+    close(batch[0, : network.num_frames(6000)], run(network, loud)[0].numpy(), 1e-2)
+    close(batch[0, : network.num_frames(6000)], run(network, quiet)[0].numpy(), 1e-10)
+
+
+def test_every_published_form_gives_the_same_network(tmp_path) -> None:
+    names = INVENTORY["hubert_base_hf_to_fairseq_key"]
+    stored = recipe_weights(
+        "hubert_base_hf", wanted=lambda k: not k.startswith("encoder.layers.") or ".layers.0." in k
+    )
+    legacy = {
+        k.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): v
+        for k, v in stored.items()
+    }
+    forms = {
+        "hf.bin": legacy,
+        "head.bin": {f"hubert.{k}": v for k, v in stored.items()} | {"lm_head.weight": torch.zeros(2, 2)},
+        "fairseq.pt": {
+            "cfg": {"task": {"normalize": False}},
+            "model": {names[k]: v for k, v in stored.items()}
+            | {"final_proj.weight": torch.zeros(256, 768), "label_embs_concat": torch.zeros(504, 256)},
+        },
+    }
+    want = None
+    for name, content in forms.items():
+        torch.save(content, tmp_path / name)
+        sizes, weights = convert.read_hubert(tmp_path / name, 1)
+        assert sizes == convert.HubertSettings(num_layers=1)
+        network = convert.build_hubert(sizes, weights, normalize=False, dtype=torch.float32, source=name)
+        state = network.state_dict()
+        assert want is None or all(torch.equal(state[key], want[key]) for key in want)
+        want = state
+
+
+def test_a_layer_the_file_does_not_have(tmp_path) -> None:
+    stored = recipe_weights(
+        "hubert_base_hf", wanted=lambda k: not k.startswith("encoder.layers.") or ".layers.0." in k
+    )
+    torch.save(stored, tmp_path / "model.bin")
+    with pytest.raises(CheckpointError, match="has layers 1 to 1, but layer 6 is to be read"):
+        convert.read_hubert(tmp_path / "model.bin", 6)
+    torch.save({"x": torch.zeros(2)}, tmp_path / "other.bin")
+    with pytest.raises(CheckpointError, match="is not a HuBERT or wav2vec 2.0 network"):
+        convert.read_hubert(tmp_path / "other.bin", 6)
+
+
+def test_logmel(golden, signal) -> None:
+    want = golden("logmel")
+    for name, about in json.loads(str(want["meta"]))["cases"].items():
+        features = run(LogMel(), signal(about["seed"], about["samples"]))[0]
+        assert len(features) == LogMel().num_frames(about["samples"])
+        close(features[:: about["row_stride"]], want[name])
+    assert float(run(LogMel(), torch.zeros(400, dtype=torch.float64)).max()) == pytest.approx(
+        -15.9424, abs=1e-4
+    )
+
+
+def test_cpc(golden, signal, tmp_path) -> None:
+    want = golden("cpc")
+    stored = recipe_weights("cpc_2_level", gains={"gAR.": 2.0})
+    torch.save({"weights": stored, "config": {"hiddenGar": 512}}, tmp_path / "cpc.pt")
+    sizes, weights = convert.read_cpc(tmp_path / "cpc.pt", 2)
+    for name, about in json.loads(str(want["meta"]))["cases"].items():
+        sizes = CpcSettings(channels=512, hidden=512, chunk_samples=about["max_chunk"])
+        network = convert.build_cpc(sizes, weights, dtype=torch.float64, source="cpc.pt")
+        features = run(network, signal(about["seed"], about["samples"]), signal(9, 24000))
+        features = features[0, : network.num_frames(about["samples"])]
+        assert len(features) == about["frames"]
+        close(features[::7, ::8], want[name])
+        close(features.norm(dim=1), want[f"{name}_frame_norm"])
+
+
+@pytest.mark.parametrize("kind", ["Hubert", "Wav2Vec2"])
+@pytest.mark.parametrize("large", [False, True])
+def test_same_as_transformers(tmp_path, kind: str, large: bool) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = getattr(transformers, f"{kind}Config")(
+        hidden_size=128,
+        num_attention_heads=2,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        conv_dim=(32,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        feat_extract_norm="layer" if large else "group",
+        do_stable_layer_norm=large,
+        conv_bias=large,
+    )
+    torch.manual_seed(0)
+    theirs = getattr(transformers, f"{kind}Model")(config).double().eval()
+    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    sizes, weights = convert.read_hubert(tmp_path / "pytorch_model.bin", 2)
+    ours = convert.build_hubert(sizes, weights, normalize=False, dtype=torch.float64, source="x")
+    signals = [torch.from_numpy(recipe.speechlike(n, seed=n)) for n in (5000, 3210)]
+    together = run(ours, *signals)
+    with torch.no_grad():
+        for got, signal in zip(together, signals, strict=True):
+            want = theirs(signal[None], output_hidden_states=True).hidden_states[2][0]
+            close(got[: len(want)], want.numpy())
