@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from speechtok.errors import CheckpointError
 
+_INERT = ("argparse.Namespace", "fairseq.data.dictionary.Dictionary")
+"""Classes of harmless objects that published files hold beside their tensors; empty shells stand in for them."""
 _NAMED = 4
 """How many entries a message names before it only counts the rest."""
 
@@ -188,9 +190,16 @@ def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
 
 
+class _Shell:
+    """Takes the place of an object and keeps nothing of it."""
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
 def _torch_load(path: Path) -> object:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals([(_Shell, name) for name in _INERT]):
             warnings.simplefilter("ignore", UserWarning)  # newer pickle protocols are reported that way
             try:
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=True)

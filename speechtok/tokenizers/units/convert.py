@@ -165,7 +165,7 @@ def build_cpc(
 
 
 def _hubert_settings(shapes: Mapping[str, tuple[int, ...]], layer: int, path: Path) -> HubertSettings:
-    kernels = []
+    kernels: list[int] = []
     while (shape := shapes.get(f"feature_extractor.conv_layers.{len(kernels)}.conv.weight")) is not None:
         kernels.append(shape[2])
     position = shapes.get(f"{_POSITION}weight_v") or shapes.get(f"{_POSITION}weight")

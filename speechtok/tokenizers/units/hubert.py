@@ -37,8 +37,10 @@ class _Attention(nn.Module):
     def __init__(self, settings: HubertSettings) -> None:
         super().__init__()
         self.num_heads = settings.num_heads
-        for name in ("k_proj", "v_proj", "q_proj", "out_proj"):
-            setattr(self, name, nn.Linear(settings.channels, settings.channels))
+        self.k_proj = nn.Linear(settings.channels, settings.channels)
+        self.v_proj = nn.Linear(settings.channels, settings.channels)
+        self.q_proj = nn.Linear(settings.channels, settings.channels)
+        self.out_proj = nn.Linear(settings.channels, settings.channels)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Return `(batch, frames, channels)`; `mask` `(batch, 1, 1, frames)` is true for keys that count."""
@@ -74,11 +76,13 @@ class _Layer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(settings.channels, eps=EPS)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        out: Tensor
         if self.norm_first:
             x = x + self.attention(self.layer_norm(x), mask)
-            return x + self.feed_forward(self.final_layer_norm(x))
-        x = self.layer_norm(x + self.attention(x, mask))
-        out: Tensor = self.final_layer_norm(x + self.feed_forward(x))
+            out = x + self.feed_forward(self.final_layer_norm(x))
+        else:
+            x = self.layer_norm(x + self.attention(x, mask))
+            out = self.final_layer_norm(x + self.feed_forward(x))
         return out
 
 
@@ -160,13 +164,13 @@ class Hubert(nn.Module):
         Returns:
             `(batch, frames, channels)`; past an utterance's `num_frames` the values mean nothing.
         """
-        lengths = num_samples.tolist()
+        lengths: list[int] = num_samples.tolist()
         if self.normalize:
             waveform = _normalized(waveform, lengths)
         frames = [self.num_frames(samples) for samples in lengths]
         longest = max(frames)
         with exact_fast_matmul(waveform.device, waveform.dtype):
-            x = self.feature_extractor(waveform, lengths, longest)
+            x: Tensor = self.feature_extractor(waveform, lengths, longest)
             x = self.feature_projection.projection(self.feature_projection.layer_norm(x))
             mask = None
             if min(frames) < longest:

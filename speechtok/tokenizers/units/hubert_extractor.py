@@ -83,7 +83,7 @@ class _Conv(nn.Module):
             in_channels, s.conv_channels, s.kernels[index], s.strides[index], bias=s.conv_bias
         )
         if s.layer_norm:
-            self.layer_norm: nn.Module = nn.LayerNorm(s.conv_channels, eps=EPS)
+            self.layer_norm: nn.LayerNorm | nn.GroupNorm = nn.LayerNorm(s.conv_channels, eps=EPS)
         elif index == 0:
             self.layer_norm = nn.GroupNorm(s.conv_channels, s.conv_channels, eps=EPS)
 
@@ -116,9 +116,9 @@ class Extractor(nn.Module):
         for index, layer in enumerate(self.conv_layers):
             if index:
                 samples = layer.conv(samples)
-            elif weight.shape[0] > 1:  # one set of weights per utterance
+            elif weight.shape[0] > 1 and bias is not None:  # one set of weights per utterance
                 frames = samples.unfold(1, weight.shape[-1], self.settings.strides[0]).transpose(1, 2)
-                samples = torch.baddbmm(bias[:, :, None], weight[:, :, 0], frames)  # type: ignore[index]
+                samples = torch.baddbmm(bias[:, :, None], weight[:, :, 0], frames)
             else:
                 flat = None if bias is None else bias.flatten()
                 samples = functional.conv1d(samples[:, None], weight[0], flat, self.settings.strides[0])
@@ -145,8 +145,8 @@ class Extractor(nn.Module):
             frames = frames - mean
             covariance = frames.T @ frames / frames.shape[0]
             variance = ((rows @ covariance) * rows).sum(dim=1)
-            scale = first.layer_norm.weight.double() / (variance + EPS).sqrt()  # type: ignore[operator]
+            scale = first.layer_norm.weight.double() / (variance + EPS).sqrt()
             weights.append((rows * scale[:, None])[:, None].to(weight.dtype))
-            shift = first.layer_norm.bias.double() - rows @ mean * scale  # type: ignore[operator]
+            shift = first.layer_norm.bias.double() - rows @ mean * scale
             biases.append(shift.to(weight.dtype))
         return torch.stack(weights), torch.stack(biases)

@@ -91,10 +91,14 @@ for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
     _ADMITTED[_module, "scalar"] = _scalar
 
 
-class _Reader(pickle._Unpickler):  # type: ignore[name-defined]
-    """The pure-Python unpickler, with its names restricted and arrays read after their descriptions."""
+_Unpickler: Any = pickle._Unpickler
+"""The pure-Python unpickler, whose steps can be overridden one by one."""
 
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+
+class _Reader(_Unpickler):  # type: ignore[misc]
+    """The unpickler with its names restricted and arrays read after their descriptions."""
+
+    dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream)
