@@ -6,7 +6,7 @@ that are not tensors are skipped. Reading is lazy: safetensors and zip-form torc
 memory-mapped, so an entry nobody wants is never brought into memory. Old torch files (before torch
 1.6) have no such form and are read whole.
 
-Contents: `read_state_dict`, `read_shapes`, `load_strict`.
+Contents: `read_state_dict`, `read_shapes`, `load_plain`, `load_strict`, `check_entries`.
 """
 
 from __future__ import annotations
@@ -67,6 +67,24 @@ def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     """
     with _Entries(path) as entries:
         return {name: entries.shape(name) for name in entries.names}
+
+
+def load_plain(path: str | Path) -> Mapping[Any, Any]:
+    """Return the dictionary a small torch file holds: numbers, strings, lists, tensors.
+
+    Args:
+        path: File to read.
+
+    Raises:
+        CheckpointError: As in `read_state_dict`, or if the file does not hold a dictionary.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no file '{path}'. Check the checkpoint directory.")
+    content = _torch_load(path)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"'{path}' must hold a dictionary, but holds {type(content).__name__}.")
+    return content
 
 
 def load_strict(

@@ -1,0 +1,116 @@
+"""From speech to normalised pitch contours.
+
+Source: Polyak et al. 2021, arXiv:2104.00355, section 2.2; the rules are those of the released
+`facebookresearch/speech-resynthesis`.
+
+Conventions: contours are in Hz, linear, 0 where unvoiced; normalised contours have voiced frames at zero mean and
+unit variance of a speaker, and exactly 0 where unvoiced.
+
+Contents: `PitchStatistics`, `read_statistics`, `level_peak`, `extract_pitch`, `normalize_pitch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from speechtok.checkpoints.read import load_plain
+from speechtok.errors import CheckpointError
+from speechtok.tokenizers.units.yaapt import MIN_SAMPLES, num_pitch_frames, track_pitch
+from speechtok.tokenizers.units.yaapt_path import Array
+
+PEAK = 0.95
+"""Level audio is brought to before pitch is tracked and a vocoder trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PitchStatistics:
+    """Mean and standard deviation of voiced pitch, in Hz."""
+
+    mean_hz: float | None = None
+    """Over all speakers, or None when only speakers are known."""
+    std_hz: float | None = None
+    """Likewise."""
+    speakers: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    """Mean and deviation by speaker index."""
+
+    def of(self, speaker: int | None) -> tuple[float, float]:
+        """Return mean and deviation for a speaker, or over all for others.
+
+        Raises:
+            ValueError: when the speaker is unknown and there is no value over all.
+        """
+        if speaker is not None and speaker in self.speakers:
+            return self.speakers[speaker]
+        if self.mean_hz is None or self.std_hz is None:
+            raise ValueError(
+                f"There are no pitch statistics for speaker {speaker} and none over all speakers; "
+                f"{len(self.speakers)} speakers are known."
+            )
+        return self.mean_hz, self.std_hz
+
+
+def read_statistics(path: Path) -> PitchStatistics:
+    """Return the statistics in a published `f0_stats.pth`, which maps speakers, or nobody, to mean and deviation.
+
+    Raises:
+        CheckpointError: if the file cannot be read or holds something else.
+    """
+    content = load_plain(path)
+    try:
+        if "f0_mean" in content:
+            return PitchStatistics(mean_hz=float(content["f0_mean"]), std_hz=float(content["f0_std"]))
+        speakers = {
+            int(name): (float(item["f0_mean"]), float(item["f0_std"])) for name, item in content.items()
+        }
+        return PitchStatistics(speakers=speakers)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"'{path}' holds no pitch statistics: `f0_mean` and `f0_std` are needed, alone or by speaker."
+        ) from error
+
+
+def level_peak(waveform: Array) -> Array:
+    """Return `(samples,)` audio with its peak at 0.95, or as it is when it is silent."""
+    peak = np.abs(waveform).max(initial=0.0)
+    return waveform * (PEAK / peak) if peak > np.finfo(np.float64).tiny else waveform
+
+
+def extract_pitch(waveform: Array) -> Array:
+    """Return the pitch contour of `(samples,)` audio of any level, `ceil(samples / 80)` frames, in Hz.
+
+    Audio too short for a single correlation is unvoiced.
+    """
+    if len(waveform) < MIN_SAMPLES:
+        return np.zeros(num_pitch_frames(len(waveform)))
+    return track_pitch(level_peak(np.asarray(waveform, dtype=np.float64)))
+
+
+def normalize_pitch(f0_hz: Array, mean_hz: float, std_hz: float, *, fill_unvoiced: bool = False) -> Array:
+    """Return a normalised contour.
+
+    Args:
+        f0_hz: `(frames,)`, 0 where unvoiced.
+        mean_hz: Mean of voiced pitch, of a speaker or over all.
+        std_hz: Its standard deviation.
+        fill_unvoiced: Give unvoiced frames the median of the voiced ones first, instead of leaving them 0.
+
+    Raises:
+        ValueError: when unvoiced frames are to be filled and no frame is voiced.
+    """
+    voiced = f0_hz > 0
+    if fill_unvoiced:
+        if not voiced.any():
+            raise ValueError("`fill_unvoiced` needs at least one voiced frame, but the contour has none.")
+        return (np.where(voiced, f0_hz, np.median(f0_hz[voiced])) - mean_hz) / std_hz
+    return np.where(voiced, (f0_hz - mean_hz) / std_hz, 0.0)
+
+
+def contour_tensor(contours: list[Array], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Return contours as one tensor `(batch, frames)`, zeros past the end of each."""
+    rows = [torch.from_numpy(np.ascontiguousarray(contour)) for contour in contours]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device, dtype)

@@ -1,0 +1,188 @@
+"""The unit HiFi-GAN: units, pitch codes and a speaker to a waveform.
+
+Source: Polyak et al. 2021, arXiv:2104.00355, section 2.3; Kong et al. 2020, HiFi-GAN, arXiv:2010.05646, section 2.
+Entry names as in the checkpoints that `facebookresearch/speech-resynthesis` writes.
+
+Conventions: units are `(batch, frames)`, int64; waveforms `(batch, samples)`. Weight norm is folded by
+`nets.weight_norm.fold` after loading.
+
+Contents: `VocoderSettings`, `UnitVocoder`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechtok.nets.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
+from speechtok.nets.windows import plan_windows
+from speechtok.tokenizers.units.jukebox import Codebook, F0VqVae, VqEncoder, VqVaeSettings
+
+_SLOPE, _LAST_SLOPE = 0.1, 0.01
+CONTEXT = 24
+"""Units of context on each side that decide a unit's samples: 21 at hop 320, 23 at hop 160."""
+_BLOCK = 64
+"""Units per pass, so that the last layers' tensors stay in a processor's cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocoderSettings:
+    """Sizes, as in the `config.json` beside a checkpoint."""
+
+    num_units: int = 100
+    """Rows of the unit table."""
+    rates: tuple[int, ...] = (5, 4, 4, 2, 2)
+    """Up-sampling of each block; their product is the samples per unit."""
+    kernels: tuple[int, ...] = (11, 8, 8, 4, 4)
+    """Kernel sizes of the up-sampling."""
+    channels: int = 512
+    """Channels after the first convolution; each block halves them."""
+    embedding: int = 128
+    """Channels of each table."""
+    block_kernels: tuple[int, ...] = (3, 7, 11)
+    """Kernel sizes of the residual blocks."""
+    dilations: tuple[int, ...] = (1, 3, 5)
+    """Dilations inside each."""
+    f0: VqVaeSettings | None = VqVaeSettings()
+    """The pitch quantizer inside, or None for a vocoder without pitch."""
+    f0_codes: int = 20
+    """Rows of the pitch table."""
+    speaker: str | None = "table"
+    """"table" (200 voices by index), "xvector" (a projection of 512 numbers), or None."""
+    unit_encoder: VqVaeSettings | None = None
+    """A content encoder inside, instead of the unit table."""
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per unit."""
+        return math.prod(self.rates)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of everything that is stacked."""
+        return self.embedding * (1 + (self.f0 is not None) + (self.speaker is not None))
+
+
+class _Residual(nn.Module):
+    """Three dilated pairs of convolutions. Entries: `convs1.N`, `convs2.N`."""
+
+    def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+        reach = (kernel - 1) // 2
+        self.convs1 = nn.ModuleList(
+            WeightNormConv1d(channels, channels, kernel, dilation=d, padding=d * reach) for d in dilations
+        )
+        self.convs2 = nn.ModuleList(
+            WeightNormConv1d(channels, channels, kernel, padding=reach) for _ in dilations
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for first, second in zip(self.convs1, self.convs2, strict=True):
+            x = x + second(functional.leaky_relu(first(functional.leaky_relu(x, _SLOPE)), _SLOPE))
+        return x
+
+
+class UnitVocoder(nn.Module):
+    """Tables and generator. Entries: `dict`, `f0_dict`, `spkr`, `quantizer`, `conv_pre`, `ups`, `resblocks`, …."""
+
+    def __init__(self, settings: VocoderSettings) -> None:
+        super().__init__()
+        s = self.settings = settings
+        if s.unit_encoder is None:
+            self.dict = nn.Embedding(s.num_units, s.embedding)
+        else:
+            self.code_encoder = VqEncoder(s.unit_encoder)
+            self.code_vq = Codebook(s.unit_encoder)
+        if s.f0 is not None:
+            self.quantizer = F0VqVae(s.f0)
+            self.f0_dict = nn.Embedding(s.f0_codes, s.embedding)
+        if s.speaker == "table":
+            self.spkr: nn.Module = nn.Embedding(200, s.embedding)
+        elif s.speaker == "xvector":
+            self.spkr = nn.Linear(512, s.embedding)
+        self.conv_pre = WeightNormConv1d(s.in_channels, s.channels, 7, padding=3)
+        self.ups = nn.ModuleList()
+        self.resblocks = nn.ModuleList()
+        channels = s.channels
+        for rate, kernel in zip(s.rates, s.kernels, strict=True):
+            up = WeightNormConvTranspose1d(
+                channels, channels // 2, kernel, stride=rate, padding=(kernel - rate) // 2, output_padding=0
+            )
+            self.ups.append(up)
+            channels //= 2
+            self.resblocks.extend(_Residual(channels, k, s.dilations) for k in s.block_kernels)
+        self.conv_post = WeightNormConv1d(channels, 1, 7, padding=3)
+
+    def voice(self, speaker: Tensor) -> Tensor:
+        """Return the vector of speakers: `(batch, embedding)` of indices `(batch,)` or vectors `(batch, 512)`."""
+        out: Tensor = self.spkr(speaker)
+        return out
+
+    def stack(self, units: Tensor, pitch: Tensor | None, voice: Tensor | None) -> Tensor:
+        """Return the generator's input.
+
+        Args:
+            units: `(batch, frames)`, int64.
+            pitch: `(batch, pitch frames)`, int64, for vocoders with pitch; the longer of both must be a
+                multiple of the other.
+            voice: `(batch, embedding)` for vocoders with speakers.
+
+        Returns:
+            `(batch, in_channels, frames)`, at the higher rate of the two.
+
+        Raises:
+            ValueError: when units and pitch do not divide.
+        """
+        if self.settings.unit_encoder is None:
+            x = self.dict(units).transpose(1, 2)
+        else:
+            x = self.code_vq.decode(units)
+        if pitch is not None:
+            y = self.f0_dict(pitch).transpose(1, 2)
+            longer = max(x.shape[2], y.shape[2])
+            if longer % x.shape[2] or longer % y.shape[2]:
+                raise ValueError(
+                    f"`units` and `pitch` must have lengths of which one divides the other, "
+                    f"got {x.shape[2]} and {y.shape[2]}."
+                )
+            x = x.repeat_interleave(longer // x.shape[2], dim=2)
+            y = y.repeat_interleave(longer // y.shape[2], dim=2)
+            x = torch.cat([x, y], dim=1)
+        if voice is not None:
+            x = torch.cat([x, voice[:, :, None].expand(-1, -1, x.shape[2])], dim=1)
+        return x
+
+    def generate(self, x: Tensor) -> Tensor:
+        """Return `(batch, frames · hop_length)` of stacked features `(batch, in_channels, frames)`, in one pass."""
+        x = self.conv_pre(x)
+        count = len(self.settings.block_kernels)
+        for index, up in enumerate(self.ups):
+            x = up(functional.leaky_relu(x, _SLOPE))
+            first, *others = self.resblocks[index * count : (index + 1) * count]
+            total = first(x)
+            for block in others:
+                total = total + block(x)
+            x = total / count
+        wave: Tensor = torch.tanh(self.conv_post(functional.leaky_relu(x, _LAST_SLOPE)))
+        return wave[:, 0]
+
+    def forward(self, units: Tensor, pitch: Tensor | None = None, voice: Tensor | None = None) -> Tensor:
+        """Return the waveforms of sequences of equal length, window by window; arguments as in `stack`.
+
+        Returns:
+            `(batch, frames · hop_length)`, in [-1, 1].
+        """
+        x = self.stack(units, pitch, voice)
+        hop = self.settings.hop_length
+        frames = x.shape[2]
+        out = x.new_empty(x.shape[0], frames * hop)
+        size = _BLOCK if x.device.type == "cpu" else 32 * _BLOCK
+        for window in plan_windows(frames, size, CONTEXT):
+            wave = self.generate(x[:, :, window.start : window.end])
+            kept = window.kept
+            out[:, window.first * hop : window.stop * hop] = wave[:, kept.start * hop : kept.stop * hop]
+        return out
