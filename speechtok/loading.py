@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FAMILIES = {
     "dmel": "speechtok.tokenizers.dmel.tokenizer:DMelTokenizer",
     "facodec": "speechtok.tokenizers.facodec.tokenizer:FacodecTokenizer",
+    "units": "speechtok.tokenizers.units.tokenizer:UnitTokenizer",
 }
 """Family name → the class that builds it."""
 
@@ -50,16 +51,18 @@ def load_tokenizer(
     import torch
 
     card, folder, repository = _resolve(name, revision)
-    files = {
-        file.path: _locate(card, index, folder, repository, checkpoint, revision)
-        for index, file in enumerate(card.files)
-    }
     if card.family not in FAMILIES:
         raise CardError(
             f"Card '{card.name}' names the unknown family '{card.family}'{nearest(card.family, FAMILIES) or '.'}"
         )
     module, kind = FAMILIES[card.family].split(":")
     family: type[SpeechTokenizer] = getattr(import_module(module), kind)
+    files = family.find_files(card, Path(checkpoint)) if checkpoint is not None else None
+    if files is None:
+        files = {
+            file.path: _locate(card, index, folder, repository, checkpoint, revision)
+            for index, file in enumerate(card.files)
+        }
     return family.from_card(card, files, device=device, dtype=dtype or torch.float32)
 
 

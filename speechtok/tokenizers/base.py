@@ -76,6 +76,19 @@ class SpeechTokenizer(ABC):
             dtype: float type of all computation.
         """
 
+    @classmethod
+    def find_files(cls, card: TokenizerCard, folder: Path) -> dict[str, Path] | None:
+        """Return the files of a local checkpoint folder, for families whose parts are optional.
+
+        Args:
+            card: what was released.
+            folder: where the published files lie.
+
+        Returns:
+            Path inside the folder → local path; None when the card's list of files decides.
+        """
+        return None
+
     @staticmethod
     def from_pretrained(name: str | Path, **options: Any) -> SpeechTokenizer:
         """Return a tokenizer by name: `speechtok.load_tokenizer` under the name Hugging Face users expect."""

@@ -70,12 +70,13 @@ def published_name(name: str) -> str | None:
     return name if _OURS.match(name) else None
 
 
-def read_hubert(path: Path, layer: int) -> tuple[HubertSettings, dict[str, Tensor]]:
+def read_hubert(path: Path, layer: int, *, prefix: str = "") -> tuple[HubertSettings, dict[str, Tensor]]:
     """Return sizes and weights of the network up to `layer`, from either published form.
 
     Args:
         path: the weights file.
         layer: the last layer to read, from 1.
+        prefix: what our own files put before the names of this part.
 
     Returns:
         Sizes, and entries by our name in their stored type, the positional weight norm folded.
@@ -83,8 +84,10 @@ def read_hubert(path: Path, layer: int) -> tuple[HubertSettings, dict[str, Tenso
     Raises:
         CheckpointError: if the file cannot be read, is of another kind, or has fewer layers.
     """
-    shapes = read_shapes(path)
-    stored_name = {ours: name for name in shapes if (ours := published_name(name)) is not None}
+    shapes = {name: shape for name, shape in read_shapes(path).items() if name.startswith(prefix)}
+    stored_name = {
+        ours: name for name in shapes if (ours := published_name(name.removeprefix(prefix))) is not None
+    }
 
     def needed(ours: str) -> bool:
         match = re.match(r"encoder\.layers\.(\d+)\.", ours)
@@ -129,13 +132,13 @@ def build_hubert(
     return network.eval()
 
 
-def read_cpc(path: Path, num_layers: int) -> tuple[CpcSettings, dict[str, Tensor]]:
+def read_cpc(path: Path, num_layers: int, *, prefix: str = "") -> tuple[CpcSettings, dict[str, Tensor]]:
     """Return sizes and weights of a CPC network with its first `num_layers` LSTM layers.
 
     Raises:
         CheckpointError: if the file cannot be read, is of another kind, or has fewer layers.
     """
-    pattern = re.compile(r"^(?:weights\.)?((?:gEncoder|gAR)\..*)$")
+    pattern = re.compile(rf"^{re.escape(prefix)}(?:weights\.)?((?:gEncoder|gAR)\..*)$")
     wanted = {name: match[1] for name in read_shapes(path) if (match := pattern.match(name))}
 
     def kept(ours: str) -> bool:

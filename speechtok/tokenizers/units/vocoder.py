@@ -28,6 +28,8 @@ CONTEXT = 24
 _BLOCK = 64
 """Units per pass, so that the last layers' tensors stay in a processor's cache."""
 
+_F0 = VqVaeSettings()
+
 
 @dataclass(frozen=True, kw_only=True)
 class VocoderSettings:
@@ -47,7 +49,7 @@ class VocoderSettings:
     """Kernel sizes of the residual blocks."""
     dilations: tuple[int, ...] = (1, 3, 5)
     """Dilations inside each."""
-    f0: VqVaeSettings | None = VqVaeSettings()
+    f0: VqVaeSettings | None = _F0
     """The pitch quantizer inside, or None for a vocoder without pitch."""
     f0_codes: int = 20
     """Rows of the pitch table."""
@@ -137,6 +139,7 @@ class UnitVocoder(nn.Module):
         Raises:
             ValueError: when units and pitch do not divide.
         """
+        x: Tensor
         if self.settings.unit_encoder is None:
             x = self.dict(units).transpose(1, 2)
         else:

@@ -30,7 +30,7 @@ def recipe_weights(
             gain = 1.0 if prefix is None else gains[prefix]
             kind = "float32" if dtype == "float64" else dtype
             weights[key] = torch.from_numpy(
-                np.ascontiguousarray(recipe.tensor(key, tuple(shape), kind, seed=seed, gain=gain))
+                np.array(recipe.tensor(key, tuple(shape), kind, seed=seed, gain=gain))
             )
     return weights
 

@@ -38,7 +38,7 @@ def run(network: torch.nn.Module, *signals: torch.Tensor) -> torch.Tensor:
     return network(batch.to(next(network.parameters(), batch).dtype), lengths)
 
 
-@pytest.mark.parametrize("layer", [6, 9])
+@pytest.mark.parametrize("layer", [6, pytest.param(9, marks=pytest.mark.slow)])
 def test_hubert_alone(golden, signal, layer: int) -> None:
     want, network = golden("hubert_base"), build_hubert(layer)
     for name, about in json.loads(str(want["meta"]))["signals"].items():
@@ -62,7 +62,7 @@ def test_hubert_before_the_first_layer(golden, signal) -> None:
     close(seen["out"][0, ::8, ::16], want["odd_h0"])
 
 
-@pytest.mark.parametrize("layer", [6, 9])
+@pytest.mark.parametrize("layer", [6, pytest.param(9, marks=pytest.mark.slow)])
 def test_hubert_batch(golden, signal, layer: int) -> None:
     want, network = golden("hubert_batch"), build_hubert(layer)
     batch = json.loads(str(want["meta"]))["batch"]

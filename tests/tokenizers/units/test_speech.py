@@ -90,6 +90,7 @@ def test_vocoder(name: str) -> None:
     assert float(wave.abs().sum()) == pytest.approx(float(want["wave_sum_abs"]), rel=1e-9)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_windows_change_nothing(monkeypatch) -> None:
     for name in ("fb_vctk_hubert100", "fb_vctk_cpc100"):

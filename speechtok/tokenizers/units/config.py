@@ -1,0 +1,40 @@
+"""Settings of the unit family: what a card says about one composition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+READERS = {"hubert": 320, "wav2vec2": 320, "cpc": 160, "logmel": 160, "vqvae": 160}
+"""Kinds of content features → samples per frame of their published models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitConfig:
+    """One composition of content units, pitch, speaker and vocoder."""
+
+    features: str = "hubert"
+    """One of "hubert", "wav2vec2", "cpc", "logmel", or "vqvae" (units of an encoder trained with a vocoder)."""
+    layer: int = 6
+    """Transformer layer that is read, from 1; for CPC the LSTM layer."""
+    num_units: int = 100
+    """Number of units."""
+    hop_length: int = 320
+    """Samples per unit."""
+    normalize: bool = False
+    """Whether audio is brought to zero mean and unit variance first, as the large models were trained."""
+    sample_rate: int = 16_000
+    """Hz."""
+    f0_mean_hz: float | None = None
+    """Mean of voiced pitch over all speakers, where known."""
+    f0_std_hz: float | None = None
+    """Its standard deviation."""
+    f0_speakers: dict[int, list[float]] = field(default_factory=dict)
+    """Mean and standard deviation by speaker index, where known."""
+    speakers: dict[str, int] = field(default_factory=dict)
+    """Name → row of the vocoder's table of voices."""
+
+    def __post_init__(self) -> None:
+        if self.features not in READERS:
+            raise ValueError(f"`features` must be one of {', '.join(READERS)}, got '{self.features}'.")
+        if self.layer < 1:
+            raise ValueError(f"`layer` counts from 1, got {self.layer}.")

@@ -1,0 +1,304 @@
+"""The composed tokenizer: published chains, laws, files and error sentences."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechtok import load_tokenizer
+from speechtok.errors import CardError, CheckpointError, TokensError
+from speechtok.tokenizers.units.cpc import Cpc, CpcSettings
+from speechtok.tokenizers.units.hubert import Hubert
+from speechtok.tokenizers.units.hubert_extractor import HubertSettings
+from speechtok.tokenizers.units.jukebox import VqVaeSettings
+from speechtok.tokenizers.units.vocoder import UnitVocoder, VocoderSettings
+from speechtok.tokenizers.units.vqvae_units import VqVaeUnits
+from speechtok.tokenizers.units.xvector import XVector
+from tests.goldens import recipe
+from tests.tokenizers.units.conftest import GOLDENS, hubert_weights, recipe_centers, recipe_weights
+
+SMALL = HubertSettings(
+    num_layers=2,
+    channels=128,
+    num_heads=2,
+    hidden=64,
+    conv_channels=16,
+    position_kernel=16,
+    position_groups=4,
+)
+CARD = """
+name: test_units
+family: units
+description: A small composition.
+sample_rate: 16000
+streams:
+  - {{name: content, num_codebooks: 1, codebook_size: {units}, frame_rate: {rate}, hop_length: {hop}}}
+architecture: {{features: {features}, layer: 2, num_units: {units}, hop_length: {hop}}}
+licence_code: Apache-2.0
+citation: none
+"""
+
+
+def fill(network: torch.nn.Module, gain: float = 1.0) -> dict[str, torch.Tensor]:
+    """Recipe weights for any network."""
+    return {
+        name: torch.from_numpy(np.array(recipe.tensor(name, tuple(v.shape), str(v.dtype)[6:], gain=gain)))
+        for name, v in network.state_dict().items()
+    }
+
+
+def save(folder: Path, part: str, name: str, content: object) -> None:
+    (folder / part).mkdir(parents=True, exist_ok=True)
+    torch.save(content, folder / part / name)
+
+
+def make_folder(
+    folder: Path, *, speaker: str | None = "table", features: str = "hubert", units: int = 20
+) -> Path:
+    """A checkpoint folder with small networks; without a speaker kind there is only content."""
+    hop = 320 if features == "hubert" else 160
+    channels = {"hubert": 128, "cpc": 24, "logmel": 80, "vqvae": 0}[features]
+    if features == "hubert":
+        save(folder, "features", "pytorch_model.bin", fill(Hubert(SMALL)))
+    if features == "cpc":
+        save(folder, "features", "cpc.pt", {"weights": fill(Cpc(CpcSettings(channels=24, hidden=24)))})
+    learned = VqVaeSettings(strides=(2, 2, 2, 2, 2, 5), codebook_size=units)
+    if features == "vqvae":
+        save(folder, "features", "g_00000010", {"generator": fill(VqVaeUnits(learned))})
+    else:
+        (folder / "kmeans").mkdir(parents=True)
+        offset = -10 if features == "logmel" else 0
+        centers = offset + np.random.default_rng(0).standard_normal((units, channels)).astype("float32")
+        np.save(folder / "kmeans" / "km.npy", centers)
+    if speaker is not None:
+        rates = {} if hop == 320 else {"rates": (5, 4, 2, 2, 2), "kernels": (11, 8, 4, 4, 4)}
+        vocoder = UnitVocoder(VocoderSettings(num_units=units, channels=32, speaker=speaker, **rates))
+        save(folder, "vocoder", "g_00000002", {"generator": fill(vocoder), "steps": 2})
+        save(folder, "f0", "f0_stats.pth", {"f0_mean": 142.0, "f0_std": 20.0})
+    if speaker == "table":
+        (folder / "vocoder" / "speakers.json").write_text(json.dumps({"p225": 0, "p226": 1}))
+    if speaker == "xvector":
+        save(folder, "speaker", "embedding_model.ckpt", fill(XVector()))
+    card = folder / "tokenizer.yaml"
+    card.write_text(CARD.format(units=units, hop=hop, rate=16000 / hop, features=features))
+    return folder
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float64):
+    return load_tokenizer(folder / "tokenizer.yaml", checkpoint=folder, dtype=dtype)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return load(make_folder(tmp_path_factory.mktemp("table")))
+
+
+@pytest.fixture(scope="module")
+def xvector(tmp_path_factory):
+    return load(make_folder(tmp_path_factory.mktemp("xvector"), speaker="xvector"))
+
+
+def speech(seed: int, samples: int) -> torch.Tensor:
+    return torch.from_numpy(recipe.speechlike(samples, seed=seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["chain_fb", "chain_xvector_short"])
+def test_published_chain(name: str, tmp_path) -> None:
+    want = dict(np.load(GOLDENS / f"{name}.npz"))
+    meta = json.loads(str(want["meta"]))
+    save(tmp_path, "features", "pytorch_model.bin", hubert_weights(6))
+    (tmp_path / "kmeans").mkdir()
+    np.save(tmp_path / "kmeans" / "km.npy", recipe_centers(100, want["kmeans_mu"]))
+    model = (
+        "code_generator_fb_vctk_hubert100" if name == "chain_fb" else "code_generator_xvector_vctk_hubert100"
+    )
+    weights = recipe_weights(
+        model, seed=meta["decoder"]["recipe_seed"], gains=meta["decoder"]["gain_by_key_prefix"]
+    )
+    save(tmp_path, "vocoder", "g_00400000", {"generator": weights})
+    save(tmp_path, "f0", "f0_stats.pth", {f"f0_{k}": v for k, v in meta["stats"].items()})
+    tokenizer = load_tokenizer("hubert_base_l6_km100", checkpoint=tmp_path, dtype=torch.float64)
+    signal = np.pad(
+        recipe.speechlike(meta["signal"]["samples"], seed=meta["signal"]["seed"]),
+        (0, meta["padded_samples"] - meta["signal"]["samples"]),
+    )
+    tokens = tokenizer.encode(signal)
+    assert np.array_equal(tokens["content"][0, 0], want["units_all"])
+    assert np.array_equal(tokens["pitch"][0, 0], want["f0_codes"])
+    speakers = [28, 29]
+    if name != "chain_fb":
+        speakers = [np.random.RandomState(s).standard_normal((1, 512)) for s in (5, 6)]
+    waves = [tokenizer.decode(tokens, speaker=s)[0] for s in speakers]
+    used = meta["samples_out"]
+    assert waves[0].shape == (meta["padded_samples"],)
+    assert not waves[0][used:].any()
+    for ours, stored in (
+        (waves[0][:1500], "wave_first"),
+        (waves[0][used - 1500 : used], "wave_last"),
+        (waves[0][:used:7], "wave_strided"),
+        (waves[1][:used:11], "wave_other_speaker_strided"),
+    ):
+        np.testing.assert_allclose(ours.numpy(), want[stored], rtol=1e-8, atol=1e-8)
+
+
+@settings(max_examples=8, deadline=None)
+@given(lengths=st.lists(st.integers(400, 9000), min_size=2, max_size=4), seed=st.integers(0, 99))
+def test_batch_changes_nothing(xvector, lengths: list[int], seed: int) -> None:
+    signals = [speech(seed + index, samples) for index, samples in enumerate(lengths)]
+    together = xvector.encode(signals)
+    for index, signal in enumerate(signals):
+        alone = xvector.encode(signal)
+        assert together[index].select("content", "pitch").streams.keys() == alone.streams.keys()
+        for name, codes in alone.streams.items():
+            assert torch.equal(together[index][name], codes)
+            assert alone.num_frames[name] == xvector.num_frames(len(signal), name)
+        torch.testing.assert_close(
+            together[index].speaker_embedding, alone.speaker_embedding, rtol=1e-9, atol=1e-9
+        )
+        got, want = xvector.decode(together[index]), xvector.decode(alone)
+        assert want.shape == (1, len(signal))
+        torch.testing.assert_close(got, want, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("features", ["hubert", "cpc", "logmel", "vqvae"])
+@pytest.mark.parametrize("samples", [400, 1279, 1280, 5432, 16000])
+def test_lengths(tmp_path_factory, features: str, samples: int) -> None:
+    folder = tmp_path_factory.getbasetemp() / f"lengths_{features}"
+    tokenizer = load(folder if folder.exists() else make_folder(folder, features=features))
+    tokens = tokenizer.encode(speech(1, samples))
+    for name in ("content", "pitch"):
+        assert tokens[name].shape[2] == tokenizer.num_frames(samples, name)
+        most = tokenizer.num_samples(tokenizer.num_frames(samples, name), name)
+        assert most >= samples
+        assert tokenizer.num_frames(most, name) == tokenizer.num_frames(samples, name)
+        assert tokenizer.num_frames(most + 1, name) > tokenizer.num_frames(samples, name)
+    for tail in ("reference", "keep"):
+        assert tokenizer.decode(tokens, speaker="p226", tail=tail).shape == (1, samples)
+
+
+def test_the_tail_is_kept_on_request(table) -> None:
+    tokens = table.encode(speech(0, 5000))
+    cut, kept = (table.decode(tokens, speaker=0, tail=tail)[0] for tail in ("reference", "keep"))
+    used = 1280 * tokens["pitch"].shape[2]
+    assert not cut[used:].any()
+    assert kept[used:].all()
+    with pytest.raises(ValueError, match="`tail` must be 'reference' or 'keep', got 'cut'"):
+        table.decode(tokens, speaker=0, tail="cut")
+
+
+def test_long_audio_goes_in_segments(table) -> None:
+    signal = speech(0, 40000)
+    whole = table.encode(signal, chunk="never")
+    segments = table.encode(signal, chunk_seconds=0.7)
+    assert segments["content"].shape == whole["content"].shape
+    assert torch.equal(segments["pitch"], whole["pitch"])
+    assert torch.equal(table.encode(signal)["content"], whole["content"])
+    reference = table.encode(signal, chunk="reference", chunk_seconds=1.0)
+    alone = [table.encode(signal[start : start + 16000])["content"] for start in (0, 16000, 32000)]
+    assert torch.equal(reference["content"], torch.cat(alone, dim=2))
+    with pytest.raises(ValueError, match="`chunk` must be 'silence', 'reference' or 'never'"):
+        table.encode(signal, chunk="x")
+
+
+def test_saved_tokenizer_is_the_same(xvector, tmp_path) -> None:
+    xvector.save_pretrained(tmp_path)
+    again = load_tokenizer(tmp_path, dtype=torch.float64)
+    assert again.fingerprint == xvector.fingerprint
+    assert again.info == xvector.info
+    tokens = again.encode(speech(3, 5000))
+    assert tokens.equals(xvector.encode(speech(3, 5000)))
+    torch.testing.assert_close(again.decode(tokens), xvector.decode(tokens))
+
+
+def test_voices_by_name_row_vector_tokens_and_recording(table, xvector, tmp_path) -> None:
+    tokens = table.encode(speech(0, 4000))
+    assert torch.equal(table.convert_voice(tokens, "p226"), table.convert_voice(tokens, 1))
+    assert not torch.equal(table.convert_voice(tokens, "p225"), table.convert_voice(tokens, 1))
+    with pytest.raises(ValueError, match=r"has no speaker 'p999'; it has: p225, p226\."):
+        table.convert_voice(tokens, "p999")
+    with pytest.raises(ValueError, match="has 2 voices; pass speaker="):
+        table.decode(tokens)
+    source, target = xvector.encode(speech(0, 4000)), xvector.encode(speech(1, 6000))
+    by_tokens = xvector.convert_voice(source, target)
+    assert torch.equal(by_tokens, xvector.convert_voice(source, target.speaker_embedding[0]))
+    import soundfile
+
+    soundfile.write(tmp_path / "target.wav", speech(1, 6000).numpy(), 16000, subtype="DOUBLE")
+    torch.testing.assert_close(
+        by_tokens, xvector.convert_voice(source, str(tmp_path / "target.wav")), rtol=1e-4, atol=1e-5
+    )
+    with pytest.raises(ValueError, match="must hold 1 or 1 vectors of 512 channels"):
+        xvector.convert_voice(source, torch.zeros(3))
+
+
+def test_vectors_of_codes(table) -> None:
+    tokens = table.encode([speech(0, 4000), speech(1, 2500)])
+    content = table.embed(tokens)
+    assert content.shape == (2, 128, tokens["content"].shape[2])
+    assert not content[1, :, int(tokens.num_frames["content"][1]) :].any()
+    assert table.embed(tokens, "pitch").shape == (2, 128, tokens["pitch"].shape[2])
+
+
+def test_units_alone(tmp_path) -> None:
+    tokenizer = load(make_folder(tmp_path, speaker=None))
+    assert [stream.name for stream in tokenizer.streams] == ["content"]
+    assert tokenizer.speaker_embedding_dim is None
+    tokens = tokenizer.encode(speech(0, 4000))
+    assert tokens.deduplicated().expanded().equals(tokens)
+    with pytest.raises(CheckpointError, match="was loaded without the part 'vocoder', so it cannot decode"):
+        tokenizer.decode(tokens)
+
+
+def test_parts_that_do_not_belong_together(tmp_path) -> None:
+    folder = make_folder(tmp_path)
+    centers = np.zeros((20, 99), np.float32)
+    np.save(folder / "kmeans" / "km.npy", centers)
+    with pytest.raises(CheckpointError, match="centres have 99 channels, but the features have 128"):
+        load(folder)
+    np.save(folder / "kmeans" / "km.npy", np.zeros((30, 128), np.float32))
+    with pytest.raises(CheckpointError, match="has 30 units, but the card says 20"):
+        load(folder)
+    card = (folder / "tokenizer.yaml").read_text()
+    (folder / "tokenizer.yaml").write_text(
+        card.replace("20", "30").replace("1630", "16000").replace("330", "320")
+    )
+    with pytest.raises(CheckpointError, match="The vocoder speaks 20 units, but the k-means makes 30"):
+        load(folder)
+    (folder / "kmeans" / "km.npy").unlink()
+    with pytest.raises(CheckpointError, match="lacks the part 'kmeans'"):
+        load(folder)
+
+
+def test_cards_of_the_family() -> None:
+    with pytest.raises(CheckpointError, match="lacks the part 'features'"):
+        load_tokenizer("hubert_base_l6_km100")
+    with pytest.raises(CheckpointError, match="There is no checkpoint folder"):
+        load_tokenizer("hubert_base_l6_km100", checkpoint="/nowhere")
+    with pytest.raises(CardError, match="There is no tokenizer 'hubert_base_l6_km101'; did you mean"):
+        load_tokenizer("hubert_base_l6_km101")
+
+
+def test_a_stream_is_missing(table) -> None:
+    tokens = table.encode(speech(0, 4000)).select("content")
+    with pytest.raises(TokensError, match="These tokens lack the stream 'pitch'; they have: content"):
+        table.decode(tokens, speaker=0)
+
+
+def test_silence_and_noise(table) -> None:
+    for signal in (torch.zeros(8000), torch.randn(8000, generator=torch.Generator().manual_seed(0))):
+        tokens = table.encode(signal.double())
+        assert torch.isfinite(table.decode(tokens, speaker=0)).all()
+
+
+def test_another_dtype_starts_from_the_stored_weights(tmp_path) -> None:
+    folder = make_folder(tmp_path)
+    moved = load(folder, torch.float32).to(dtype=torch.float64)
+    fresh = load(folder)
+    tokens = fresh.encode(speech(0, 4000))
+    assert moved.encode(speech(0, 4000)).equals(tokens)
+    assert torch.equal(moved.decode(tokens, speaker=0), fresh.decode(tokens, speaker=0))
