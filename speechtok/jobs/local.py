@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
+
 from speechtok.jobs.settings import Progress
 from speechtok.jobs.worker import ShardWorker, WorkerSettings
 from speechtok.shards.plan import ShardRecord, ShardTask
@@ -19,7 +21,11 @@ def run_locally(
         settings: what the worker needs.
         on_progress: called after each shard with the progress of unfinished shards.
     """
-    worker = ShardWorker(settings)
-    for task in tasks:
-        yield worker.make(task)
-        on_progress(Progress())
+    threads = torch.get_num_threads()
+    try:
+        worker = ShardWorker(settings)  # which works in one thread
+        for task in tasks:
+            yield worker.make(task)
+            on_progress(Progress())
+    finally:
+        torch.set_num_threads(threads)

@@ -82,6 +82,7 @@ def _run(
     for actor in actors:
         task = waiting.pop()
         running[actor.make.remote(task)] = (actor, task)
+    actors.clear()  # an actor without further shards ends, and leaves its CPU to one that has to wait
     while running:
         done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
         for reference in done:
@@ -105,6 +106,8 @@ def _result(reference: Any, task: ShardTask) -> ShardRecord:
             raise cause from error
         raise JobError(f"Shard {task.name} failed: {type(cause).__name__}: {cause}") from error
     except ray.exceptions.RayActorError as error:
+        if error.actor_init_failed:
+            raise JobError(f"A worker could not start: {str(error).strip().splitlines()[-1]}") from error
         raise JobError(
             f"The worker of shard {task.name} died {SHARD_RETRIES + 1} times: out of memory, or an input that "
             "crashes it. Run again with fewer workers; finished shards are kept."

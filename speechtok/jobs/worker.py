@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from speechtok.audio.io import Waveform, probe_audio, read_blocks, read_waveform
-from speechtok.errors import AudioError
+from speechtok.errors import AudioError, JobError
 from speechtok.jobs.settings import JobSettings, Progress
 from speechtok.loading import load_tokenizer
 from speechtok.shards.layout import Layout, file_sha256
@@ -83,6 +83,11 @@ class ShardWorker:
             device=settings.device,
             dtype=getattr(torch, settings.job.dtype),
         )
+        if self._tokenizer.fingerprint != settings.info.fingerprint:
+            raise JobError(
+                f"This worker has a tokenizer '{self._tokenizer.name}' with fingerprint {self._tokenizer.fingerprint}, "
+                f"but the plan needs {settings.info.fingerprint}; give every machine the same files and versions."
+            )
         self._progress = Progress()
 
     def progress(self) -> Progress:
@@ -176,15 +181,14 @@ class ShardWorker:
 
     def _encode_long(self, row: dict[str, Any]) -> dict[str, Any] | Failure:
         """Encode a recording while it is being read, so that neither is ever held whole."""
-        stage, seconds = "read", self._settings.job.chunk_seconds
+        seconds = self._settings.job.chunk_seconds
         try:
             source_rate = probe_audio(self._path(row)).sample_rate
             blocks = read_blocks(self._path(row), block_seconds=seconds, **self._reading(row))
             tokens = self._tokenizer.encode_blocks(blocks, chunk_seconds=seconds, **self._options())
         except Exception as error:  # whatever a damaged file provokes belongs in quarantine
-            return self._count(
-                row, _failure(row, stage if isinstance(error, AudioError) else "encode", error)
-            )
+            stage = "read" if isinstance(error, AudioError) else "encode"
+            return self._count(row, _failure(row, stage, error))
         return self._count(row, self._token_row(row, tokens, source_rate))
 
     def _options(self) -> dict[str, Any]:
