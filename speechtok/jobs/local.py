@@ -12,7 +12,10 @@ from speechtok.shards.plan import ShardRecord, ShardTask
 
 
 def run_locally(
-    tasks: Sequence[ShardTask], settings: WorkerSettings, on_progress: Callable[[Progress], None]
+    tasks: Sequence[ShardTask],
+    settings: WorkerSettings,
+    on_progress: Callable[[Progress], None],
+    on_ready: Callable[[], None],
 ) -> Iterator[ShardRecord]:
     """Yield the record of each shard as it is committed.
 
@@ -20,10 +23,12 @@ def run_locally(
         tasks: shards to make.
         settings: what the worker needs.
         on_progress: called after each shard with the progress of unfinished shards.
+        on_ready: called once the worker is up.
     """
     threads = torch.get_num_threads()
     try:
         worker = ShardWorker(settings)  # which works in one thread
+        on_ready()
         for task in tasks:
             yield worker.make(task)
             on_progress(Progress())
