@@ -32,7 +32,15 @@ def test_from_pretrained_is_load_tokenizer():
 
 
 def test_errors_share_a_root():
-    kinds = ("CardError", "CheckpointError", "AudioError", "TokensError", "DatasetError", "JobError", "HubError")
+    kinds = (
+        "CardError",
+        "CheckpointError",
+        "AudioError",
+        "TokensError",
+        "DatasetError",
+        "JobError",
+        "HubError",
+    )
     for kind in kinds:
         assert issubclass(getattr(speechtok.errors, kind), speechtok.errors.SpeechtokError)
 

@@ -105,15 +105,24 @@ def test_unknown_stream_is_named():
             lambda t: {"num_frames": {**t.num_frames, "content": torch.tensor([10, 11])}},
             r"`num_frames` of stream 'content' must be \(2,\) values from 0 to 10 frames",
         ),
-        (lambda t: {"num_frames": {**t.num_frames, "content": torch.tensor([10, -1])}}, "from 0 to 10 frames"),
+        (
+            lambda t: {"num_frames": {**t.num_frames, "content": torch.tensor([10, -1])}},
+            "from 0 to 10 frames",
+        ),
         (lambda t: {"num_frames": {**t.num_frames, "pitch": torch.tensor([1])}}, r"must be \(2,\) values"),
-        (lambda t: {"num_samples": torch.tensor([[1, 2]])}, r"`num_samples` must be \(batch,\), int64, got \(1, 2\)"),
+        (
+            lambda t: {"num_samples": torch.tensor([[1, 2]])},
+            r"`num_samples` must be \(batch,\), int64, got \(1, 2\)",
+        ),
         (lambda t: {"num_samples": torch.tensor([1.0, 2.0])}, "int64, got .* torch.float32"),
         (
             lambda t: {"speaker_embedding": torch.zeros(3, 4)},
             r"`speaker_embedding` must have one row per utterance \(2\), got shape \(3, 4\)",
         ),
-        (lambda t: {"scale": torch.zeros(1)}, r"`scale` must have one row per utterance \(2\), got shape \(1,\)"),
+        (
+            lambda t: {"scale": torch.zeros(1)},
+            r"`scale` must have one row per utterance \(2\), got shape \(1,\)",
+        ),
     ],
 )
 def test_fields_must_fit(change, sentence):
@@ -270,7 +279,9 @@ def test_cat_refuses_strangers():
     fewer = replace(batch, streams={**batch.streams, "content": batch["content"][:, :1]})
     with pytest.raises(TokensError, match="same number of codebooks per stream"):
         SpeechTokens.cat([batch, fewer])
-    with pytest.raises(TokensError, match="Some batches carry a speaker embedding or scale and others do not"):
+    with pytest.raises(
+        TokensError, match="Some batches carry a speaker embedding or scale and others do not"
+    ):
         SpeechTokens.cat([batch, replace(batch, scale=torch.ones(1))])
 
 
@@ -328,9 +339,13 @@ def test_slice_seconds_needs_an_interval(start, stop):
 
 
 def test_slice_seconds_of_nothing():
-    with pytest.raises(TokensError, match="Utterance 1 has no frame between 0.5 s and 1 s; it is 0.25 s long"):
+    with pytest.raises(
+        TokensError, match="Utterance 1 has no frame between 0.5 s and 1 s; it is 0.25 s long"
+    ):
         tokens([16000, 4000]).slice_seconds(0.5, 1)
-    with pytest.raises(TokensError, match=r"Utterance 0 has no frame between 0.1 s and 0.11 s; .* 0.02 s apart"):
+    with pytest.raises(
+        TokensError, match=r"Utterance 0 has no frame between 0.1 s and 0.11 s; .* 0.02 s apart"
+    ):
         tokens([16000]).slice_seconds(0.1, 0.11)
 
 

@@ -24,7 +24,9 @@ def read_folder(root: Path) -> Corpus:
     """
     paths, ignored = [], Counter[str]()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _loops(folder, name))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not _loops(root, Path(folder), name)
+        )
         for name in names:
             if name.startswith("."):
                 continue
@@ -40,10 +42,12 @@ def read_folder(root: Path) -> Corpus:
     return Corpus(kind="folder", name=root.resolve().name, root=root, utterances=utterances, ignored=ignored)
 
 
-def _loops(folder: str, name: str) -> bool:
-    """Return whether a folder's entry is a link to that folder or to one above it."""
-    path = Path(folder, name)
-    return path.is_symlink() and Path(folder).resolve().is_relative_to(path.resolve())
+def _loops(root: Path, folder: Path, name: str) -> bool:
+    """Return whether an entry is a link to a folder, or above a folder, on the way from root to it."""
+    if not (folder / name).is_symlink():
+        return False
+    target, way = (folder / name).resolve(), [folder, *folder.parents]
+    return any(place.resolve().is_relative_to(target) for place in way[: way.index(root) + 1])
 
 
 def _refuse(error: OSError) -> None:
