@@ -340,7 +340,7 @@ def test_slice_seconds_needs_an_interval(start, stop):
 
 def test_slice_seconds_of_nothing():
     with pytest.raises(
-        TokensError, match="Utterance 1 has no frame between 0.5 s and 1 s; it is 0.25 s long"
+        TokensError, match=r"Utterance 1 has no frame between 0\.5 s and 1 s; it is 0\.25 s long"
     ):
         tokens([16000, 4000]).slice_seconds(0.5, 1)
     with pytest.raises(

@@ -112,7 +112,7 @@ def test_nothing_there(tmp_path):
 
 def test_unknown_format(tmp_path):
     (tmp_path / "list.txt").write_text("a.wav\n")
-    with pytest.raises(DatasetError, match="list.txt is no corpus format known here; give a folder"):
+    with pytest.raises(DatasetError, match=r"list\.txt is no corpus format known here; give a folder"):
         read_corpus(tmp_path / "list.txt")
 
 

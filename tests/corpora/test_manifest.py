@@ -223,5 +223,5 @@ def test_errors(tmp_path, name, content, sentence):
 
 def test_rows_of_parquet_are_named(tmp_path):
     path = write_rows(tmp_path, ".parquet", [{"audio": "a.wav"}, {"audio": "a.wav"}])
-    with pytest.raises(DatasetError, match="has the id 'a.wav' twice, at row 1 and at row 2"):
+    with pytest.raises(DatasetError, match=r"has the id 'a\.wav' twice, at row 1 and at row 2"):
         read_corpus(path)
