@@ -174,7 +174,9 @@ def test_card_by_path(card_file):
 
 
 def test_folder_without_a_card(tmp_path):
-    with pytest.raises(CardError, match=r"is a folder without a tokenizer\.yaml; `save_pretrained` writes one"):
+    with pytest.raises(
+        CardError, match=r"is a folder without a tokenizer\.yaml; `save_pretrained` writes one"
+    ):
         find_card(tmp_path)
 
 

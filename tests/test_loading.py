@@ -144,7 +144,9 @@ def test_checkpoint_folder(tmp_path, weighted):
         CheckpointError, match=r"'weighted' needs the file model.safetensors in .*, where there is none"
     ):
         speechtok.load_tokenizer(tmp_path / "weighted.yaml", checkpoint=tmp_path)
-    with pytest.raises(CheckpointError, match=r"'weighted' needs the file model\.safetensors beside its card"):
+    with pytest.raises(
+        CheckpointError, match=r"'weighted' needs the file model\.safetensors beside its card"
+    ):
         speechtok.load_tokenizer(tmp_path / "weighted.yaml")
 
 
