@@ -177,11 +177,12 @@ def _shards(splits: list[str], seconds: list[float], target: float) -> list[int]
         lengths = [value for name, value in zip(splits, seconds, strict=True) if name == split]
         count = max(1, math.ceil(sum(lengths) / target))
         span = sum(lengths) / count or 1.0
-        begun, previous, shard = 0.0, -1, -1
+        begun, previous, shard = 0.0, None, 0
         for value in lengths:
-            place = min(int((begun + value / 2) / span), count - 1)  # inputs of no length may end the list
-            if place > previous:
-                shard, previous = shard + 1, place
+            if value:  # what has no known length joins its neighbours, and no shard holds nothing else
+                place = min(int((begun + value / 2) / span), count - 1)
+                shard += previous is not None and place > previous
+                previous = place
             numbers.append(shard)
             begun += value
     return numbers
