@@ -84,20 +84,23 @@ def _run(
 
     waiting = list(reversed(tasks))
     running: dict[Any, tuple[Any, ShardTask]] = {}
-    for actor in actors:
-        task = waiting.pop()
-        running[actor.make.remote(task)] = (actor, task)
-    actors.clear()  # an actor without further shards ends, and leaves its CPU to one that has to wait
+    while actors:
+        _send(actors.pop(), waiting, running)
     while running:
         done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
         for reference in done:
             actor, task = running.pop(reference)
             record = _result(reference, task)
-            if waiting:
-                following = waiting.pop()
-                running[actor.make.remote(following)] = (actor, following)
+            _send(actor, waiting, running)
+            del actor  # without a further shard it ends, and leaves its CPU to one that has to wait for it
             yield record
         on_progress(_progress([actor for actor, _ in running.values()]))
+
+
+def _send(actor: Any, waiting: list[ShardTask], running: dict[Any, tuple[Any, ShardTask]]) -> None:
+    if waiting:
+        task = waiting.pop()
+        running[actor.make.remote(task)] = (actor, task)
 
 
 def _result(reference: Any, task: ShardTask) -> ShardRecord:
