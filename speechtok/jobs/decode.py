@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+
+import torch
 
 from speechtok.audio.io import write_wav
 from speechtok.errors import DatasetError
@@ -69,14 +72,15 @@ def decode_dataset(
     tokenizer = load_tokenizer(rows.info.name, checkpoint=checkpoint, device=device)
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
-    for index, name in islice(chosen, limit):
-        waveform = tokenizer.decode(rows.tokens(index), accept_from=accept_from)  # (1, samples)
-        path = wav_path(folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_wav(path, waveform[0].cpu().numpy(), tokenizer.sample_rate)
-        written += 1
-        if on_row is not None:
-            on_row(name, path)
+    with _one_thread():
+        for index, name in islice(chosen, limit):
+            waveform = tokenizer.decode(rows.tokens(index), accept_from=accept_from)  # (1, samples)
+            path = wav_path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_wav(path, waveform[0].cpu().numpy(), tokenizer.sample_rate)
+            written += 1
+            if on_row is not None:
+                on_row(name, path)
     return written
 
 
@@ -84,6 +88,17 @@ def wav_path(folder: Path, name: str) -> Path:
     """Return the file that the row with the id `name` is decoded to, always below `folder`."""
     *parents, last = name.split("/")
     return folder.joinpath(*(_escape(part, is_folder=True) for part in parents), _escape(last) + SUFFIX)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: several are many times slower when others want the same CPUs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _escape(part: str, *, is_folder: bool = False) -> str:

@@ -91,10 +91,8 @@ def make_examples(
         TokensError: when the tokens were made by another tokenizer.
     """
     for index in rows:
-        row, tokens = dataset[index], dataset.tokens(index)
-        if row["duration"] > MOST_SECONDS:
-            tokens = tokens.slice_seconds(0.0, MOST_SECONDS)
-        reconstruction = np.asarray(tokenizer.decode(tokens)[0].cpu().numpy(), dtype=np.float64)
+        row = dataset[index]
+        reconstruction = _decode(dataset, index, tokenizer)
         original, missing = _original(row, sources, tokenizer.sample_rate, len(reconstruction))
         yield Example(
             id=row["id"],
@@ -147,6 +145,21 @@ def wav_uri(samples: Samples, sample_rate: int) -> str:
         file.setframerate(sample_rate)
         file.writeframes(np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes())
     return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _decode(dataset: TokenDataset, index: int, tokenizer: SpeechTokenizer) -> Samples:
+    """Return the first `MOST_SECONDS` of a row as speech, `(samples,)`."""
+    import torch
+
+    tokens = dataset.tokens(index)
+    if int(tokens.num_samples[0]) > MOST_SECONDS * tokens.info.sample_rate:
+        tokens = tokens.slice_seconds(0.0, MOST_SECONDS)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several are many times slower when other programs want the same CPUs
+    try:
+        return np.asarray(tokenizer.decode(tokens)[0].cpu().numpy(), dtype=np.float64)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _last_root(layout: Layout) -> Path | None:

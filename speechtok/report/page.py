@@ -17,6 +17,7 @@ from speechtok.report.listening import Example, choose_rows, find_sources, make_
 from speechtok.report.plots import (
     FEW_CODEBOOKS,
     FEW_CODES,
+    QUIET_DB,
     plot_durations,
     plot_entropy,
     plot_spectrogram,
@@ -146,7 +147,7 @@ def _shown(number: int, example: Example) -> dict[str, Any]:
         for of, samples in sounds.items()
         if samples is not None
     }
-    loudest = max(float(values.max()) for values in levels.values())
+    loudest = max(QUIET_DB, *(float(values.max()) for values in levels.values()))
     return {
         "example": example,
         "sounds": [

@@ -33,6 +33,8 @@ WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.01
 """Analysis window and step of the spectrograms."""
 DYNAMIC_RANGE_DB = 75.0
 """Spectrograms show this much below the loudest point of the pair."""
+QUIET_DB = 0.0
+"""The scale of a pair ends no lower than this (a sine 40 dB below full scale), so silence looks silent."""
 HEAT_RGB = (0.06, 0.55, 0.52)
 """Colour of the heat map; its strength is opacity, which suits light and dark pages."""
 
@@ -128,7 +130,7 @@ def _plot_usage_map(share: Array, name: str) -> Markup:
         )
         scale.set_xticks([])
         scale.yaxis.tick_right()
-        scale.set_title("%", fontsize=9)
+        scale.set_title("%", fontsize=10)
         return to_svg(
             figure,
             name,

@@ -32,7 +32,7 @@ VARIABLES = {INK: "--ink-soft", LINE: "--line", ACCENT: "--accent", CONTRAST: "-
 
 WIDTH_INCHES = 5.0
 """Width of a figure; small, so that its text stays readable on a phone."""
-TEXT_POINTS = 9.5
+TEXT_POINTS = 10.5
 """Size of all text."""
 RASTER_DPI = 110
 """Resolution of images inside a figure."""

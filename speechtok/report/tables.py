@@ -54,8 +54,8 @@ class Failures:
     """The first ones: id, audio, stage, error, message."""
 
 
-def group_rows(path: Path, statistics: Statistics) -> dict[str, Groups]:
-    """Return the rows grouped by "split", "speaker" and "language"; only columns that say something.
+def group_rows(path: Path, statistics: Statistics) -> dict[str, Groups | None]:
+    """Return the rows grouped by "split", "speaker" and "language"; None where no row says anything.
 
     Raises:
         DatasetError: when there is no token dataset.
@@ -68,7 +68,9 @@ def group_rows(path: Path, statistics: Statistics) -> dict[str, Groups]:
             for question, table in tables.items():
                 answer = split if question == "split" else row.get(question)
                 table[answer] = table.get(answer, Group(name=answer)) + row["duration"]
-    return {question: _top(table.values()) for question, table in tables.items() if set(table) - {None}}
+    return {
+        question: _top(table.values()) if set(table) - {None} else None for question, table in tables.items()
+    }
 
 
 def read_failures(path: Path) -> Failures:
