@@ -16,6 +16,7 @@ from speechtok.report.svg import ACCENT, CONTRAST, drawing, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
     from speechtok.shards.statistics import StreamStatistics
 
@@ -57,7 +58,7 @@ def plot_durations(durations: Array) -> Markup:
             axes.minorticks_off()
         axes.set_xlabel("seconds" + (", logarithmic" if is_log else ""))
         axes.set_ylabel("utterances")
-        axes.yaxis.get_major_locator().set_params(integer=True, nbins=5)
+        _few_ticks(axes.yaxis, 5, integer=True)
         axes.grid(axis="y", linewidth=0.6)
         return to_svg(
             figure,
@@ -92,7 +93,7 @@ def _plot_usage_bars(share: Array, name: str) -> Markup:
             axes.set_xlim(-0.6, codes - 0.4)
             axes.set_ylabel("% of frames" if codebooks == 1 else f"codebook {number}, %")
             axes.grid(axis="y", linewidth=0.6)
-            axes.yaxis.get_major_locator().set_params(nbins=4)
+            _few_ticks(axes.yaxis, 4)
         plots[-1].set_xlabel(_code_label(codes))
         return to_svg(figure, name, f"Share of frames of each of {codes} codes, for {codebooks} codebooks.")
 
@@ -118,7 +119,7 @@ def _plot_usage_map(share: Array, name: str) -> Markup:
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         for axis in (axes.xaxis, axes.yaxis):
-            axis.get_major_locator().set_params(integer=True)
+            _few_ticks(axis, 9, integer=True)
         scale = axes.inset_axes((1.03, 0.0, 0.03, 1.0))
         scale.imshow(
             np.linspace(0, 1, 64)[:, None],
@@ -146,7 +147,7 @@ def plot_entropy(item: StreamStatistics, name: str) -> Markup:
         axes.axhline(bound, color=CONTRAST, linestyle=(0, (4, 3)), linewidth=1.4)
         axes.set_ylim(0, 1.12 * bound)
         axes.set_xlim(-0.6, len(entropy) - 0.4)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        _few_ticks(axes.xaxis, 9, integer=True)
         axes.set_xlabel("codebook")
         axes.set_ylabel("bits per code")
         axes.grid(axis="y", linewidth=0.6)
@@ -200,4 +201,10 @@ def _draw_spectrogram(axes: Axes, levels: Array, loudest: float, seconds: float,
     )
     axes.set_xlabel("seconds")
     axes.set_ylabel("kHz")
-    axes.yaxis.get_major_locator().set_params(nbins=4, integer=True)
+    _few_ticks(axes.yaxis, 4, integer=True)
+
+
+def _few_ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=most, integer=integer))

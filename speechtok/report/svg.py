@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
@@ -38,40 +38,48 @@ RASTER_DPI = 110
 """Resolution of images inside a figure."""
 
 
+STYLE: dict[Any, Any] = {
+    "font.size": TEXT_POINTS,
+    "axes.labelsize": TEXT_POINTS,
+    "xtick.labelsize": TEXT_POINTS,
+    "ytick.labelsize": TEXT_POINTS,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.edgecolor": LINE,
+    "axes.labelpad": 3.0,
+    "xtick.major.pad": 5.0,
+    "ytick.major.pad": 4.0,
+    "xtick.major.size": 0.0,
+    "ytick.major.size": 0.0,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": True,
+    "grid.color": LINE,
+    "axes.axisbelow": True,
+    "svg.fonttype": "none",
+}
+"""Settings of matplotlib while a figure is drawn."""
+
+
 @contextmanager
 def drawing(height_inches: float, *, rows: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
     """Give a figure with `rows` plots below each other, under this page's style."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    style = {
-        "font.size": TEXT_POINTS,
-        "axes.labelsize": TEXT_POINTS,
-        "xtick.labelsize": TEXT_POINTS,
-        "ytick.labelsize": TEXT_POINTS,
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-        "axes.edgecolor": LINE,
-        "axes.labelpad": 3.0,
-        "xtick.major.size": 0.0,
-        "ytick.major.size": 0.0,
-        "axes.labelcolor": INK,
-        "text.color": INK,
-        "xtick.color": LINE,
-        "ytick.color": LINE,
-        "xtick.labelcolor": INK,
-        "ytick.labelcolor": INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.formatter.use_mathtext": False,
-        "axes.unicode_minus": True,
-        "grid.color": LINE,
-        "axes.axisbelow": True,
-        "svg.fonttype": "none",
-    }
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained", dpi=RASTER_DPI)
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever the user's own settings are
+        matplotlib.rcParams.update(STYLE)
+        figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout=layout, dpi=RASTER_DPI)
         plots = figure.subplots(rows, 1, squeeze=False)
         yield figure, [plot for (plot,) in plots]
 
@@ -102,8 +110,7 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
     text = re.sub(r"font: ([^;\"]*?)([\d.]+px)[^;\"]*", r"font-size: \2", text)
     for placeholder, variable in VARIABLES.items():
         text = text.replace(placeholder, f"var({variable})")
-    head, body = text.split(">", 1)
-    box = re.search(r'viewBox="[^"]*"', head)
-    assert box is not None
-    opening = Markup('<svg {} role="img" aria-label="{}">').format(Markup(box.group()), escape(description))
-    return opening + Markup(re.sub(r"\n\s*", "\n", body).strip())  # noqa: S704 - drawn here, from numbers
+    _, body = text.split(">", 1)
+    width, height = (72 * float(inches) for inches in figure.get_size_inches())
+    opening = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(description)}">'
+    return Markup(opening + re.sub(r"\n\s*", "\n", body).strip())  # noqa: S704 - drawn here, from numbers

@@ -80,7 +80,8 @@ def read_failures(path: Path) -> Failures:
         DatasetError: when a quarantine file cannot be read.
     """
     folder = Layout(path).quarantine("any").parent
-    total, listed = 0, []
+    total = 0
+    listed: list[dict[str, Any]] = []
     for file in sorted(folder.glob("*.parquet")):
         for row in read_parquet_rows(file):
             total += 1
