@@ -103,7 +103,8 @@ def _content(
     return {
         "title": path.resolve().name,
         "info": rows.info,
-        "card": rows.card,
+        "description": rows.card.get("description"),
+        "citation": rows.card.get("citation"),
         "statistics": statistics,
         "num_speakers": len(statistics.speakers),
         "num_languages": len(statistics.languages),

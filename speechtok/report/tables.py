@@ -48,6 +48,8 @@ class Groups:
 class Failures:
     """Inputs in quarantine."""
 
+    is_known: bool
+    """Whether there is a quarantine at all; a lone token file has none."""
     total: int
     """How many there are."""
     listed: tuple[dict[str, Any], ...]
@@ -87,7 +89,7 @@ def read_failures(path: Path) -> Failures:
             total += 1
             if len(listed) < MOST_FAILURES:
                 listed.append(row)
-    return Failures(total=total, listed=tuple(listed))
+    return Failures(is_known=folder.is_dir(), total=total, listed=tuple(listed))
 
 
 def _top(groups: Iterable[Group]) -> Groups:

@@ -1,3 +1,4 @@
+import json
 import wave
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def corpus_of(folder, ids):
     for number, name in enumerate(ids):
         tone = 0.3 * np.sin(np.arange(4000 + 100 * number) * (0.05 + 0.01 * number))
         write_wav(folder / f"{number}.wav", tone, 16000)
-        lines.append('{"audio": "%d.wav", "id": "%s"}' % (number, name.replace("\n", "\\n")))
+        lines.append(json.dumps({"audio": f"{number}.wav", "id": name}))
     (folder / "all.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return folder / "all.jsonl"
 
@@ -52,7 +53,7 @@ def test_every_row_becomes_the_file_its_tokens_stand_for(dataset, tmp_path):
     assert set(seen) == set(ODD_IDS)
     files = [path for path in (tmp_path / "wav").rglob("*") if path.is_file()]
     assert sorted(seen.values()) == sorted(files)
-    assert [path for path in tmp_path.iterdir()] == [tmp_path / "wav"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "wav"]
     rows, tokenizer = TokenDataset(dataset), load_tokenizer("dmel_16k")
     for index, row in enumerate(rows):
         with wave.open(str(wav_path(tmp_path / "wav", row["id"]))) as file:
