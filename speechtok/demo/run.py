@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from speechtok.audio.io import read_waveform
 from speechtok.errors import DatasetError
 from speechtok.jobs.decode import decode_dataset, wav_path
 from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobReport
-from speechtok.report.page import write_report
+from speechtok.report import write_report
 from speechtok.report.tables import read_failures
 from speechtok.report.wording import count_text, duration_text, rate_text, size_text
 from speechtok.shards.layout import Layout
@@ -31,7 +30,7 @@ TOKENIZER = "dmel_16k"
 """The tokenizer that needs no weights."""
 
 
-def run_demo(output: Path, *, say: Callable[[str], None], executor: Literal["ray", "local"] = "ray") -> Path:
+def run_demo(output: Path, *, say: Callable[[str], None], executor: str = "ray") -> Path:
     """Tokenize the shipped clips, verify, decode and report; return the path of the report.
 
     Into the same folder again, finished shards are kept and only the rest is done.
@@ -42,9 +41,12 @@ def run_demo(output: Path, *, say: Callable[[str], None], executor: Literal["ray
         executor: "ray", or "local" for this process alone.
 
     Raises:
+        ValueError: for another `executor`.
         JobError: when `output` cannot be written or holds something else.
         DatasetError: when the dataset does not verify.
     """
+    if executor != "ray" and executor != "local":
+        raise ValueError(f"`executor` must be 'ray' or 'local', got '{executor}'.")
     tokens, wav, report = output / "tokens", output / "wav", output / "report.html"
     where = "on Ray" if executor == "ray" else "in this process"
     say(f"Tokenizing {CORPUS} with {TOKENIZER}, {where} …")

@@ -40,6 +40,11 @@ def test_a_damaged_dataset_is_not_called_well(tmp_path):
         run_demo(tmp_path, say=lambda line: None, executor="local")
 
 
+def test_an_unknown_executor_is_named(tmp_path):
+    with pytest.raises(ValueError, match="`executor` must be 'ray' or 'local', got 'slurm'"):
+        run_demo(tmp_path / "out", say=print, executor="slurm")
+
+
 def test_the_corpus_is_small_varied_and_broken_once():
     files = sorted(CLIPS.rglob("*.flac"))
     assert sorted(path.relative_to(CLIPS).as_posix() for path in files) == sorted(c.audio for c in SENTENCES)
