@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from speechtok.audio.io import read_waveform
 from speechtok.errors import DatasetError
@@ -45,12 +46,13 @@ def run_demo(output: Path, *, say: Callable[[str], None], executor: str = "ray")
         JobError: when `output` cannot be written or holds something else.
         DatasetError: when the dataset does not verify.
     """
-    if executor != "ray" and executor != "local":
+    if executor not in ("ray", "local"):
         raise ValueError(f"`executor` must be 'ray' or 'local', got '{executor}'.")
+    runner: Literal["ray", "local"] = "local" if executor == "local" else "ray"
     tokens, wav, report = output / "tokens", output / "wav", output / "report.html"
-    where = "on Ray" if executor == "ray" else "in this process"
+    where = "on Ray" if runner == "ray" else "in this process"
     say(f"Tokenizing {CORPUS} with {TOKENIZER}, {where} …")
-    _tell_job(say, tokenize_corpus(CORPUS, tokens, tokenizer=TOKENIZER, executor=executor), tokens)
+    _tell_job(say, tokenize_corpus(CORPUS, tokens, tokenizer=TOKENIZER, executor=runner), tokens)
     say("Verifying every file against the plan …")
     _tell_verification(say, verify(Layout(tokens)), tokens)
     say(f"Decoding every row into {wav} …")
