@@ -36,8 +36,6 @@ TEXT_POINTS = 10.5
 """Size of all text."""
 RASTER_DPI = 110
 """Resolution of images inside a figure."""
-
-
 STYLE: dict[Any, Any] = {
     "font.size": TEXT_POINTS,
     "axes.labelsize": TEXT_POINTS,

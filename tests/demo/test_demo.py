@@ -8,6 +8,7 @@ from speechtok.audio.io import probe_audio, read_waveform
 from speechtok.demo.make_clips import CLIPS, COLUMNS, SENTENCES, make_clips
 from speechtok.demo.run import CORPUS, run_demo
 from speechtok.errors import AudioError, DatasetError
+from speechtok.jobs.run import tokenize_corpus
 
 BROKEN = "en-us/finn-2.flac"
 
@@ -34,7 +35,7 @@ def test_the_demo_tells_what_it_does_and_can_be_repeated(tmp_path):
 
 
 def test_a_damaged_dataset_is_not_called_well(tmp_path):
-    run_demo(tmp_path, say=lambda line: None, executor="local")
+    tokenize_corpus(CORPUS, tmp_path / "tokens", executor="local")
     (tmp_path / "tokens/data/stray.parquet").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"1 problem; .*stray.parquet does not belong to the plan"):
         run_demo(tmp_path, say=lambda line: None, executor="local")
