@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
@@ -80,6 +81,10 @@ class TokenizerInfo:
     """Whether the family removes the level of the audio and stores it as `scale`."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name):
+            raise ValueError(
+                f"A tokenizer's name must be letters, digits, '_', '.' and '-', got {self.name!r}."
+            )
         for stream in self.streams:
             if stream.frame_rate * stream.hop_length != self.sample_rate:
                 raise ValueError(
