@@ -32,6 +32,7 @@ def job_display() -> Iterator[Watcher]:
             planning=display.planning,
             probed=display.probed,
             planned=display.planned,
+            ready=display.ready,
             progressed=display.progressed,
         )
 
@@ -56,8 +57,12 @@ class _JobDisplay:
         if missing:
             pending = plan.tasks if missing == len(plan.tasks) else []
             seconds = sum(task.seconds for task in pending) or plan.seconds * missing / len(plan.tasks)
-            self._started = time.monotonic()
-            self._begin("Tokenizing", seconds)
+            self._begin("Starting workers", seconds)
+
+    def ready(self) -> None:
+        self._started = time.monotonic()
+        if self._task is not None:
+            self._bar.update(self._task, description="Tokenizing")
 
     def progressed(self, progress: JobProgress) -> None:
         if self._task is None:
