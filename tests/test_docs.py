@@ -98,8 +98,8 @@ def workplace(tmp_path, monkeypatch):
     """A folder with the prepared files, where jobs run in this process instead of on Ray."""
     import torch
 
-    def on_ray(tasks, settings, on_progress, *, workers, address):
-        return run_locally(tasks, settings, on_progress)
+    def on_ray(*arguments, workers, address):
+        return run_locally(*arguments)
 
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
