@@ -58,7 +58,10 @@ def blocks_of(page):
     for match in FENCE.finditer(text):
         indent, language, options, body = match.groups()
         yield Block(
-            language, options, inspect.cleandoc(body) if indent else body, text[: match.start()].count("\n") + 2
+            language,
+            options,
+            inspect.cleandoc(body) if indent else body,
+            text[: match.start()].count("\n") + 2,
         )
 
 
@@ -289,14 +292,16 @@ def test_every_option_is_documented(name):
     rows = dict(re.findall(r"^\| `([^`]+)` \|(.*)\|$", section, flags=re.MULTILINE))
     documented = {row.split()[0] for row in rows if row.startswith("--")}
     command = main.cli.get_command(click.Context(main.cli), name)
-    options = {
-        max(item.opts, key=len): item for item in command.params if isinstance(item, click.Option)
-    }
+    options = {max(item.opts, key=len): item for item in command.params if isinstance(item, click.Option)}
     assert documented - {"--help"} == set(options)
     for option, item in options.items():
         (row,) = [text for key, text in rows.items() if key.split()[0] == option]
         if isinstance(item.default, str | int | float) and not item.is_flag and not item.multiple:
-            assert f"`{item.default:g}`" in row if isinstance(item.default, float) else f"`{item.default}`" in row
+            assert (
+                f"`{item.default:g}`" in row
+                if isinstance(item.default, float)
+                else f"`{item.default}`" in row
+            )
         if isinstance(item.type, click.Choice):
             assert all(f"`{choice}`" in row for choice in item.type.choices), f"{name} {option}"
     for item in command.params:
