@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
-
-import torch
 
 from speechtok.audio.io import write_wav
 from speechtok.errors import DatasetError
@@ -37,6 +34,7 @@ def decode_dataset(
     split: str | None = None,
     ids: Iterable[str] | None = None,
     limit: int | None = None,
+    tokenizer: str | None = None,
     checkpoint: str | Path | None = None,
     device: str = "cpu",
     accept_from: str | None = None,
@@ -52,6 +50,7 @@ def decode_dataset(
         split: only this split; None takes all.
         ids: only these rows; None takes all.
         limit: at most this many rows, the first ones; None takes all.
+        tokenizer: name, card path or folder for `load_tokenizer`; None takes the name in the dataset.
         checkpoint: local folder with the tokenizer's published files.
         device: where the tokenizer runs.
         accept_from: name or fingerprint of another tokenizer whose tokens are decoded anyway.
@@ -69,18 +68,17 @@ def decode_dataset(
         raise ValueError(f"`limit` must be at least 0, got {limit}.")
     rows = TokenDataset(dataset, split=split)
     chosen = _choose(rows, dataset, split, ids)
-    tokenizer = load_tokenizer(rows.info.name, checkpoint=checkpoint, device=device)
+    loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint, device=device)
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
-    with _one_thread():
-        for index, name in islice(chosen, limit):
-            waveform = tokenizer.decode(rows.tokens(index), accept_from=accept_from)  # (1, samples)
-            path = wav_path(folder, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_wav(path, waveform[0].cpu().numpy(), tokenizer.sample_rate)
-            written += 1
-            if on_row is not None:
-                on_row(name, path)
+    for index, name in islice(chosen, limit):
+        waveform = loaded.decode(rows.tokens(index), accept_from=accept_from)  # (1, samples)
+        path = wav_path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_wav(path, waveform[0].cpu().numpy(), loaded.sample_rate)
+        written += 1
+        if on_row is not None:
+            on_row(name, path)
     return written
 
 
@@ -88,17 +86,6 @@ def wav_path(folder: Path, name: str) -> Path:
     """Return the file that the row with the id `name` is decoded to, always below `folder`."""
     *parents, last = name.split("/")
     return folder.joinpath(*(_escape(part, is_folder=True) for part in parents), _escape(last) + SUFFIX)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: several are many times slower when others want the same CPUs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _escape(part: str, *, is_folder: bool = False) -> str:

@@ -149,17 +149,10 @@ def wav_uri(samples: Samples, sample_rate: int) -> str:
 
 def _decode(dataset: TokenDataset, index: int, tokenizer: SpeechTokenizer) -> Samples:
     """Return the first `MOST_SECONDS` of a row as speech, `(samples,)`."""
-    import torch
-
     tokens = dataset.tokens(index)
     if int(tokens.num_samples[0]) > MOST_SECONDS * tokens.info.sample_rate:
         tokens = tokens.slice_seconds(0.0, MOST_SECONDS)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # several are many times slower when other programs want the same CPUs
-    try:
-        return np.asarray(tokenizer.decode(tokens)[0].cpu().numpy(), dtype=np.float64)
-    finally:
-        torch.set_num_threads(threads)
+    return np.asarray(tokenizer.decode(tokens)[0].cpu().numpy(), dtype=np.float64)
 
 
 def _last_root(layout: Layout) -> Path | None:

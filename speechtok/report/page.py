@@ -41,6 +41,7 @@ def write_report(
     *,
     corpus_root: Path | None = None,
     examples: int = 4,
+    tokenizer: str | None = None,
     checkpoint: str | Path | None = None,
 ) -> None:
     """Write one self-contained HTML page about a token dataset.
@@ -54,6 +55,7 @@ def write_report(
         html: the file to write or replace, under a temporary name first; its folder is made if need be.
         corpus_root: folder that the recordings' paths start from; None asks the dataset's last run.
         examples: rows to listen to, at least 0, each at most 15 s.
+        tokenizer: name, card path or folder for `load_tokenizer`; None takes the name in the dataset.
         checkpoint: local folder with the tokenizer's published files.
 
     Raises:
@@ -63,7 +65,7 @@ def write_report(
     """
     if examples < 0:
         raise ValueError(f"`examples` must be at least 0, got {examples}.")
-    text = _render(_content(Path(dataset), corpus_root, examples, checkpoint))
+    text = _render(_content(Path(dataset), corpus_root, examples, tokenizer, checkpoint))
     html = Path(html)
     html.parent.mkdir(parents=True, exist_ok=True)
     temporary = html.with_name(f".{html.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -94,12 +96,12 @@ def _render(content: dict[str, Any]) -> str:
 
 
 def _content(
-    path: Path, corpus_root: Path | None, examples: int, checkpoint: str | Path | None
+    path: Path, corpus_root: Path | None, examples: int, tokenizer: str | None, checkpoint: str | Path | None
 ) -> dict[str, Any]:
     """Return everything the template needs."""
     rows = TokenDataset(path)
     statistics = compute_statistics(path)
-    played, silence = _listening(path, rows, statistics, corpus_root, examples, checkpoint)
+    played, silence = _listening(path, rows, statistics, corpus_root, examples, tokenizer, checkpoint)
     return {
         "title": path.resolve().name,
         "info": rows.info,
@@ -126,6 +128,7 @@ def _listening(
     statistics: Statistics,
     corpus_root: Path | None,
     examples: int,
+    tokenizer: str | None,
     checkpoint: str | Path | None,
 ) -> tuple[list[Example], str | None]:
     """Return the rows to listen to, or none and a sentence why."""
@@ -134,8 +137,8 @@ def _listening(
         return [], "No rows were asked for." if statistics.rows else "The dataset has no rows."
     sources = find_sources(path, corpus_root)
     try:
-        tokenizer = load_tokenizer(rows.info.name, checkpoint=checkpoint)
-        return list(make_examples(rows, chosen, tokenizer, sources)), None
+        loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint)
+        return list(make_examples(rows, chosen, loaded, sources)), None
     except (CardError, CheckpointError, HubError, TokensError) as error:
         return [], f"The tokens could not be turned back into speech. {error}"
 
