@@ -16,6 +16,7 @@ import fnmatch
 import importlib.util
 import inspect
 import io
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def prepare(folder):
     soundfile.write(folder / "corpus" / "anna" / "1.wav", voice(1.2, 16000, 210), 16000)
     soundfile.write(folder / "corpus" / "anna" / "2.flac", voice(1.7, 44100, 190), 44100)
     soundfile.write(folder / "corpus" / "bo.wav", voice(2.3, 22050, 110), 22050)
-    (folder / "corpus" / "broken.wav").write_text("this is not audio\n")
+    (folder / "corpus" / "anna" / "3.wav").write_text("this is not audio\n")
     (folder / "pipelines").symlink_to(ROOT / "pipelines")
 
 
@@ -280,6 +281,41 @@ def test_quickstart_on_ray(tmp_path, monkeypatch):
     assert code == 0, printed
     assert "3 utterances" in printed
     assert "1 in quarantine" in printed
+
+
+def keys_of(value):
+    """Return the names of all fields of a JSON value, those of nested objects below their own."""
+    if isinstance(value, list):
+        return keys_of(value[0]) if value else None
+    return {name: keys_of(item) for name, item in value.items()} if isinstance(value, dict) else None
+
+
+def check_keys(shown, real, place):
+    """Fail unless shown and real objects have the same fields; a field `…` stands for all others."""
+    if not isinstance(shown, dict) or not isinstance(real, dict):
+        return
+    assert set(shown) - {"…"} <= set(real), place
+    assert "…" in shown or set(shown) == set(real), place
+    for name in set(shown) - {"…"}:
+        check_keys(shown[name], real[name], f"{place}.{name}")
+
+
+def test_json_of_the_specification(workplace):
+    import pyarrow.parquet as pq
+
+    assert speechtok(["tokenize", "corpus", "tokens"])[0] == 0
+    state = workplace / "tokens" / ".speechtok"
+    records = [json.loads(path.read_text()) for path in sorted((state / "shards").glob("*.json"))]
+    (shard, *_) = sorted((workplace / "tokens" / "data").glob("*.parquet"))
+    real = [
+        json.loads(pq.read_schema(shard).metadata[b"speechtok"]),
+        json.loads((state / "plan.json").read_text()),
+        next(record for record in records if record["quarantined"]),
+    ]
+    page = ROOT / "docs" / "formats" / "token-dataset.md"
+    shown = [json.loads(block.text) for block in blocks_of(page) if block.language == "json"]
+    for number, (one, other) in enumerate(zip(shown, real, strict=True)):
+        check_keys(keys_of(one), keys_of(other), f"block {number}")
 
 
 def cli_sections():
