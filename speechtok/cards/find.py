@@ -52,7 +52,7 @@ def find_card(name: str | Path) -> tuple[TokenizerCard, Path]:
     if str(name) not in cards:
         raise CardError(
             f"There is no tokenizer '{name}'{nearest(str(name), cards) or '.'} "
-            f"`speechtok tokenizers` lists all {len(cards)}."
+            f"`speechtok tokenizers` lists those there are."
         )
     return read_tokenizer_card(cards[str(name)]), cards[str(name)]
 

@@ -32,6 +32,7 @@ from speechtok.shards.verify import has_quarantine, quarantine_table
 from speechtok.shards.writer import write_table
 from speechtok.tokens import TokenizerInfo, with_codebooks
 from speechtok.version import __version__
+from speechtok.wording import count_text
 
 HASH_THREADS = 4
 """Existing shards are hashed in this many threads."""
@@ -181,7 +182,7 @@ def _check_errors(records: Sequence[ShardRecord], max_errors: int | None) -> Non
     if max_errors is not None and len(failures) > max_errors:
         last = list(failures.values())[-1]
         raise JobError(
-            f"{len(failures)} inputs failed, more than the {max_errors} allowed; the last one was {last.audio}: {last.message} "
+            f"{count_text(len(failures), 'input')} failed, more than the {max_errors} allowed; the last one was {last.audio}: {last.message} "
             "Finished shards are kept; allow more errors or repair the inputs."
         )
 
