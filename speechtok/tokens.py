@@ -13,6 +13,7 @@ that cards, schemas and job plans start without it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -79,6 +80,10 @@ class TokenizerInfo:
     """Whether the family removes the level of the audio and stores it as `scale`."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name):
+            raise ValueError(
+                f"A tokenizer's name must be letters, digits, '_', '.' and '-', got {self.name!r}."
+            )
         for stream in self.streams:
             if stream.frame_rate * stream.hop_length != self.sample_rate:
                 raise ValueError(
@@ -108,6 +113,14 @@ class TokenizerInfo:
         """Return the info that `to_dict` described."""
         streams = tuple(StreamInfo(**stream) for stream in values["streams"])
         return cls(**{**values, "streams": streams})
+
+
+def with_codebooks(info: TokenizerInfo, num_codebooks: int | None) -> TokenizerInfo:
+    """Return the info of tokens of which only the first codebooks are kept; None keeps all."""
+    if num_codebooks is None:
+        return info
+    kept = (replace(item, num_codebooks=min(num_codebooks, item.num_codebooks)) for item in info.streams)
+    return replace(info, streams=tuple(kept))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,7 +6,6 @@ Source: Bai et al. 2024, dMel: Speech Tokenization Made Simple, arXiv:2407.15835
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from speechtok.cards import TokenizerCard
 from speechtok.errors import CardError
+from speechtok.nets.threads import one_thread
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.dmel.config import DMelConfig
 from speechtok.tokenizers.dmel.inversion import codes_to_waveform
@@ -27,6 +27,19 @@ METHOD = "dmel/1"
 """Family and version; the version rises when a change of code changes codes."""
 STREAM = "mel"
 """The only stream."""
+CODE_SETTINGS = (
+    "sample_rate",
+    "num_channels",
+    "num_levels",
+    "hop_length",
+    "window_length",
+    "fft_length",
+    "min_hz",
+    "max_hz",
+    "min_db",
+    "max_db",
+)
+"""Fields of `DMelConfig` that decide what a code means; the others only shape the decoded waveform."""
 
 
 class DMelTokenizer(SpeechTokenizer):
@@ -59,7 +72,7 @@ class DMelTokenizer(SpeechTokenizer):
             frame_rate=self.config.sample_rate / self.config.hop_length,
             hop_length=self.config.hop_length,
         )
-        identity = fingerprint(METHOD, asdict(self.config))
+        identity = fingerprint(METHOD, {name: getattr(self.config, name) for name in CODE_SETTINGS})
         super().__init__(card, fingerprint=identity, streams=(stream,), device=device, dtype=dtype)
 
     @classmethod
@@ -80,6 +93,7 @@ class DMelTokenizer(SpeechTokenizer):
         return num_frames * self.config.hop_length
 
     @torch.no_grad()
+    @one_thread()
     def encode_blocks(
         self,
         blocks: Iterable[np.ndarray[Any, Any]],
@@ -107,6 +121,7 @@ class DMelTokenizer(SpeechTokenizer):
         kept.append(stream.finish()[:num_codebooks].to(torch.uint8))
         return self._tokens(torch.cat(kept, dim=1)[None].long(), torch.tensor([samples], device=self.device))
 
+    @one_thread()
     def _encode(
         self,
         waveform: Tensor,
@@ -118,6 +133,7 @@ class DMelTokenizer(SpeechTokenizer):
         # In blocks whatever `chunk_seconds` is: the codes of one block are all the memory it takes.
         return self._tokens(mel_codes(waveform, num_samples, self.config)[:, :num_codebooks], num_samples)
 
+    @one_thread()
     def _decode(self, tokens: SpeechTokens) -> Tensor:
         codes = tokens[STREAM]
         missing = self.config.num_channels - codes.shape[1]
