@@ -31,6 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -110,10 +111,10 @@ class AntiAliasedSnake(nn.Module):
 
 def kaiser_sinc() -> Tensor:
     """Return the low-pass filter, `(12,)`, float32: cutoff 0.25, half width 0.3, unit gain at 0 Hz."""
-    attenuation = 2.285 * (TAPS // 2 - 1) * torch.pi * (4 * 0.3) + 7.95
-    window = torch.kaiser_window(TAPS, periodic=False, beta=0.1102 * (attenuation - 8.7), dtype=torch.float64)
-    taps = 0.5 * window * torch.sinc(0.5 * (torch.arange(TAPS, dtype=torch.float64) - (TAPS - 1) / 2))
-    return (taps / taps.sum()).float()
+    attenuation = 2.285 * (TAPS // 2 - 1) * np.pi * (4 * 0.3) + 7.95
+    window = np.kaiser(TAPS, 0.1102 * (attenuation - 8.7))
+    taps = 0.5 * window * np.sinc(0.5 * (np.arange(TAPS) - (TAPS - 1) / 2))
+    return torch.tensor((taps / taps.sum()).tolist(), dtype=torch.float32)
 
 
 def anti_aliased_snake(
