@@ -20,7 +20,7 @@ def test_examples_run(checkpoint, tmp_path, monkeypatch) -> None:
     (tmp_path / "naturalspeech3_facodec").symlink_to(checkpoint)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    examples = re.findall(r"```python notest\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(examples) == 6
     for example in examples:
         exec(example, names)
