@@ -1,0 +1,45 @@
+"""Cutting long sequences into windows whose results equal those of the whole.
+
+A network of convolutions has a finite reach: a frame depends on so many frames of input to each side,
+its *context*. Computing frames `first` to `stop` from input that extends `context` frames further to
+both sides, or to the true ends of the sequence, gives exactly what the whole would. Windows that fit
+the processor's cache are also faster than one long pass, so they are used for every length.
+
+Contents: `Window`, `plan_windows`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Frames `first` to `stop` are kept from a pass over frames `start` to `end`."""
+
+    first: int
+    stop: int
+    start: int
+    end: int
+
+    @property
+    def kept(self) -> slice:
+        """Where the kept frames lie in the result of the pass."""
+        return slice(self.first - self.start, self.stop - self.start)
+
+
+def plan_windows(num_frames: int, size: int, context: int) -> list[Window]:
+    """Return windows that keep each frame exactly once.
+
+    Args:
+        num_frames: Length of the sequence, at least 1.
+        size: Frames to keep per window, at most; windows of one sequence differ by one frame at most.
+        context: Frames that a frame depends on, to each side.
+    """
+    count = -(-num_frames // size)
+    bounds = [num_frames * i // count for i in range(count + 1)]
+    return [
+        Window(first=a, stop=b, start=max(0, a - context), end=min(num_frames, b + context))
+        for a, b in pairwise(bounds)
+    ]

@@ -1,0 +1,1 @@
+"""FACodec (NaturalSpeech 3): speech in factors of prosody, content, residual detail and timbre."""
