@@ -13,8 +13,10 @@ that cards, schemas and job plans start without it.
 from __future__ import annotations
 
 import math
+import operator
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -79,6 +81,10 @@ class TokenizerInfo:
     """Whether the family removes the level of the audio and stores it as `scale`."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name):
+            raise ValueError(
+                f"A tokenizer's name must be letters, digits, '_', '.' and '-', got {self.name!r}."
+            )
         for stream in self.streams:
             if stream.frame_rate * stream.hop_length != self.sample_rate:
                 raise ValueError(
@@ -133,7 +139,7 @@ class SpeechTokens:
     num_samples: Tensor
     """`(batch,)`, int64, valid samples of the audio at the tokenizer's rate."""
     info: TokenizerInfo
-    """The tokenizer that made the tokens; its streams are those of `streams`."""
+    """The tokenizer that made the tokens; its streams are those of `streams`, with the codebooks kept."""
     speaker_embedding: Tensor | None = field(default=None)
     """`(batch, channels)`, float, or None for families without a speaker vector."""
     scale: Tensor | None = field(default=None)
@@ -143,6 +149,11 @@ class SpeechTokens:
         object.__setattr__(self, "streams", MappingProxyType(dict(self.streams)))
         object.__setattr__(self, "num_frames", MappingProxyType(dict(self.num_frames)))
         _check(self)
+        kept = (replace(item, num_codebooks=self.streams[item.name].shape[1]) for item in self.info.streams)
+        object.__setattr__(self, "info", replace(self.info, streams=tuple(kept)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (SpeechTokens, _plain_fields(self))
 
     def __len__(self) -> int:
         """Return the number of utterances."""
@@ -158,12 +169,13 @@ class SpeechTokens:
             if key not in self.streams:
                 raise KeyError(f"no stream '{key}'; these tokens have: {', '.join(self.streams)}")
             return self.streams[key]
-        if isinstance(key, int):
+        if not isinstance(key, slice):
+            key = operator.index(key)
             if not -len(self) <= key < len(self):
                 raise IndexError(f"utterance {key} is out of range for {len(self)} utterances")
             key = slice(key, key + 1 or None)
         num_frames = {name: frames[key] for name, frames in self.num_frames.items()}
-        longest = {name: int(frames.max()) if len(frames) else 0 for name, frames in num_frames.items()}
+        longest = {name: _longest(frames) for name, frames in num_frames.items()}
         return replace(
             self,
             streams={name: codes[key, :, : longest[name]] for name, codes in self.streams.items()},
@@ -222,7 +234,7 @@ class SpeechTokens:
 
         Args:
             start: seconds from the beginning, at least 0.
-            stop: seconds from the beginning, more than `start`.
+            stop: seconds from the beginning, more than `start`; infinity means to the end.
 
         Raises:
             TokensError: when nothing of some utterance lies between the two times.
@@ -230,6 +242,7 @@ class SpeechTokens:
         if not 0 <= start < stop:
             raise ValueError(f"`start` and `stop` must satisfy 0 <= start < stop, got {start} and {stop}.")
         grid = math.lcm(*(stream.hop_length for stream in self.info.streams))
+        stop = min(stop, _longest(self.num_samples) / self.info.sample_rate + start + 1)
         # A small tolerance keeps 0.3 s × 50 Hz at frame 15 although 0.3 is not exact in binary.
         first = math.floor(start * self.info.sample_rate / grid + 1e-6) * grid
         last = math.floor(stop * self.info.sample_rate / grid + 1e-6) * grid
@@ -264,13 +277,15 @@ class SpeechTokens:
             raise ValueError("`batches` must hold at least one batch.")
         head = batches[0]
         for other in batches[1:]:
-            if other.info != head.info:
+            if (other.info.name, other.info.fingerprint) != (head.info.name, head.info.fingerprint):
                 raise TokensError(
                     f"Only tokens of one tokenizer can be joined, got '{head.info.name}' ({head.info.fingerprint}) "
                     f"and '{other.info.name}' ({other.info.fingerprint})."
                 )
-            if any(other.streams[name].shape[1] != head.streams[name].shape[1] for name in head.streams):
-                raise TokensError("Only tokens with the same number of codebooks per stream can be joined.")
+            if other.info != head.info:
+                raise TokensError(
+                    "Only tokens of the same streams with the same number of codebooks per stream can be joined."
+                )
         streams = {}
         for name in head.streams:
             longest = max(batch.streams[name].shape[2] for batch in batches)
@@ -312,7 +327,7 @@ class SpeechTokens:
             count = torch.tensor(
                 [lengths.shape[0] for _, lengths in rows], dtype=torch.int64, device=codes.device
             )
-            longest = int(count.max()) if len(rows) else 0
+            longest = _longest(count)
             pad = torch.nn.functional.pad
             empty = codes[:, :, :0]
             runs[name] = torch.stack([pad(c, (0, longest - c.shape[1])) for c, _ in rows]) if rows else empty
@@ -321,9 +336,9 @@ class SpeechTokens:
             )
             num_runs[name] = count
         return RunLengthTokens(
-            streams=MappingProxyType(runs),
-            durations=MappingProxyType(durations),
-            num_runs=MappingProxyType(num_runs),
+            streams=runs,
+            durations=durations,
+            num_runs=num_runs,
             tokens=replace(
                 self,
                 streams={name: codes[:, :, :0] for name, codes in self.streams.items()},
@@ -366,6 +381,13 @@ class RunLengthTokens:
     tokens: SpeechTokens
     """Everything else the tokens carried, with streams of no frames."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (RunLengthTokens, _plain_fields(self))
+
+    def __post_init__(self) -> None:
+        for name in ("streams", "durations", "num_runs"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
     def expanded(self) -> SpeechTokens:
         """Return the tokens as they were before merging."""
         import torch
@@ -377,7 +399,7 @@ class RunLengthTokens:
                 for item, lengths in zip(runs, self.durations[name], strict=True)
             ]
             num_frames[name] = self.durations[name].sum(dim=1)
-            longest = int(num_frames[name].max()) if rows else 0
+            longest = _longest(num_frames[name])
             padded = [torch.nn.functional.pad(row, (0, longest - row.shape[1])) for row in rows]
             streams[name] = torch.stack(padded) if rows else runs
         return replace(self.tokens, streams=streams, num_frames=num_frames)
@@ -392,7 +414,11 @@ def _check(tokens: SpeechTokens) -> None:
             f"`streams` and `num_frames` must hold {names} in this order, as '{tokens.info.name}' has them, "
             f"got {list(tokens.streams)} and {list(tokens.num_frames)}."
         )
-    batch = tokens.num_samples.shape[0] if tokens.num_samples.ndim == 1 else -1
+    if tokens.num_samples.ndim != 1 or tokens.num_samples.dtype != torch.int64:
+        raise TokensError(
+            f"`num_samples` must be (batch,), int64, got {tuple(tokens.num_samples.shape)}, {tokens.num_samples.dtype}."
+        )
+    batch = tokens.num_samples.shape[0]
     for name, codes in tokens.streams.items():
         stream, frames = tokens.info.stream(name), tokens.num_frames[name]
         if codes.ndim != 3 or codes.shape[0] != batch or not 1 <= codes.shape[1] <= stream.num_codebooks:
@@ -404,9 +430,12 @@ def _check(tokens: SpeechTokens) -> None:
             raise TokensError(
                 f"Codes and num_frames of stream '{name}' must be int64, got {codes.dtype} and {frames.dtype}."
             )
-        if tuple(frames.shape) != (batch,) or (batch and int(frames.max()) > codes.shape[2]):
+        in_range = tuple(frames.shape) == (batch,) and bool(
+            ((frames >= 0) & (frames <= codes.shape[2])).all()
+        )
+        if not in_range:
             raise TokensError(
-                f"`num_frames` of stream '{name}' must be ({batch},) values of at most {codes.shape[2]} frames."
+                f"`num_frames` of stream '{name}' must be ({batch},) values from 0 to {codes.shape[2]} frames."
             )
     for name, value in (("speaker_embedding", tokens.speaker_embedding), ("scale", tokens.scale)):
         if value is not None and value.shape[0] != batch:
@@ -419,9 +448,26 @@ def _zero_padding(codes: Tensor, num_frames: Tensor) -> Tensor:
     """Return `(batch, codebooks, longest)` codes with zeros past `num_frames` `(batch,)`."""
     import torch
 
-    codes = codes[:, :, : int(num_frames.max())]
+    codes = codes[:, :, : _longest(num_frames)]
     valid = torch.arange(codes.shape[2], device=codes.device) < num_frames[:, None]
     return codes * valid[:, None]
+
+
+def _longest(lengths: Tensor) -> int:
+    """Return the largest of `(batch,)` lengths, 0 for an empty batch."""
+    return int(lengths.max()) if len(lengths) else 0
+
+
+def _plain_fields(record: SpeechTokens | RunLengthTokens) -> dict[str, Any]:
+    """Return the fields with ordinary dictionaries: read-only views cannot be pickled or copied."""
+    values = {item.name: getattr(record, item.name) for item in fields(record)}
+    return {
+        name: dict(value) if isinstance(value, MappingProxyType) else value for name, value in values.items()
+    }
+
+
+def _rebuild(kind: type[Any], values: dict[str, Any]) -> Any:
+    return kind(**values)
 
 
 def _run_lengths(codes: Tensor) -> tuple[Tensor, Tensor]:

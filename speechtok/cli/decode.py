@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, checkpoint, device, verbose
+from speechtok.cli.options import EXISTING, checkpoint, device, other_tokenizer, verbose
 
 
 @click.command("decode")
@@ -18,6 +18,7 @@ from speechtok.cli.options import EXISTING, checkpoint, device, verbose
 @click.option(
     "--accept-from", metavar="NAME", help="Decode tokens although another tokenizer of this name made them."
 )
+@other_tokenizer
 @checkpoint
 @device
 @verbose
@@ -28,6 +29,7 @@ def command(
     ids: tuple[str, ...],
     limit: int | None,
     accept_from: str | None,
+    tokenizer: str | None,
     checkpoint: Path | None,
     device: str,
 ) -> None:
@@ -35,6 +37,7 @@ def command(
     from speechtok.cli.progress import counting
     from speechtok.jobs.decode import decode_dataset
     from speechtok.shards.reader import TokenDataset
+    from speechtok.wording import count_text
 
     total = len(ids) or min(len(TokenDataset(dataset, split=split)), limit or 1 << 62)
     with counting("Decoding", total) as step:
@@ -44,9 +47,10 @@ def command(
             split=split,
             ids=ids or None,
             limit=limit,
+            tokenizer=tokenizer,
             checkpoint=checkpoint,
             device=device,
             accept_from=accept_from,
             on_row=step,
         )
-    click.echo(f"Wrote {written:,} WAV files to {folder}.")
+    click.echo(f"Wrote {count_text(written, 'WAV file')} to {folder}.")

@@ -29,12 +29,24 @@ tokenizer: Decorator = click.option(
     "--tokenizer", default="dmel_16k", show_default=True, help="Card name, card file or saved folder."
 )
 
+other_tokenizer: Decorator = click.option(
+    "--tokenizer", help="Card name, card file or saved folder. [default: the name in the dataset]"
+)
+
 checkpoint: Decorator = click.option(
     "--checkpoint", type=EXISTING, help="Folder with the published files; otherwise they come from the Hub."
 )
 
 device: Decorator = click.option(
     "--device", default="cpu", show_default=True, help="Where the tokenizer runs."
+)
+
+executor: Decorator = click.option(
+    "--executor",
+    type=click.Choice(["ray", "local"]),
+    default="ray",
+    show_default=True,
+    help="Run on Ray, or in this process alone.",
 )
 
 channels: Decorator = click.option(

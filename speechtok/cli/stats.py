@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, checkpoint, verbose
+from speechtok.cli.options import EXISTING, checkpoint, other_tokenizer, verbose
 
 
 @click.command("stats")
@@ -27,6 +27,7 @@ from speechtok.cli.options import EXISTING, checkpoint, verbose
     help="Listening examples on the page.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@other_tokenizer
 @checkpoint
 @verbose
 def command(
@@ -35,12 +36,14 @@ def command(
     corpus: Path | None,
     examples: int,
     as_json: bool,
+    tokenizer: str | None,
     checkpoint: Path | None,
 ) -> None:
     """Show hours, rows, speakers, code usage and storage of DATASET (a token dataset or token file)."""
     from speechtok.cli.progress import counting
     from speechtok.shards.reader import TokenDataset
     from speechtok.shards.statistics import compute_statistics
+    from speechtok.wording import duration_text, size_text
 
     with counting("Reading", len(TokenDataset(dataset))) as step:
         found = compute_statistics(dataset, on_rows=step)
@@ -50,13 +53,11 @@ def command(
         click.echo(
             f"rows        {found.rows:,} ({', '.join(f'{name} {rows:,}' for name, rows in found.splits.items())})"
         )
-        click.echo(f"hours       {found.hours:.3f}")
+        click.echo(f"duration    {duration_text(found.seconds)}")
         click.echo(
             f"speakers    {len(found.speakers):,}; languages {', '.join(found.languages) or 'not stated'}"
         )
-        click.echo(
-            f"size        {found.bytes / 1e6:.2f} MB, {found.stored_bps:,.0f} bits per second of audio"
-        )
+        click.echo(f"size        {size_text(found.bytes)}, {found.stored_bps:,.0f} bits per second of audio")
         for item in found.streams:
             bound = math.log2(item.stream.codebook_size)
             click.echo(
@@ -67,5 +68,7 @@ def command(
     if html is not None:
         from speechtok.report import write_report
 
-        write_report(dataset, html, corpus_root=corpus, examples=examples, checkpoint=checkpoint)
+        write_report(
+            dataset, html, corpus_root=corpus, examples=examples, tokenizer=tokenizer, checkpoint=checkpoint
+        )
         click.echo(f"Wrote the report to {html}.", err=as_json)

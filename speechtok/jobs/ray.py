@@ -7,6 +7,7 @@ its fixed cost per run is higher than many of our jobs.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from speechtok.shards.plan import ShardRecord, ShardTask
 
 POLL_SECONDS = 0.5
 """How often the progress of unfinished shards is asked for."""
+CONNECT_SECONDS = 10.0
+"""How long a cluster's address may take to answer."""
 SHARD_RETRIES = 3
 """How often a shard is begun anew after its worker died."""
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
@@ -84,19 +87,23 @@ def _run(
 
     waiting = list(reversed(tasks))
     running: dict[Any, tuple[Any, ShardTask]] = {}
-    for actor in actors:
-        task = waiting.pop()
-        running[actor.make.remote(task)] = (actor, task)
+    while actors:
+        _send(actors.pop(), waiting, running)
     while running:
         done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
         for reference in done:
             actor, task = running.pop(reference)
             record = _result(reference, task)
-            if waiting:
-                following = waiting.pop()
-                running[actor.make.remote(following)] = (actor, following)
+            _send(actor, waiting, running)
+            del actor  # without a further shard it ends, and leaves its CPU to one that has to wait for it
             yield record
         on_progress(_progress([actor for actor, _ in running.values()]))
+
+
+def _send(actor: Any, waiting: list[ShardTask], running: dict[Any, tuple[Any, ShardTask]]) -> None:
+    if waiting:
+        task = waiting.pop()
+        running[actor.make.remote(task)] = (actor, task)
 
 
 def _result(reference: Any, task: ShardTask) -> ShardRecord:
@@ -110,6 +117,8 @@ def _result(reference: Any, task: ShardTask) -> ShardRecord:
             raise cause from error
         raise JobError(f"Shard {task.name} failed: {type(cause).__name__}: {cause}") from error
     except ray.exceptions.RayActorError as error:
+        if error.actor_init_failed:
+            raise JobError(f"A worker could not start: {str(error).strip().splitlines()[-1]}") from error
         raise JobError(
             f"The worker of shard {task.name} died {SHARD_RETRIES + 1} times: out of memory, or an input that "
             "crashes it. Run again with fewer workers; finished shards are kept."
@@ -142,6 +151,7 @@ def _start(address: str | None, cpus: int) -> None:
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     try:
         if address is not None:
+            _check_reachable(address)
             ray.init(address=address, **quiet)
         else:
             ray.init(
@@ -151,10 +161,17 @@ def _start(address: str | None, cpus: int) -> None:
                 include_dashboard=False,
                 **quiet,
             )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"at {address}" if address else "on this machine"
         reason = str(error).strip().splitlines()[0]
         raise JobError(f"Ray could not be started or reached {where}: {reason}") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `OSError` when nobody listens at HOST:PORT; Ray itself finds out after minutes."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _cpus() -> int:

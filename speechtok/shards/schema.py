@@ -23,6 +23,16 @@ METADATA_KEY = b"speechtok"
 """Key of the JSON in the Parquet file's metadata: format version, tokenizer info and card."""
 
 
+_DTYPES = {
+    "double": "float64",
+    "float": "float32",
+    "halffloat": "float16",
+    "date32[day]": "date32",
+    "date64[ms]": "date64",
+}
+"""Arrow types whose name `datasets` spells in another way."""
+
+
 def stream_type(stream: StreamInfo) -> pa.DataType:
     """Return the Arrow type of a stream's column."""
     frames = pa.list_(pa.uint16())
@@ -96,13 +106,18 @@ def read_info(schema: pa.Schema, source: str) -> tuple[TokenizerInfo, dict[str, 
         raise DatasetError(
             f"{source} holds no speech tokens: its metadata lacks the entry '{METADATA_KEY.decode()}'."
         )
-    values = json.loads(described)
-    if values["format_version"] > FORMAT_VERSION:
+    try:
+        values = json.loads(described)
+        version, card = int(values["format_version"]), dict(values["card"])
+        info = TokenizerInfo.from_dict(values["tokenizer"]) if version <= FORMAT_VERSION else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{source} has damaged metadata ({error!r}); make or fetch it again.") from error
+    if info is None:
         raise DatasetError(
-            f"{source} has format version {values['format_version']}, but this speechtok reads up to {FORMAT_VERSION}; "
+            f"{source} has format version {version}, but this speechtok reads up to {FORMAT_VERSION}; "
             "upgrade speechtok."
         )
-    return TokenizerInfo.from_dict(values["tokenizer"]), values["card"]
+    return info, card
 
 
 def _feature(kind: pa.DataType) -> Any:
@@ -114,7 +129,4 @@ def _feature(kind: pa.DataType) -> Any:
         return {kind.field(index).name: _feature(kind.field(index).type) for index in range(kind.num_fields)}
     if pa.types.is_timestamp(kind):
         return {"dtype": str(kind), "_type": "Value"}
-    return {
-        "dtype": {"double": "float64", "float": "float32", "halffloat": "float16"}.get(str(kind), str(kind)),
-        "_type": "Value",
-    }
+    return {"dtype": _DTYPES.get(str(kind), str(kind)), "_type": "Value"}

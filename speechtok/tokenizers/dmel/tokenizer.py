@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from speechtok.cards import TokenizerCard
-from speechtok.errors import CardError
+from speechtok.cards.yaml_file import build
+from speechtok.nets.threads import one_thread
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.dmel.config import DMelConfig
 from speechtok.tokenizers.dmel.inversion import codes_to_waveform
@@ -60,10 +61,7 @@ class DMelTokenizer(SpeechTokenizer):
     def __init__(
         self, card: TokenizerCard, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> None:
-        try:
-            self.config = DMelConfig(**card.architecture)
-        except (TypeError, ValueError) as error:
-            raise CardError(f"Card '{card.name}' has an unusable architecture: {error}") from error
+        self.config = build(DMelConfig, card.architecture, f"The architecture of card '{card.name}'")
         stream = StreamInfo(
             name=STREAM,
             num_codebooks=self.config.num_channels,
@@ -92,6 +90,7 @@ class DMelTokenizer(SpeechTokenizer):
         return num_frames * self.config.hop_length
 
     @torch.no_grad()
+    @one_thread()
     def encode_blocks(
         self,
         blocks: Iterable[np.ndarray[Any, Any]],
@@ -113,12 +112,15 @@ class DMelTokenizer(SpeechTokenizer):
         kept, samples = [], 0
         for block in blocks:
             samples += len(block)
-            codes = stream.push(torch.as_tensor(block).to(self.device, self.dtype))
+            codes = stream.push(
+                torch.as_tensor(np.require(block, requirements="W")).to(self.device, self.dtype)
+            )
             kept.append(codes[:num_codebooks].to(torch.uint8))  # levels fit a byte; int64 would hold eight
         self._check_length(torch.tensor([samples]))
         kept.append(stream.finish()[:num_codebooks].to(torch.uint8))
         return self._tokens(torch.cat(kept, dim=1)[None].long(), torch.tensor([samples], device=self.device))
 
+    @one_thread()
     def _encode(
         self,
         waveform: Tensor,
@@ -130,6 +132,7 @@ class DMelTokenizer(SpeechTokenizer):
         # In blocks whatever `chunk_seconds` is: the codes of one block are all the memory it takes.
         return self._tokens(mel_codes(waveform, num_samples, self.config)[:, :num_codebooks], num_samples)
 
+    @one_thread()
     def _decode(self, tokens: SpeechTokens) -> Tensor:
         codes = tokens[STREAM]
         missing = self.config.num_channels - codes.shape[1]
