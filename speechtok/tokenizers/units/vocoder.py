@@ -25,8 +25,8 @@ from speechtok.tokenizers.units.jukebox import Codebook, F0VqVae, VqEncoder, VqV
 _SLOPE, _LAST_SLOPE = 0.1, 0.01
 CONTEXT = 24
 """Units of context on each side that decide a unit's samples: 21 at hop 320, 23 at hop 160."""
-_BLOCK = 64
-"""Units per pass, so that the last layers' tensors stay in a processor's cache."""
+_BLOCK = 500
+"""Units per pass on a CPU: memory does not grow with length, and context costs a tenth."""
 
 _F0 = VqVaeSettings()
 
@@ -134,33 +134,33 @@ class UnitVocoder(nn.Module):
             voice: `(batch, embedding)` for vocoders with speakers.
 
         Returns:
-            `(batch, in_channels, frames)`, at the higher rate of the two.
+            `(batch, frames, in_channels)`, at the higher rate of the two.
 
         Raises:
             ValueError: when units and pitch do not divide.
         """
         x: Tensor
         if self.settings.unit_encoder is None:
-            x = self.dict(units).transpose(1, 2)
+            x = self.dict(units)
         else:
-            x = self.code_vq.decode(units)
+            x = self.code_vq.decode(units).transpose(1, 2)
         if pitch is not None:
-            y = self.f0_dict(pitch).transpose(1, 2)
-            longer = max(x.shape[2], y.shape[2])
-            if longer % x.shape[2] or longer % y.shape[2]:
+            y = self.f0_dict(pitch)
+            longer = max(x.shape[1], y.shape[1])
+            if longer % x.shape[1] or longer % y.shape[1]:
                 raise ValueError(
                     f"`units` and `pitch` must have lengths of which one divides the other, "
-                    f"got {x.shape[2]} and {y.shape[2]}."
+                    f"got {x.shape[1]} and {y.shape[1]}."
                 )
-            x = x.repeat_interleave(longer // x.shape[2], dim=2)
-            y = y.repeat_interleave(longer // y.shape[2], dim=2)
-            x = torch.cat([x, y], dim=1)
+            x = x.repeat_interleave(longer // x.shape[1], dim=1)
+            y = y.repeat_interleave(longer // y.shape[1], dim=1)
+            x = torch.cat([x, y], dim=2)
         if voice is not None:
-            x = torch.cat([x, voice[:, :, None].expand(-1, -1, x.shape[2])], dim=1)
+            x = torch.cat([x, voice[:, None].expand(-1, x.shape[1], -1)], dim=2)
         return x
 
     def generate(self, x: Tensor) -> Tensor:
-        """Return `(batch, frames · hop_length)` of stacked features `(batch, in_channels, frames)`, in one pass."""
+        """Return `(batch, frames · hop_length)` of stacked features `(batch, frames, in_channels)`, in one pass."""
         x = self.conv_pre(x)
         count = len(self.settings.block_kernels)
         for index, up in enumerate(self.ups):
@@ -171,7 +171,7 @@ class UnitVocoder(nn.Module):
                 total = total + block(x)
             x = total / count
         wave: Tensor = torch.tanh(self.conv_post(functional.leaky_relu(x, _LAST_SLOPE)))
-        return wave[:, 0]
+        return wave[:, :, 0]
 
     def forward(self, units: Tensor, pitch: Tensor | None = None, voice: Tensor | None = None) -> Tensor:
         """Return the waveforms of sequences of equal length, window by window; arguments as in `stack`.
@@ -181,11 +181,11 @@ class UnitVocoder(nn.Module):
         """
         x = self.stack(units, pitch, voice)
         hop = self.settings.hop_length
-        frames = x.shape[2]
+        frames = x.shape[1]
         out = x.new_empty(x.shape[0], frames * hop)
-        size = _BLOCK if x.device.type == "cpu" else 32 * _BLOCK
+        size = _BLOCK if x.device.type == "cpu" else 4 * _BLOCK
         for window in plan_windows(frames, size, CONTEXT):
-            wave = self.generate(x[:, :, window.start : window.end])
+            wave = self.generate(x[:, window.start : window.end])
             kept = window.kept
             out[:, window.first * hop : window.stop * hop] = wave[:, kept.start * hop : kept.stop * hop]
         return out
