@@ -57,6 +57,8 @@ def load_tokenizer(
         )
     module, kind = FAMILIES[card.family].split(":")
     family: type[SpeechTokenizer] = getattr(import_module(module), kind)
+    if checkpoint is None and not card.files and Path(name).is_dir():
+        checkpoint = folder  # the parts lie beside the card
     files = family.find_files(card, Path(checkpoint)) if checkpoint is not None else None
     if files is None:
         files = {

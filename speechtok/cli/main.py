@@ -19,7 +19,7 @@ from speechtok.cli.options import VERBOSE
 from speechtok.errors import CardError, SpeechtokError
 from speechtok.version import __version__
 
-COMMANDS = ("tokenizers", "tokenize", "run", "verify", "stats", "decode", "encode", "demo")
+COMMANDS = ("tokenizers", "tokenize", "run", "verify", "stats", "decode", "encode", "train", "demo")
 """Sub-commands, each in the module of its name."""
 
 

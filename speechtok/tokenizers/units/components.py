@@ -109,6 +109,20 @@ def read_settings(config: UnitConfig, files: Mapping[str, Path]) -> UnitConfig:
     return config
 
 
+def read_reader(config: UnitConfig, folder: Path | None) -> Reader:
+    """Return the content reader alone, as fitting units needs it.
+
+    Args:
+        config: what to read.
+        folder: checkpoint folder with `features/`; None for readers without weights.
+
+    Raises:
+        CheckpointError: when the weights are missing or do not fit.
+    """
+    sources = find_sources(find_files(folder)) if folder is not None else {}
+    return _reader(config, sources, torch.float32)
+
+
 @dataclass(kw_only=True)
 class Components:
     """The networks of one composition, on the CPU, ready for inference."""

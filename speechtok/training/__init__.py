@@ -1,0 +1,1 @@
+"""Fitting the parts of a tokenizer on one's own audio."""
