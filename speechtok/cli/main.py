@@ -19,8 +19,8 @@ from speechtok.cli.options import VERBOSE
 from speechtok.errors import CardError, SpeechtokError
 from speechtok.version import __version__
 
-COMMANDS = ("tokenizers", "tokenize", "run", "verify", "stats", "decode", "encode", "demo")
-"""Sub-commands, each in the module of its name."""
+COMMANDS = ("tokenizers", "tokenize", "run", "verify", "stats", "decode", "convert-voice", "encode", "demo")
+"""Sub-commands, each in the module of its name, where a hyphen is an underscore."""
 
 
 class Terminated(BaseException):
@@ -36,7 +36,7 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"speechtok.cli.{cmd_name}").command
+        command: click.Command = import_module(f"speechtok.cli.{cmd_name.replace('-', '_')}").command
         return command
 
 

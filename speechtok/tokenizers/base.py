@@ -320,7 +320,7 @@ class SpeechTokenizer(ABC):
     def _lack(self, what: str, families: tuple[str, ...]) -> str:
         return (
             f"'{self.name}' is of the family '{self.card.family}', which has no {what}. "
-            f"Use a tokenizer of a family that has: {', '.join(families)}."
+            f"Use a tokenizer of a family that has it: {', '.join(families)}."
         )
 
     def _networks(self) -> tuple[torch.nn.Module, ...]:
