@@ -19,7 +19,18 @@ from speechtok.cli.options import VERBOSE
 from speechtok.errors import CardError, SpeechtokError
 from speechtok.version import __version__
 
-COMMANDS = ("tokenizers", "tokenize", "run", "verify", "stats", "decode", "convert-voice", "encode", "demo")
+COMMANDS = (
+    "tokenizers",
+    "check",
+    "tokenize",
+    "run",
+    "verify",
+    "stats",
+    "decode",
+    "convert-voice",
+    "encode",
+    "demo",
+)
 """Sub-commands, each in the module of its name, where a hyphen is an underscore."""
 
 
