@@ -175,14 +175,14 @@ def _check_conversion(
     (said, clip), (voice, other) = source, target
     waveform = tokenizer.convert_voice(said, voice)
     converted = _speech(tokenizer, waveform, int(said.num_samples[0]), clip)
-    line = f"  voice     {clip.name} was converted to that of {other.name}"
+    line = f"  voice     {clip.name} in the voice of {other.name}"
     heard = tokenizer.encode(converted).speaker_embedding
     if heard is not None and said.speaker_embedding is not None and voice.speaker_embedding is not None:
         near, far = (
             float(cosine_similarity(heard.double(), vector.double()))
             for vector in (voice.speaker_embedding, said.speaker_embedding)
         )
-        line += f"; cosine of its speaker vector with that one's {near:.3f}, with its own {far:.3f}"
+        line += f"; cosine of speaker vectors {near:.3f} with {other.name}, {far:.3f} with {clip.name}"
     say(line)
 
 
