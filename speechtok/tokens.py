@@ -110,6 +110,14 @@ class TokenizerInfo:
         return cls(**{**values, "streams": streams})
 
 
+def with_codebooks(info: TokenizerInfo, num_codebooks: int | None) -> TokenizerInfo:
+    """Return the info of tokens of which only the first codebooks are kept; None keeps all."""
+    if num_codebooks is None:
+        return info
+    kept = (replace(item, num_codebooks=min(num_codebooks, item.num_codebooks)) for item in info.streams)
+    return replace(info, streams=tuple(kept))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpeechTokens:
     """One batch of speech tokens. Immutable: every method returns a new batch.

@@ -10,7 +10,10 @@ from speechtok.shards.plan import ShardRecord, ShardTask
 
 
 def run_locally(
-    tasks: Sequence[ShardTask], settings: WorkerSettings, on_progress: Callable[[Progress], None]
+    tasks: Sequence[ShardTask],
+    settings: WorkerSettings,
+    on_progress: Callable[[Progress], None],
+    on_ready: Callable[[], None],
 ) -> Iterator[ShardRecord]:
     """Yield the record of each shard as it is committed.
 
@@ -18,8 +21,10 @@ def run_locally(
         tasks: shards to make.
         settings: what the worker needs.
         on_progress: called after each shard with the progress of unfinished shards.
+        on_ready: called once the worker is up.
     """
     worker = ShardWorker(settings)
+    on_ready()
     for task in tasks:
         yield worker.make(task)
         on_progress(Progress())

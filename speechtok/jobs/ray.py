@@ -34,6 +34,7 @@ def run_on_ray(
     tasks: Sequence[ShardTask],
     settings: WorkerSettings,
     on_progress: Callable[[Progress], None],
+    on_ready: Callable[[], None],
     *,
     workers: int | None,
     address: str | None,
@@ -46,6 +47,7 @@ def run_on_ray(
         tasks: shards to make.
         settings: what each worker needs.
         on_progress: called about twice a second with the progress of unfinished shards.
+        on_ready: called once the first worker is up.
         workers: number of actors; None takes one per CPU.
         address: a running cluster; None starts Ray on this machine for the run.
 
@@ -66,8 +68,11 @@ def run_on_ray(
             "max_concurrency": 2,  # one shard at a time is sent; the other thread answers `progress`
             "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
         }
-        actor = ray.remote(**options)(ShardWorker)
-        yield from _run([actor.remote(settings) for _ in range(count)], tasks, on_progress)
+        actor: Any = ray.remote(**options)(ShardWorker)
+        actors = [actor.remote(settings) for _ in range(count)]
+        ray.wait([worker.progress.remote() for worker in actors], num_returns=1)
+        on_ready()
+        yield from _run(actors, tasks, on_progress)
     finally:
         ray.shutdown()
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord, has_plan, is_done, read_plan, read_record, write_json
 from speechtok.shards.verify import quarantine_table
 from speechtok.shards.writer import write_table
-from speechtok.tokens import TokenizerInfo
+from speechtok.tokens import TokenizerInfo, with_codebooks
 from speechtok.version import __version__
 
 HASH_THREADS = 4
@@ -47,6 +47,8 @@ class Watcher:
     """One recording's header was read."""
     planned: Callable[[Plan, int, Corpus], None] = lambda plan, missing, corpus: None
     """The plan is frozen; the number of shards to make."""
+    ready: Callable[[], None] = lambda: None
+    """The first worker is up."""
     progressed: Callable[[Progress], None] = lambda progress: None
     """How far this run is, finished shards included."""
 
@@ -94,7 +96,7 @@ def tokenize_corpus(
     loaded = load_tokenizer(tokenizer, checkpoint=checkpoint)
     if settings.num_codebooks is not None:
         loaded.check_codebooks(settings.num_codebooks)
-    info, card = _kept(loaded.info, settings.num_codebooks), loaded.card.to_dict()
+    info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
     found = read_corpus(corpus, columns=settings.columns)
     layout = Layout(Path(output))
     with _writing(layout):
@@ -115,42 +117,62 @@ def tokenize_corpus(
             job=settings,
         )
 
-        def run(on_progress: Callable[[Progress], None]) -> Iterator[ShardRecord]:
+        def run(
+            on_progress: Callable[[Progress], None], on_ready: Callable[[], None]
+        ) -> Iterator[ShardRecord]:
             if executor == "local":
-                return run_locally(missing, worker, on_progress)
-            return run_on_ray(missing, worker, on_progress, workers=workers, address=ray_address)
+                return run_locally(missing, worker, on_progress, on_ready)
+            return run_on_ray(missing, worker, on_progress, on_ready, workers=workers, address=ray_address)
 
-        started = time.monotonic()
-        made = _collect(run, watcher, max_errors, _committed(layout, plan)) if missing else []
-        wall = time.monotonic() - started
+        made = _Made()
+        if missing:
+            made.collect(run, watcher, max_errors, _committed(layout, plan))
         records = _committed(layout, plan)
         _finish(layout, plan, records)
-        if made:
-            _write_run(layout, found, made, wall, workers, executor)
-    return _report(plan, records, made, wall)
+        if missing:
+            _write_run(layout, found, made, workers, executor)
+    return _report(plan, records, made)
 
 
-def _collect(
-    run: Callable[[Callable[[Progress], None]], Iterator[ShardRecord]],
-    watcher: Watcher,
-    max_errors: int | None,
-    earlier: Sequence[ShardRecord],
-) -> list[ShardRecord]:
-    """Run the missing shards to the end, adding up progress and failures."""
-    made: list[ShardRecord] = []
+Run = Callable[[Callable[[Progress], None], Callable[[], None]], Iterator[ShardRecord]]
+"""Makes the missing shards; takes the hooks `on_progress` and `on_ready`."""
 
-    def finished() -> Progress:
-        return Progress(
-            seconds=sum(record.seconds for record in made),
-            utterances=sum(record.rows + len(record.quarantined) for record in made),
-            quarantined=sum(len(record.quarantined) for record in made),
-        )
 
-    for record in run(lambda unfinished: watcher.progressed(finished() + unfinished)):
-        made.append(record)
-        watcher.progressed(finished())
-        _check_errors([*earlier, *made], max_errors)
-    return made
+class _Made:
+    """What this run has made, and how long it took."""
+
+    def __init__(self) -> None:
+        self.records: list[ShardRecord] = []
+        self.start_seconds = self.wall_seconds = 0.0
+
+    def collect(
+        self, run: Run, watcher: Watcher, max_errors: int | None, earlier: Sequence[ShardRecord]
+    ) -> None:
+        """Run the missing shards to the end."""
+        begun = ready = time.monotonic()
+
+        def on_ready() -> None:
+            nonlocal ready
+            ready = time.monotonic()
+            watcher.ready()
+
+        for record in run(lambda unfinished: watcher.progressed(self.progress + unfinished), on_ready):
+            self.records.append(record)
+            self.start_seconds, self.wall_seconds = ready - begun, time.monotonic() - ready
+            watcher.progressed(self.progress)
+            _check_errors([*earlier, *self.records], max_errors)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio made."""
+        return sum(record.seconds for record in self.records)
+
+    @property
+    def progress(self) -> Progress:
+        """The finished shards as progress."""
+        failed = sum(len(record.quarantined) for record in self.records)
+        rows = sum(record.rows for record in self.records)
+        return Progress(seconds=self.seconds, utterances=rows + failed, quarantined=failed)
 
 
 def _check_errors(records: Sequence[ShardRecord], max_errors: int | None) -> None:
@@ -226,29 +248,22 @@ def _finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def _write_run(
-    layout: Layout,
-    corpus: Corpus,
-    made: Sequence[ShardRecord],
-    wall: float,
-    workers: int | None,
-    executor: str,
-) -> None:
+def _write_run(layout: Layout, corpus: Corpus, made: _Made, workers: int | None, executor: str) -> None:
     """Note where and how fast the last run was; local facts, not part of the dataset's identity."""
     import numpy
     import pyarrow
     import soundfile
     import torch
 
-    seconds = sum(record.seconds for record in made)
     content = {
         "corpus_root": str(corpus.root.resolve()),
         "executor": executor,
         "workers": workers,
-        "shards_made": len(made),
-        "audio_seconds": seconds,
-        "wall_seconds": wall,
-        "times_real_time": seconds / wall if wall else 0.0,
+        "shards_made": len(made.records),
+        "audio_seconds": made.seconds,
+        "start_seconds": made.start_seconds,
+        "wall_seconds": made.wall_seconds,
+        "times_real_time": made.seconds / made.wall_seconds if made.wall_seconds else 0.0,
         "versions": {
             "speechtok": __version__,
             "python": platform.python_version(),
@@ -259,19 +274,18 @@ def _write_run(
     write_json(layout, layout.run, content)
 
 
-def _report(
-    plan: Plan, records: Sequence[ShardRecord], made: Sequence[ShardRecord], wall: float
-) -> JobReport:
+def _report(plan: Plan, records: Sequence[ShardRecord], made: _Made) -> JobReport:
     failures = [failure for record in records for failure in record.quarantined]
     report = JobReport(
         shards=len(plan.tasks),
-        shards_made=len(made),
+        shards_made=len(made.records),
         rows=sum(record.rows for record in records),
         quarantined=len(failures),
         seconds=sum(record.seconds for record in records),
-        seconds_made=sum(record.seconds for record in made),
+        seconds_made=made.seconds,
         bytes=sum(record.bytes for record in records),
-        wall_seconds=wall,
+        start_seconds=made.start_seconds,
+        wall_seconds=made.wall_seconds,
         reasons=Counter(failure.error for failure in failures),
     )
     if report.rows == 0:
@@ -281,13 +295,3 @@ def _report(
             "All reasons are in the quarantine."
         )
     return report
-
-
-def _kept(info: TokenizerInfo, num_codebooks: int | None) -> TokenizerInfo:
-    """Return the tokenizer's info with the codebooks that are kept."""
-    if num_codebooks is None:
-        return info
-    streams = tuple(
-        replace(stream, num_codebooks=min(num_codebooks, stream.num_codebooks)) for stream in info.streams
-    )
-    return replace(info, streams=streams)

@@ -84,7 +84,9 @@ class JobReport:
     """Seconds of audio this run tokenized."""
     bytes: int
     """Size of the token shards."""
+    start_seconds: float
+    """How long it took until the first worker was up."""
     wall_seconds: float
-    """Duration of this run's tokenization, without planning and start-up."""
+    """From then until the last shard was committed."""
     reasons: Mapping[str, int]
     """Quarantined inputs by type of error."""

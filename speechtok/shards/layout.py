@@ -18,7 +18,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,19 +90,32 @@ class Layout:
         """Remove what interrupted writers left behind."""
         shutil.rmtree(self.tmp, ignore_errors=True)
 
-    @contextmanager
-    def replacing(self, path: Path) -> Iterator[Path]:
-        """Give a temporary path that becomes `path` when the block ends well, and vanishes otherwise."""
-        self.tmp.mkdir(parents=True, exist_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.tmp / f"{path.name}.{uuid.uuid4().hex}"
-        try:
-            yield temporary
+    def replacing(self, path: Path) -> AbstractContextManager[Path]:
+        """Give a temporary path that becomes `path`, see `replacing`."""
+        return replacing(path, self.tmp)
+
+
+@contextmanager
+def replacing(path: Path, tmp: Path) -> Iterator[Path]:
+    """Give a temporary path that becomes `path` when the block ends well, and vanishes otherwise.
+
+    A block that removes the temporary file itself leaves `path` as it was.
+
+    Args:
+        path: the file to write.
+        tmp: folder for the temporary file, on the same filesystem.
+    """
+    tmp.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = tmp / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        yield temporary
+        if temporary.exists():
             _flush(temporary)
             temporary.replace(path)
             _flush(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:

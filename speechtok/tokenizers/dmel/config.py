@@ -15,7 +15,7 @@ class DMelConfig:
         ValueError: a field is outside its range; the message names it.
 
     Source:
-        Bai et al. 2024, dMel: Speech Tokenization Made Simple, arXiv:2407.15835, Section 2.1.
+        Bai et al. 2024, dMel: Speech Tokenization Made Simple, arXiv:2407.15835.
     """
 
     sample_rate: int = 16000
@@ -48,8 +48,8 @@ class DMelConfig:
     max_db: float = -10.0
     """Upper edge of the highest level, in dB; anything above also becomes the highest level."""
 
-    silence_db: float = -110.0
-    """Value that level 0 stands for in synthesis, in dB: silence rather than the level's centre."""
+    silence_db: float = -120.0
+    """Value that level 0 stands for in synthesis, in dB: less than one 16-bit step as a waveform."""
 
     synthesis_hop_length: int = 80
     """Samples from one synthesis frame to the next; divides `hop_length`."""

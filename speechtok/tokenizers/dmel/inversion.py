@@ -32,7 +32,8 @@ import torch
 from torch import Tensor
 
 from speechtok.tokenizers.dmel.config import DMelConfig
-from speechtok.tokenizers.dmel.mel import complex_magnitude, hann_window, level_values_db, mel_filters
+from speechtok.tokenizers.dmel.mel import complex_magnitude
+from speechtok.tokenizers.dmel.scales import hann_window, level_values_db, mel_filters
 
 BLOCK_FRAMES = 256
 """Code frames that become final at a time."""
@@ -133,8 +134,9 @@ def _tables(config: DMelConfig, dtype: torch.dtype, device: torch.device) -> _Ta
     window = hann_window(config.synthesis_window_length)
     filters = mel_filters(config, config.synthesis_window_length)
     spread = (filters / filters.sum(1, keepdim=True).clamp(min=1e-3)).T
-    # The two transforms have bins of different width, so a filter sums over another number of them.
-    filters = filters * mel_filters(config, config.fft_length).sum(0) / filters.sum(0)
+    # A window of another length changes the number of bins in a filter and, for noise, their magnitude.
+    count = mel_filters(config, config.fft_length).sum(0) / filters.sum(0)
+    filters = filters * count * math.sqrt(config.synthesis_window_length / config.window_length)
     tables = window, filters, spread, level_values_db(config)
     return _Tables(*(table.to(device, dtype) for table in tables))
 

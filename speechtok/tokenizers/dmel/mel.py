@@ -1,6 +1,6 @@
 """Analysis: waveform to levels of a mel spectrum, with a finite window and constant memory.
 
-Bai et al. 2024, dMel: Speech Tokenization Made Simple, arXiv:2407.15835, Section 2.1: every channel of
+Bai et al. 2024, dMel: Speech Tokenization Made Simple, arXiv:2407.15835: every channel of
 a log-mel spectrum is rounded on its own to a fixed uniform grid. The paper takes the two ends of the
 grid from the data; here they are constants, so that codes depend on nothing but the waveform.
 
@@ -12,23 +12,22 @@ Conventions:
       on Slaney's mel scale, so that wide high filters sum over more bins: this balances the fall of
       speech spectra, and one grid serves all channels.
     - Level `k` covers `[min_db + k * step_db, min_db + (k + 1) * step_db)` and stands for the middle of
-      that range; the lowest and the highest level extend to all smaller and larger values. Digital
+      that range (level 0 for silence); the lowest and the highest level also hold all values beyond. Digital
       silence is level 0 in every channel.
     - Frames are computed in blocks of `BLOCK_FRAMES`, always counted from the beginning of the utterance
       and always of that shape: neither batching nor streaming changes one bit of the arithmetic.
 
 Contents:
-    `mel_codes`, `MelCodeStream`, `level_values_db`, and the constant tables `hann_window`,
-    `mel_filters` and `level_edges`.
+    `mel_codes` for a batch, `MelCodeStream` for audio that arrives in pieces.
 """
 
-import math
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from speechtok.tokenizers.dmel.config import DMelConfig
+from speechtok.tokenizers.dmel.scales import hann_window, level_edges, mel_filters
 
 BLOCK_FRAMES = 256
 """Frames computed at a time: large enough for speed, small enough for the processor's cache."""
@@ -56,7 +55,7 @@ def mel_codes(waveform: Tensor, num_samples: Tensor, config: DMelConfig) -> Tens
         ValueError: a shape or type is wrong, or a length is outside 1 to `samples`.
 
     Source:
-        Bai et al. 2024, dMel, arXiv:2407.15835, Section 2.1.
+        Bai et al. 2024, dMel, arXiv:2407.15835.
     """
     lengths = _check_batch(waveform, num_samples)
     hop = config.hop_length
@@ -176,75 +175,6 @@ def block_codes(samples: Tensor, config: DMelConfig) -> Tensor:
     return torch.bucketize(magnitude @ filters, edges, right=True).T  # (channels, frames)
 
 
-def level_values_db(config: DMelConfig) -> Tensor:
-    """Return the mel value that each level stands for in synthesis.
-
-    The middle of the level, `min_db + (level + 0.5) * step_db`, but `silence_db` for level 0.
-
-    Args:
-        config: which grid.
-
-    Returns:
-        `(levels,)`, float64, in dB.
-    """
-    values = config.min_db + (torch.arange(config.num_levels, dtype=torch.float64) + 0.5) * config.step_db
-    values[0] = config.silence_db
-    return values
-
-
-def level_edges(config: DMelConfig) -> Tensor:
-    """Return the smallest magnitude of each level but the lowest.
-
-    Comparing magnitudes with these constants equals rounding the logarithm, and needs no logarithm.
-
-    Args:
-        config: which grid.
-
-    Returns:
-        `(levels - 1,)`, float64, increasing.
-    """
-    edges_db = config.min_db + torch.arange(1, config.num_levels, dtype=torch.float64) * config.step_db
-    return torch.pow(10.0, edges_db / 20)
-
-
-def hann_window(length: int) -> Tensor:
-    """Return a Hann window that is symmetric about its middle and sums to 2.
-
-    Args:
-        length: samples, at least 2.
-
-    Returns:
-        `(length,)`, float64.
-    """
-    middle = torch.arange(length, dtype=torch.float64) + 0.5
-    return (1 - torch.cos(2 * math.pi * middle / length)) * (2 / length)
-
-
-def mel_filters(config: DMelConfig, fft_length: int) -> Tensor:
-    """Return triangular filters of height 1, equally spaced on Slaney's mel scale.
-
-    The scale is linear up to 1000 Hz (15 mel) and logarithmic above, 27 mel to a factor of 6.4.
-
-    Args:
-        config: number of filters and their frequency range.
-        fft_length: points of the Fourier transform whose bins are weighted.
-
-    Returns:
-        `(bins, channels)`, float64, in [0, 1], with `bins` = `fft_length / 2 + 1`.
-
-    Source:
-        Slaney 1998, Auditory Toolbox, Interval Research technical report 1998-010, `mfcc`.
-    """
-    ends = [_hz_to_mel(config.min_hz), _hz_to_mel(config.max_hz)]
-    mel = torch.linspace(ends[0], ends[1], config.num_channels + 2, dtype=torch.float64)
-    hz = torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp((mel - 15) * (math.log(6.4) / 27)))
-    low, centre, high = hz[:-2], hz[1:-1], hz[2:]
-    bins = torch.arange(fft_length // 2 + 1, dtype=torch.float64)[:, None]
-    bins_hz = bins * config.sample_rate / fft_length
-    rising, falling = (bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre)
-    return torch.minimum(rising, falling).clamp(min=0)
-
-
 def complex_magnitude(spectrum: Tensor) -> Tensor:
     """Return the absolute value of complex numbers, about three times as fast as `abs`.
 
@@ -255,10 +185,6 @@ def complex_magnitude(spectrum: Tensor) -> Tensor:
         Same shape, real.
     """
     return (spectrum.real.square() + spectrum.imag.square()).sqrt_()
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz * 3 / 200 if hz < 1000 else 15 + math.log(hz / 1000) * 27 / math.log(6.4)
 
 
 @lru_cache(maxsize=8)

@@ -6,7 +6,6 @@ Source: Bai et al. 2024, dMel: Speech Tokenization Made Simple, arXiv:2407.15835
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +26,19 @@ METHOD = "dmel/1"
 """Family and version; the version rises when a change of code changes codes."""
 STREAM = "mel"
 """The only stream."""
+CODE_SETTINGS = (
+    "sample_rate",
+    "num_channels",
+    "num_levels",
+    "hop_length",
+    "window_length",
+    "fft_length",
+    "min_hz",
+    "max_hz",
+    "min_db",
+    "max_db",
+)
+"""Fields of `DMelConfig` that decide what a code means; the others only shape the decoded waveform."""
 
 
 class DMelTokenizer(SpeechTokenizer):
@@ -59,7 +71,7 @@ class DMelTokenizer(SpeechTokenizer):
             frame_rate=self.config.sample_rate / self.config.hop_length,
             hop_length=self.config.hop_length,
         )
-        identity = fingerprint(METHOD, asdict(self.config))
+        identity = fingerprint(METHOD, {name: getattr(self.config, name) for name in CODE_SETTINGS})
         super().__init__(card, fingerprint=identity, streams=(stream,), device=device, dtype=dtype)
 
     @classmethod

@@ -1,0 +1,45 @@
+# Two commands for everybody: `make demo` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup demo test check lint types rows docs format clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## Set up .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "speechtok needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP)  ## Run the main job on the shipped clips: corpus, Ray, Parquet, verify, decode, report
+	$(BIN)/speechtok demo demo-out
+
+test: $(STAMP)  ## Run all tests
+	$(BIN)/python -m pytest -q
+
+check: lint types rows docs  ## Everything but the tests; shared by pre-commit and CI
+
+lint: $(STAMP)  ## Check style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)  ## Check types
+	$(BIN)/mypy
+
+rows: $(STAMP)  ## Check that imports point downwards only
+	$(BIN)/lint-imports
+
+docs: $(STAMP)  ## Build the documentation site into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+format: $(STAMP)  ## Put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove what the targets made
+	rm -rf .venv site demo-out .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,52 @@
+"""`speechtok decode`: token dataset → speech."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from speechtok.cli.options import EXISTING, checkpoint, device, verbose
+
+
+@click.command("decode")
+@click.argument("dataset", type=EXISTING)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--split", help="Only this split.")
+@click.option("--id", "ids", multiple=True, help="Only this utterance; may be given several times.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first rows.")
+@click.option(
+    "--accept-from", metavar="NAME", help="Decode tokens although another tokenizer of this name made them."
+)
+@checkpoint
+@device
+@verbose
+def command(
+    dataset: Path,
+    folder: Path,
+    split: str | None,
+    ids: tuple[str, ...],
+    limit: int | None,
+    accept_from: str | None,
+    checkpoint: Path | None,
+    device: str,
+) -> None:
+    """Decode DATASET (a token dataset or a token file) into WAV files in FOLDER, named by id."""
+    from speechtok.cli.progress import counting
+    from speechtok.jobs.decode import decode_dataset
+    from speechtok.shards.reader import TokenDataset
+
+    total = len(ids) or min(len(TokenDataset(dataset, split=split)), limit or 1 << 62)
+    with counting("Decoding", total) as step:
+        written = decode_dataset(
+            dataset,
+            folder,
+            split=split,
+            ids=ids or None,
+            limit=limit,
+            checkpoint=checkpoint,
+            device=device,
+            accept_from=accept_from,
+            on_row=step,
+        )
+    click.echo(f"Wrote {written:,} WAV files to {folder}.")

@@ -1,0 +1,20 @@
+"""`speechtok demo`: the main job on a small corpus that comes with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from speechtok.cli.options import verbose
+
+
+@click.command("demo")
+@click.argument("output", type=click.Path(path_type=Path, file_okay=False), default="speechtok-demo")
+@click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+@verbose
+def command(output: Path, executor: str) -> None:
+    """Turn a dozen clips into a verified token dataset and back into speech, in OUTPUT."""
+    from speechtok.demo.run import run_demo
+
+    run_demo(output, say=click.echo, executor=executor)

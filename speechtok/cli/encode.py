@@ -1,0 +1,45 @@
+"""`speechtok encode`: a few files → one token file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from speechtok.cli import options
+
+
+@click.command("encode")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), default="tokens.parquet", show_default=True)
+@options.tokenizer
+@options.checkpoint
+@options.device
+@options.channels
+@options.num_codebooks
+@options.verbose
+def command(files: tuple[Path, ...], output: Path, **arguments: Any) -> int:
+    """Encode FILES into one Parquet file of tokens, with the columns of a token dataset.
+
+    `speechtok decode` reads it back. A file that cannot be used is named, and the others go on.
+    """
+    from speechtok.jobs.encode import encode_files
+
+    failures = 0
+    for file, result in encode_files(files, output, **arguments):
+        if isinstance(result, str):
+            click.echo(f"speechtok: {result}", err=True)
+            failures += 1
+        else:
+            click.echo(f"{file}: {result['duration']:.2f} s, {_shapes(result)}")
+    if failures == len(files):
+        click.echo("speechtok: No file could be encoded; nothing was written.", err=True)
+    else:
+        click.echo(f"Wrote {len(files) - failures} rows to {output}.")
+    return 1 if failures else 0
+
+
+def _shapes(row: dict[str, Any]) -> str:
+    arrays = {name: value for name, value in row.items() if getattr(value, "ndim", 0) == 2}
+    return ", ".join(f"{name} {value.shape[0]}×{value.shape[1]}" for name, value in arrays.items())

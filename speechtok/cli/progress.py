@@ -1,0 +1,92 @@
+"""Progress on the terminal; silent where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from speechtok.corpora import Corpus
+from speechtok.jobs.run import Watcher
+from speechtok.jobs.settings import Progress as JobProgress
+from speechtok.shards.plan import Plan
+
+
+@contextmanager
+def counting(what: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """Show a bar for `total` equal steps; the block calls what it is given once per step."""
+    with _bar(TextColumn("{task.completed:.0f}/{task.total:.0f}")) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda *_: bar.advance(task)
+
+
+@contextmanager
+def job_display() -> Iterator[Watcher]:
+    """Show planning, then audio-hours done, times real time, time left and quarantined inputs."""
+    with _bar(TextColumn("{task.fields[detail]}")) as bar:
+        display = _JobDisplay(bar)
+        yield Watcher(
+            planning=display.planning,
+            probed=display.probed,
+            planned=display.planned,
+            ready=display.ready,
+            progressed=display.progressed,
+        )
+
+
+class _JobDisplay:
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task: TaskID | None = None
+        self._started = 0.0
+
+    def planning(self, recordings: int) -> None:
+        self._begin("Reading headers", recordings)
+
+    def probed(self) -> None:
+        if self._task is not None:
+            self._bar.advance(self._task)
+
+    def planned(self, plan: Plan, missing: int, corpus: Corpus) -> None:
+        if corpus.ignored:
+            listed = ", ".join(f"{count} {suffix}" for suffix, count in corpus.ignored.most_common(5))
+            self._bar.console.print(f"Ignored {corpus.ignored.total()} files that are not audio: {listed}.")
+        if missing:
+            pending = plan.tasks if missing == len(plan.tasks) else []
+            seconds = sum(task.seconds for task in pending) or plan.seconds * missing / len(plan.tasks)
+            self._begin("Starting workers", seconds)
+
+    def ready(self) -> None:
+        self._started = time.monotonic()
+        if self._task is not None:
+            self._bar.update(self._task, description="Tokenizing")
+
+    def progressed(self, progress: JobProgress) -> None:
+        if self._task is None:
+            return
+        speed = progress.seconds / max(time.monotonic() - self._started, 1e-9)
+        detail = (
+            f"{progress.seconds / 3600:.2f} h, {speed:.0f} × real time, {progress.quarantined} quarantined"
+        )
+        self._bar.update(self._task, completed=progress.seconds, detail=detail)
+
+    def _begin(self, what: str, total: float) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(what, total=total, detail="")
+
+
+def _bar(detail: TextColumn) -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        detail,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

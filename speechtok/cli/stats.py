@@ -1,0 +1,71 @@
+"""`speechtok stats`: numbers and pictures of a dataset."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import click
+
+from speechtok.cli.options import EXISTING, checkpoint, verbose
+
+
+@click.command("stats")
+@click.argument("dataset", type=EXISTING)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a page with plots and players.",
+)
+@click.option("--corpus", type=EXISTING, help="Folder of the original audio, if it moved since the job.")
+@click.option(
+    "--examples",
+    type=click.IntRange(min=0),
+    default=4,
+    show_default=True,
+    help="Listening examples on the page.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@checkpoint
+@verbose
+def command(
+    dataset: Path,
+    html: Path | None,
+    corpus: Path | None,
+    examples: int,
+    as_json: bool,
+    checkpoint: Path | None,
+) -> None:
+    """Show hours, rows, speakers, code usage and storage of DATASET (a token dataset or token file)."""
+    from speechtok.cli.progress import counting
+    from speechtok.shards.reader import TokenDataset
+    from speechtok.shards.statistics import compute_statistics
+
+    with counting("Reading", len(TokenDataset(dataset))) as step:
+        found = compute_statistics(dataset, on_rows=step)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+    else:
+        click.echo(
+            f"rows        {found.rows:,} ({', '.join(f'{name} {rows:,}' for name, rows in found.splits.items())})"
+        )
+        click.echo(f"hours       {found.hours:.3f}")
+        click.echo(
+            f"speakers    {len(found.speakers):,}; languages {', '.join(found.languages) or 'not stated'}"
+        )
+        click.echo(
+            f"size        {found.bytes / 1e6:.2f} MB, {found.stored_bps:,.0f} bits per second of audio"
+        )
+        for item in found.streams:
+            bound = math.log2(item.stream.codebook_size)
+            click.echo(
+                f"{item.stream.name:11} {item.num_codes:,} codes; {item.stored_bits_per_code:.3f} of {bound:.3f} bits per code "
+                f"stored; entropy {item.entropy.mean():.3f} bits (lowest {item.entropy.min():.3f}); "
+                f"{100 * item.used.mean():.1f} % of codes used"
+            )
+    if html is not None:
+        from speechtok.report import write_report
+
+        write_report(dataset, html, corpus_root=corpus, examples=examples, checkpoint=checkpoint)
+        click.echo(f"Wrote the report to {html}.", err=as_json)

@@ -1,0 +1,122 @@
+"""`speechtok tokenize`: corpus → token dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from speechtok.cli import options
+
+
+def _columns(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.split("=", 1) for value in values]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise click.BadParameter("must be NAME=THEIRS, such as audio=path.")
+    return dict(pairs)
+
+
+@click.command("tokenize")
+@click.argument("corpus", type=options.EXISTING)
+@click.argument("output", type=click.Path(path_type=Path))
+@options.tokenizer
+@options.checkpoint
+@options.device
+@click.option(
+    "--split", default="train", show_default=True, help="Split of utterances whose corpus names none."
+)
+@click.option(
+    "--shard-seconds", type=float, help="Audio per shard. [default: an hour, less for small corpora]"
+)
+@click.option(
+    "--batch-seconds",
+    type=float,
+    default=20.0,
+    show_default=True,
+    help="Audio that is encoded together, at most.",
+)
+@click.option(
+    "--chunk-seconds",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="Longer recordings go through in pieces.",
+)
+@options.channels
+@options.num_codebooks
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    callback=_columns,
+    metavar="NAME=THEIRS",
+    help="Name a manifest uses for audio, id, text, speaker, language, split, start or duration.",
+)
+@click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), help="Ray workers. [default: one per CPU]")
+@click.option(
+    "--ray", "ray_address", metavar="ADDRESS", help="A running Ray cluster, instead of one of our own."
+)
+@click.option(
+    "--max-errors", type=click.IntRange(min=0), help="Give up after more quarantined inputs than this."
+)
+@options.verbose
+def command(**arguments: Any) -> None:
+    """Tokenize CORPUS into the token dataset OUTPUT, or finish what was begun there.
+
+    CORPUS is a folder of audio, a folder with wav.scp, a fairseq .tsv, or a .csv, .tsv, .jsonl or
+    .parquet manifest with an `audio` column.
+    """
+    tokenize(**arguments)
+
+
+def tokenize(
+    *,
+    corpus: Path,
+    output: Path,
+    tokenizer: str = "dmel_16k",
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    executor: Any = "ray",
+    workers: int | None = None,
+    ray_address: str | None = None,
+    max_errors: int | None = None,
+    **settings: Any,
+) -> None:
+    """Run the job with a display, and print what came of it."""
+    from speechtok.cli.progress import job_display
+    from speechtok.jobs.run import tokenize_corpus
+    from speechtok.jobs.settings import JobSettings
+
+    if executor == "local" and (workers or ray_address):
+        raise click.UsageError("--workers and --ray go with --executor ray, not with local.")
+    job = JobSettings(**settings)
+    with job_display() as watcher:
+        report = tokenize_corpus(
+            corpus,
+            output,
+            tokenizer=tokenizer,
+            checkpoint=checkpoint,
+            device=device,
+            settings=job,
+            executor=executor,
+            workers=workers,
+            ray_address=ray_address,
+            max_errors=max_errors,
+            watcher=watcher,
+        )
+    failed = f"{report.quarantined:,} in quarantine"
+    if report.quarantined:
+        failed += f" ({', '.join(f'{count} {name}' for name, count in report.reasons.items())}; see {output / 'quarantine'})"
+    held = f"{report.rows:,} utterances, {report.seconds / 3600:.2f} h, {report.bytes / 1e6:.1f} MB; {failed}"
+    if not report.shards_made:
+        click.echo(f"Nothing to do: all {report.shards} shards of {output} are complete ({held}).")
+        return
+    speed = report.seconds_made / report.wall_seconds
+    click.echo(f"{output}: {held}.")
+    click.echo(
+        f"Made {report.shards_made} of {report.shards} shards, {report.seconds_made / 3600:.2f} h of audio in "
+        f"{report.wall_seconds:.1f} s: {speed:,.0f} × real time."
+    )
