@@ -242,7 +242,7 @@ def _finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
     for split in plan.splits:
         with layout.replacing(layout.quarantine(split)) as path:
             write_table(quarantine_table(layout, plan, split), path)
-    text = f"---\n{dump_yaml(front_matter(plan))}---\n\n{readme_body(plan, records)}"
+    text = f"---\n{dump_yaml(front_matter(plan, records))}---\n\n{readme_body(plan, records)}"
     if not layout.readme.is_file() or layout.readme.read_text(encoding="utf-8") != text:
         with layout.replacing(layout.readme) as path:
             path.write_text(text, encoding="utf-8")

@@ -154,7 +154,7 @@ class ShardWorker:
         try:
             waveform = read_waveform(self._path(row), **self._reading(row))
         except Exception as error:  # whatever a damaged file provokes belongs in quarantine
-            return _Input(row=row, failure=_failure(row, "read", error))
+            return _Input(row=row, failure=self._failure(row, "read", error))
         return _Input(row=row, waveform=waveform)
 
     def _encode_batch(self, batch: list[_Input]) -> Iterator[dict[str, Any] | Failure]:
@@ -166,7 +166,7 @@ class ShardWorker:
                 for item in batch:
                     yield from self._encode_batch([item])
             else:
-                yield self._count(batch[0].row, _failure(batch[0].row, "encode", error))
+                yield self._count(batch[0].row, self._failure(batch[0].row, "encode", error))
             return
         for item, waveform, one in zip(batch, waveforms, tokens, strict=True):
             yield self._count(item.row, self._token_row(item.row, one, waveform.source_sample_rate))
@@ -176,15 +176,14 @@ class ShardWorker:
 
     def _encode_long(self, row: dict[str, Any]) -> dict[str, Any] | Failure:
         """Encode a recording while it is being read, so that neither is ever held whole."""
-        stage, seconds = "read", self._settings.job.chunk_seconds
+        seconds = self._settings.job.chunk_seconds
         try:
             source_rate = probe_audio(self._path(row)).sample_rate
             blocks = read_blocks(self._path(row), block_seconds=seconds, **self._reading(row))
             tokens = self._tokenizer.encode_blocks(blocks, chunk_seconds=seconds, **self._options())
         except Exception as error:  # whatever a damaged file provokes belongs in quarantine
-            return self._count(
-                row, _failure(row, stage if isinstance(error, AudioError) else "encode", error)
-            )
+            stage = "read" if isinstance(error, AudioError) else "encode"
+            return self._count(row, self._failure(row, stage, error))
         return self._count(row, self._token_row(row, tokens, source_rate))
 
     def _options(self) -> dict[str, Any]:
@@ -214,7 +213,10 @@ class ShardWorker:
     def _path(self, row: dict[str, Any]) -> Path:
         return Path(self._settings.corpus_root, row["audio"])
 
-
-def _failure(row: dict[str, Any], stage: str, error: Exception) -> Failure:
-    message = " ".join(str(error).split()) or type(error).__name__
-    return Failure(id=row["id"], audio=row["audio"], stage=stage, error=type(error).__name__, message=message)
+    def _failure(self, row: dict[str, Any], stage: str, error: Exception) -> Failure:
+        """Return an error as a row; recordings are named as in the corpus, wherever that lies."""
+        message = " ".join(str(error).split()) or type(error).__name__
+        message = message.replace(str(self._path(row)), row["audio"])
+        return Failure(
+            id=row["id"], audio=row["audio"], stage=stage, error=type(error).__name__, message=message
+        )

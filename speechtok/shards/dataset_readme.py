@@ -9,24 +9,33 @@ from speechtok.shards.plan import Plan, ShardRecord
 from speechtok.shards.schema import token_schema
 
 
-def front_matter(plan: Plan) -> dict[str, Any]:
-    """Return the YAML head: which files make up which configuration and split."""
+def front_matter(plan: Plan, records: Sequence[ShardRecord]) -> dict[str, Any]:
+    """Return the YAML head: which files make up which configuration and split.
+
+    Splits without rows are left out: `datasets` takes them for an error.
+    """
+    filled = [
+        split for split in plan.splits if any(record.rows for record in records if record.split == split)
+    ]
+    failed = [
+        split
+        for split in plan.splits
+        if any(record.quarantined for record in records if record.split == split)
+    ]
+    configs: list[dict[str, Any]] = [
+        {
+            "config_name": "default",
+            "default": True,
+            "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in filled],
+        }
+    ]
+    if failed:
+        files = [{"split": split, "path": f"quarantine/{split}.parquet"} for split in failed]
+        configs.append({"config_name": "quarantine", "data_files": files})
     return {
         "pretty_name": f"{plan.info.name} speech tokens",
         "tags": ["speech", "speech-tokens", "speechtok", plan.info.name],
-        "configs": [
-            {
-                "config_name": "default",
-                "default": True,
-                "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in plan.splits],
-            },
-            {
-                "config_name": "quarantine",
-                "data_files": [
-                    {"split": split, "path": f"quarantine/{split}.parquet"} for split in plan.splits
-                ],
-            },
-        ],
+        "configs": configs,
     }
 
 
@@ -62,8 +71,8 @@ tokens = speechtok.TokenDataset("PATH").tokens(0)
 waveform = speechtok.load_tokenizer("{info.name}").decode(tokens)  # (1, samples) at {info.sample_rate} Hz
 ```
 
-`datasets.load_dataset("PATH")` reads the rows, `datasets.load_dataset("PATH", name="quarantine")` the inputs
-that failed and why.
+`datasets.load_dataset("PATH")` reads the rows; `datasets.load_dataset("PATH", name="quarantine")` reads the
+inputs that failed and why, when there are any.
 
 ## Columns
 

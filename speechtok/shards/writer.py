@@ -96,8 +96,13 @@ def codes_column(values: list[np.ndarray[Any, np.dtype[np.uint16]]], *, nested: 
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a small table with the same settings as shards."""
-    pq.write_table(table, path, row_group_size=100 * ROW_GROUP_ROWS, **_writer_options(table.schema))
+    """Write a small table with the same settings as shards.
+
+    An empty table gets no row group: `datasets` cannot read a row group without rows.
+    """
+    with pq.ParquetWriter(path, table.schema, **_writer_options(table.schema)) as writer:
+        if len(table):
+            writer.write_table(table, row_group_size=100 * ROW_GROUP_ROWS)
 
 
 def _offsets(lengths: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
