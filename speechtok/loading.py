@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "dmel": "speechtok.tokenizers.dmel.tokenizer:DMelTokenizer",
+    "facodec": "speechtok.tokenizers.facodec.tokenizer:FacodecTokenizer",
 }
 """Family name → the class that builds it."""
 

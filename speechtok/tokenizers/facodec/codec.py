@@ -7,12 +7,12 @@ Every utterance is computed as if alone, whatever the batch, in windows with ful
 (`nets.windows`), whose results equal those of the whole. On the CPU a window is one pass of its true
 length; on a GPU windows of several utterances share a padded pass, which is exact as well.
 
-What is global: the speaker vector (exact up to `TIMBRE_FRAMES`; a longer utterance is cut into equal
-parts no longer than that, whose vectors are averaged by length), the prosody codes of version 2 with
-the residual codes that follow from them, and the prosody part of voice conversion in version 1. Their
-attention needs memory in proportion to length and time in proportion to its square.
+What is global: the speaker vector (exact up to `TIMBRE_FRAMES`; a longer utterance is cut into parts of
+that length, whose vectors are averaged by length), the prosody codes of version 2 with the residual codes
+that follow from them, and the prosody part of voice conversion in version 1. The last two need memory in
+proportion to length and time in proportion to its square.
 
-Contents: `Codec`, `Encoded`.
+Contents: `Codec`, `Encoded`, `Timbre`.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Codec(nn.Module):
     def __init__(self, config: FacodecConfig, parts: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.config = config
+        self.windows_per_pass: int | None = None
+        """Windows computed at once; None chooses by device."""
         for name, part in parts.items():
             self.add_module(name, part)
 
@@ -113,7 +115,7 @@ class Codec(nn.Module):
                     self.mel(waveform[item, :length])[None], num_codebooks
                 )
         size = ENCODER_WINDOW if chunk_samples is None else max(1, chunk_samples // self.config.hop_length)
-        timbres = [_Timbre(self.factors, count) for count in frames]
+        timbres = [Timbre(self.factors) for _ in frames]
         for item, window, latent in self._latents(waveform, lengths, frames, size):
             known, span = prosody[item], slice(window.first, window.stop)
             coded = self.factors.encode(latent, None if known is None else known[..., span], num_codebooks)
@@ -163,15 +165,12 @@ class Codec(nn.Module):
         Returns:
             `(batch, max(num_samples))`, zero past each item's `num_samples`.
         """
-        out = speaker.new_zeros(len(speaker), int(num_samples.max()))
         names = [name for name in STREAMS if name in codes and (use_residual or name != "residual")]
-        for item, frames in enumerate(num_frames.tolist()):
-            mine = {name: codes[name][item : item + 1, :, :frames] for name in names}
-            embedding = self.factors.decode(mine)
-            self._generate(
-                self.generator, embedding, speaker[item : item + 1], out[item], int(num_samples[item])
-            )
-        return out
+        embeddings = [
+            self.factors.decode({name: codes[name][item : item + 1, :, :frames] for name in names})[0]
+            for item, frames in enumerate(num_frames.tolist())
+        ]
+        return self._generate(self.generator, embeddings, speaker, num_samples)
 
     @torch.no_grad()
     def convert_voice(
@@ -199,28 +198,37 @@ class Codec(nn.Module):
         """
         if self.config.version == 2:
             return self.decode(codes, num_frames, speaker, num_samples, use_residual=use_residual)
-        out = speaker.new_zeros(len(speaker), int(num_samples.max()))
+        embeddings = []
         for item, frames in enumerate(num_frames.tolist()):
             mine = {name: values[item : item + 1, :, :frames] for name, values in codes.items()}
-            target = speaker[item : item + 1]
-            embedding = self.redecoder.prosody(mine.pop("prosody"), target)
+            embedding = self.redecoder.prosody(mine.pop("prosody"), speaker[item : item + 1])
             if not use_residual:
                 mine.pop("residual", None)
-            embedding += self.redecoder.look_up(mine)
-            self._generate(self.redecoder, embedding, target, out[item], int(num_samples[item]))
-        return out
+            embeddings.append((embedding + self.redecoder.look_up(mine))[0])
+        return self._generate(self.redecoder, embeddings, speaker, num_samples)
 
     def _generate(
-        self, generator: Generator, embedding: Tensor, speaker: Tensor, out: Tensor, num_samples: int
-    ) -> None:
-        """Write the waveform of one utterance, `embedding` `(1, frames, channels)`, to `out` `(samples,)`."""
-        hop = self.config.hop_length
-        for window in plan_windows(embedding.shape[1], GENERATOR_WINDOW, GENERATOR_CONTEXT):
-            wave = generator(embedding[:, window.start : window.end], speaker)[0]
-            first, stop = hop * window.first, min(hop * window.stop, num_samples)
-            if stop > first:
-                offset = hop * window.start
-                out[first:stop] = wave[first - offset : stop - offset]
+        self, generator: Generator, embeddings: list[Tensor], speaker: Tensor, num_samples: Tensor
+    ) -> Tensor:
+        """Return the waveforms `(batch, samples)` of embeddings `(frames, channels)`, one per item."""
+        hop, lengths = self.config.hop_length, num_samples.tolist()
+        out = speaker.new_zeros(len(lengths), max(lengths))
+        jobs = [
+            (item, window)
+            for item, embedding in enumerate(embeddings)
+            for window in plan_windows(len(embedding), GENERATOR_WINDOW, GENERATOR_CONTEXT)
+        ]
+        for together in self._passes(jobs, speaker.device):
+            items = [item for item, _ in together]
+            pieces = [embeddings[item][window.start : window.end] for item, window in together]
+            batch, ragged = _padded(pieces)
+            waves = generator(batch, speaker[items], ragged)
+            for wave, (item, window) in zip(waves, together, strict=True):
+                first, stop = hop * window.first, min(hop * window.stop, lengths[item])
+                if stop > first:
+                    offset = hop * window.start
+                    out[item, first:stop] = wave[first - offset : stop - offset]
+        return out
 
     def _latents(
         self, waveform: Tensor, lengths: list[int], frames: list[int], size: int
@@ -228,44 +236,56 @@ class Codec(nn.Module):
         """Yield item, window and latent `(1, frames, channels)` for every window of a batch, in order."""
         hop = self.config.hop_length
         jobs = [
-            (item, window, min(lengths[item], hop * (window.stop + ENCODER_CONTEXT)) - hop * window.start)
+            (item, window)
             for item, count in enumerate(frames)
             for window in plan_windows(count, size, ENCODER_CONTEXT)
         ]
-        group = 1 if waveform.device.type == "cpu" else GPU_WINDOWS
-        for at in range(0, len(jobs), group):
-            together = jobs[at : at + group]
-            width = max(samples for _, _, samples in together)
-            pieces = waveform.new_zeros(len(together), width)
-            for piece, (item, window, samples) in zip(pieces, together, strict=True):
-                start = hop * window.start
-                piece[:samples] = waveform[item, start : start + samples]
-            ragged = None
-            if any(samples != width for _, _, samples in together):
-                ragged = torch.tensor([samples for _, _, samples in together], device=waveform.device)
-            latents = self.encoder(pieces, ragged).transpose(1, 2)  # (windows, frames, channels)
-            for latent, (item, window, _) in zip(latents, together, strict=True):
+        for together in self._passes(jobs, waveform.device):
+            pieces = [
+                waveform[item, hop * window.start : min(lengths[item], hop * (window.stop + ENCODER_CONTEXT))]
+                for item, window in together
+            ]
+            batch, ragged = _padded(pieces)
+            latents = self.encoder(batch, ragged).transpose(1, 2)  # (windows, frames, channels)
+            for latent, (item, window) in zip(latents, together, strict=True):
                 yield item, window, latent[None, window.kept]
 
+    def _passes(
+        self, jobs: list[tuple[int, Window]], device: torch.device
+    ) -> Iterator[list[tuple[int, Window]]]:
+        size = self.windows_per_pass or (1 if device.type == "cpu" else GPU_WINDOWS)
+        return (jobs[at : at + size] for at in range(0, len(jobs), size))
 
-class _Timbre:
-    """Collects the latents of one utterance until the timbre encoder can run, at most `TIMBRE_FRAMES`."""
 
-    def __init__(self, factors: Factors, num_frames: int) -> None:
-        self._factors, self._num_frames = factors, num_frames
-        self._sizes = [w.stop - w.first for w in plan_windows(num_frames, TIMBRE_FRAMES, 0)]
+def _padded(pieces: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Return pieces of unequal length as one zero-padded batch, and their lengths unless all are equal."""
+    lengths = [len(piece) for piece in pieces]
+    ragged = None if len(set(lengths)) == 1 else torch.tensor(lengths, device=pieces[0].device)
+    return torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True), ragged
+
+
+class Timbre:
+    """Collects the latents of one utterance, and runs the timbre encoder on every `TIMBRE_FRAMES` of them."""
+
+    def __init__(self, factors: Factors) -> None:
+        self._factors = factors
         self._held: list[Tensor] = []
-        self._sum: Tensor | float = 0.0
+        self._weighted: list[Tensor] = []
+        self._num_frames = 0
 
     def add(self, latent: Tensor) -> None:
-        """Take the next frames, `(1, frames, channels)`; every complete part is worked off at once."""
+        """Take the next frames, `(1, frames, channels)`."""
         self._held.append(latent)
-        while self._sizes and sum(part.shape[1] for part in self._held) >= self._sizes[0]:
-            size = self._sizes.pop(0)
-            whole = torch.cat(self._held, dim=1) if len(self._held) > 1 else self._held[0]
-            self._sum = self._factors.timbre(whole[:, :size]) * (size / self._num_frames) + self._sum
-            self._held = [whole[:, size:]]
+        while sum(part.shape[1] for part in self._held) > TIMBRE_FRAMES:
+            whole = torch.cat(self._held, dim=1)
+            self._work_off(whole[:, :TIMBRE_FRAMES])
+            self._held = [whole[:, TIMBRE_FRAMES:]]
 
     def vector(self) -> Tensor:
         """Return the speaker vector, `(1, channels)`, once all frames were added."""
-        return torch.as_tensor(self._sum)
+        self._work_off(torch.cat(self._held, dim=1))
+        return torch.stack(self._weighted).sum(dim=0) / self._num_frames
+
+    def _work_off(self, latent: Tensor) -> None:
+        self._weighted.append(self._factors.timbre(latent) * latent.shape[1])
+        self._num_frames += latent.shape[1]

@@ -88,3 +88,16 @@ def golden() -> Callable[[str], dict[str, np.ndarray]]:
 @pytest.fixture
 def signal() -> Callable[[int, int], torch.Tensor]:
     return lambda seed, samples: torch.from_numpy(recipe.speechlike(samples, seed=seed))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the five published files, recipe weights in them, heads included (empty inside)."""
+    folder = tmp_path_factory.mktemp("naturalspeech3_facodec")
+    for model, entries in INVENTORY.items():
+        weights = dict(published_weights(model))
+        for key, entry in entries.items():
+            if key.startswith(HEADS):
+                weights[key] = torch.zeros(1).expand(entry["shape"])
+        torch.save({key: weights[key] for key in entries}, folder / f"ns3_facodec_{model}.bin")
+    return folder

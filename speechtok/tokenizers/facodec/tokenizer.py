@@ -1,0 +1,313 @@
+"""FACodec behind the shared interface: prosody, content, residual detail and timbre, taken apart.
+
+Source: Ju et al. 2024, NaturalSpeech 3, arXiv:2403.03100; released code and weights:
+`open-mmlab/Amphion`, `models/codec/ns3_codec`, and `amphion/naturalspeech3_facodec` on the Hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechtok.cards import TokenizerCard
+from speechtok.errors import CardError, TokensError
+from speechtok.tokenizers.base import WEIGHTS_FILE, SpeechTokenizer
+from speechtok.tokenizers.facodec.codec import Codec, Encoded
+from speechtok.tokenizers.facodec.config import FacodecConfig
+from speechtok.tokenizers.facodec.convert import build_part, check_file, file_parts, read_part
+from speechtok.tokenizers.facodec.streaming import encode_blocks
+from speechtok.tokenizers.fingerprint import fingerprint
+from speechtok.tokens import SpeechTokens, StreamInfo
+
+METHOD = "facodec/1"
+"""Family and version; the version rises when a change of code changes codes."""
+MIN_SAMPLES = {1: 152, 2: 413}
+"""Fewest samples by version: one latent frame; what mirroring the ends for the mel feature needs."""
+
+
+class FacodecTokenizer(SpeechTokenizer):
+    """FACodec, version 1 or 2.
+
+    Streams at 80 Hz: `prosody` (1 codebook), `content` (2), `residual` (3), of 1024 codes each;
+    `speaker_embedding` holds the timbre. Networks for decoding and voice conversion are loaded when
+    first used. Codes of version 1 depend on 0.65 s around a frame; prosody and residual codes of
+    version 2 depend on the whole utterance, whatever `chunk_seconds` is.
+
+    Args:
+        card: what was released; its `architecture` holds fields of `FacodecConfig`.
+        files: local path of each of the card's files.
+        device: where tensors live.
+        dtype: float32 or float64.
+
+    Raises:
+        CardError: when the card's architecture, files or streams do not fit.
+        CheckpointError: when a file is damaged or does not fit the networks.
+    """
+
+    def __init__(
+        self,
+        card: TokenizerCard,
+        files: Mapping[str, Path],
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        try:
+            self.config = FacodecConfig(**card.architecture)
+        except (TypeError, ValueError) as error:
+            raise CardError(f"Card '{card.name}' has an unusable architecture: {error}") from error
+        self._sources = _sources(card, self.config, files)
+        for role, (path, prefix) in self._sources.items():
+            check_file(self.config, role, path, prefix=prefix)
+        stored = {part: self._read(part) for part in _analysis_parts(self.config)}
+        identity = fingerprint(METHOD, asdict(self.config), _joined(stored))
+        rate = self.config.sample_rate / self.config.hop_length
+        streams = tuple(
+            StreamInfo(
+                name=name,
+                num_codebooks=count,
+                codebook_size=self.config.codebook_size,
+                frame_rate=rate,
+                hop_length=self.config.hop_length,
+            )
+            for name, count in self.config.codebooks.items()
+        )
+        super().__init__(card, fingerprint=identity, streams=streams, device=device, dtype=dtype)
+        self.codec = Codec(self.config, {})
+        for part in list(stored):
+            self._build(part, stored.pop(part))
+
+    @property
+    def min_samples(self) -> int:  # type: ignore[override]
+        """Fewest samples that give tokens: 152 for version 1, 413 for version 2."""
+        return MIN_SAMPLES[self.config.version]
+
+    @classmethod
+    def from_card(
+        cls, card: TokenizerCard, files: Mapping[str, Path], *, device: torch.device | str, dtype: torch.dtype
+    ) -> Self:
+        """Build the tokenizer a card describes from the published files."""
+        return cls(card, files, device=device, dtype=dtype)
+
+    def num_frames(self, num_samples: int, stream: str = "content") -> int:
+        """Return floor((num_samples + 48) / 200) for version 1, floor(num_samples / 200) for version 2."""
+        self.info.stream(stream)
+        return self.codec.num_frames(num_samples)
+
+    def num_samples(self, num_frames: int, stream: str = "content") -> int:
+        """Return the most samples that give `num_frames` frames."""
+        self.info.stream(stream)
+        extra = 151 if self.config.version == 1 else 199
+        return num_frames * self.config.hop_length + extra
+
+    @torch.no_grad()
+    def encode_blocks(
+        self,
+        blocks: Iterable[np.ndarray[Any, Any]],
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
+    ) -> SpeechTokens:
+        """Return the tokens of one utterance that arrives in blocks.
+
+        Version 1 holds a few seconds of audio and the codes; version 2 needs the whole utterance.
+
+        Args:
+            blocks: consecutive float `(samples,)` pieces at 16 kHz, of any length.
+            chunk_seconds: length of the pieces that are processed at once.
+            num_codebooks: at most this many codebooks in each stream.
+
+        Raises:
+            AudioError: when the blocks hold too few samples.
+        """
+        if self.config.version == 2:
+            return super().encode_blocks(blocks, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks)
+        pieces = (torch.as_tensor(block).to(self.device, self.dtype) for block in blocks)
+        encoded, samples = encode_blocks(
+            self.codec, pieces, chunk_samples=self._chunk(chunk_seconds), num_codebooks=num_codebooks
+        )
+        num_samples = torch.tensor([samples], device=self.device)
+        if encoded is None:
+            self._check_length(num_samples)
+        assert encoded is not None  # noqa: S101 - too short was refused above
+        return self._tokens(encoded, num_samples)
+
+    @torch.no_grad()
+    def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
+        """Return quantized latents, what latent-diffusion models of FACodec are trained on.
+
+        Args:
+            tokens: made by this tokenizer.
+            stream: one factor alone; None sums those the tokens have.
+
+        Returns:
+            `(batch, channels, frames)`, float, zero past `num_frames`.
+
+        Raises:
+            TokensError: when the tokens are another tokenizer's or lack the stream.
+        """
+        self.check_tokens(tokens)
+        tokens = tokens.to(self.device)
+        if stream is not None:
+            tokens = self._with_streams(tokens, (stream,))
+        return self.codec.embed(tokens.streams, next(iter(tokens.num_frames.values())))
+
+    @torch.no_grad()
+    def convert_voice(
+        self, tokens: SpeechTokens, speaker: SpeechTokens | Tensor, *, use_residual: bool = False
+    ) -> Tensor:
+        """Return the speech of `tokens` in the voice of `speaker`.
+
+        Args:
+            tokens: the source, made by this tokenizer.
+            speaker: tokens of the target, or a speaker vector `(channels,)` or `(batch, channels)`; one
+                target serves a whole batch.
+            use_residual: whether the source's acoustic detail is kept; it carries some of its voice, so
+                the published recipe leaves it out.
+
+        Returns:
+            `(batch, samples)`, float, zero past `tokens.num_samples[i]`.
+
+        Raises:
+            TokensError: when the tokens are another tokenizer's, lack prosody or content, or hold no
+                speaker vector.
+            ValueError: when `speaker` has another shape.
+        """
+        self.check_tokens(tokens)
+        tokens = self._with_streams(tokens.to(self.device), ("prosody", "content"), rest=True)
+        if isinstance(speaker, SpeechTokens):
+            self.check_tokens(speaker)
+            vectors = self._speaker(speaker)
+        else:
+            vectors = torch.as_tensor(speaker)
+        vectors = vectors.to(self.device, self.dtype).reshape(-1, vectors.shape[-1])
+        batch, channels = len(tokens), self.config.latent_channels
+        if vectors.shape[1] != channels or len(vectors) not in (1, batch):
+            raise ValueError(
+                f"`speaker` must hold 1 or {batch} vectors of {channels} channels, got shape {tuple(vectors.shape)}."
+            )
+        self._need("redecoder" if self.config.version == 1 else "generator")
+        frames = next(iter(tokens.num_frames.values()))
+        return self.codec.convert_voice(
+            tokens.streams, frames, vectors.expand(batch, -1), tokens.num_samples, use_residual=use_residual
+        )
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move the tokenizer and return it; another dtype starts again from the stored weights."""
+        before = self.dtype
+        super().to(device, dtype)
+        if self.dtype != before:
+            for part in [name for name, _ in self.codec.named_children()]:
+                self._build(part, self._read(part))
+        return self
+
+    def _encode(
+        self,
+        waveform: Tensor,
+        num_samples: Tensor,
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
+    ) -> SpeechTokens:
+        encoded = self.codec.encode(
+            waveform, num_samples, chunk_samples=self._chunk(chunk_seconds), num_codebooks=num_codebooks
+        )
+        return self._tokens(encoded, num_samples)
+
+    def _decode(self, tokens: SpeechTokens, *, use_residual: bool = True) -> Tensor:
+        self._need("generator")
+        frames = next(iter(tokens.num_frames.values()))
+        speaker = self._speaker(tokens).to(self.device, self.dtype)
+        return self.codec.decode(
+            tokens.streams, frames, speaker, tokens.num_samples, use_residual=use_residual
+        )
+
+    def _networks(self) -> tuple[torch.nn.Module, ...]:
+        return (self.codec,)
+
+    def _state_dict(self) -> dict[str, Tensor]:
+        return {
+            f"{role}.{name}": value
+            for role, parts in file_parts(self.config).items()
+            for part in parts
+            for name, value in self._read(part).items()
+        }
+
+    def _tokens(self, encoded: Encoded, num_samples: Tensor) -> SpeechTokens:
+        return SpeechTokens(
+            streams=encoded.codes,
+            num_frames=dict.fromkeys(encoded.codes, encoded.num_frames),
+            num_samples=num_samples,
+            speaker_embedding=encoded.speaker_embedding,
+            info=self.info,
+        )
+
+    def _chunk(self, seconds: float | None) -> int | None:
+        return None if seconds is None else round(seconds * self.sample_rate)
+
+    def _speaker(self, tokens: SpeechTokens) -> Tensor:
+        if tokens.speaker_embedding is None:
+            raise TokensError(
+                f"'{self.name}' speaks with a timbre, but these tokens hold no `speaker_embedding`. Keep that column."
+            )
+        return tokens.speaker_embedding
+
+    def _with_streams(
+        self, tokens: SpeechTokens, names: tuple[str, ...], *, rest: bool = False
+    ) -> SpeechTokens:
+        for name in names:
+            self.info.stream(name)
+            if name not in tokens.streams:
+                raise TokensError(
+                    f"These tokens lack the stream '{name}'; they have: {', '.join(tokens.streams)}."
+                )
+        return tokens if rest else tokens.select(*names)
+
+    def _need(self, part: str) -> None:
+        if not hasattr(self.codec, part):
+            self._build(part, self._read(part))
+
+    def _source(self, part: str) -> tuple[Path, str]:
+        role = next(role for role, parts in file_parts(self.config).items() if part in parts)
+        return self._sources[role]
+
+    def _read(self, part: str) -> dict[str, Tensor]:
+        path, prefix = self._source(part)
+        return read_part(self.config, part, path, prefix=prefix)
+
+    def _build(self, part: str, weights: dict[str, Tensor]) -> None:
+        path, _ = self._source(part)
+        network = build_part(self.config, part, weights, dtype=self.dtype, source=f"'{path}'")
+        self.codec.add_module(part, network.to(self.device))
+
+
+def _analysis_parts(config: FacodecConfig) -> tuple[str, ...]:
+    """Parts that decide what a code means, and that encoding needs."""
+    return ("encoder", "mel", "factors") if config.version == 2 else ("encoder", "factors")
+
+
+def _joined(stored: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{part}.{name}": value for part, entries in stored.items() for name, value in entries.items()}
+
+
+def _sources(
+    card: TokenizerCard, config: FacodecConfig, files: Mapping[str, Path]
+) -> dict[str, tuple[Path, str]]:
+    """Return role → file and the prefix of its entries: three published files, or one of our own."""
+    if set(files) == {WEIGHTS_FILE}:
+        return {role: (files[WEIGHTS_FILE], f"{role}.") for role in file_parts(config)}
+    found: dict[str, tuple[Path, str]] = {}
+    for name, path in files.items():
+        role = next((role for role in ("redecoder", "decoder", "encoder") if role in Path(name).stem), "")
+        found[role] = (path, "")
+    if set(found) != set(file_parts(config)):
+        raise CardError(
+            f"Card '{card.name}' must name one file each for {', '.join(file_parts(config))}, got: {', '.join(files)}."
+        )
+    return found
