@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from speechtok.tokenizers.funcodec.codec import Codec
 from speechtok.tokenizers.funcodec.config import FuncodecConfig, parse_config
-from speechtok.tokenizers.funcodec.convert import build_codec
+from speechtok.tokenizers.funcodec.convert import build_codec, published_shapes
 from tests.goldens import recipe
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "funcodec"
@@ -68,8 +69,6 @@ def codec(model: str, seed: int, gain: float = 2.0, dtype: torch.dtype = torch.f
 
 def write_folder(folder: Path, model: str, seed: int, gain: float = 2.0, dtype: str = "float32") -> Path:
     """A published folder: `config.yaml` and `model.pth` with all entries, those of the losses included."""
-    import yaml
-
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(
         yaml.safe_dump(published_config(model) | {"optim": "adam", "seed": 0})
@@ -77,6 +76,53 @@ def write_folder(folder: Path, model: str, seed: int, gain: float = 2.0, dtype: 
     entries = weights(model, seed, gain, dtype, statistics=True)
     entries |= {key: torch.zeros(shape) for key, shape in INVENTORY["training_only"].items()}
     torch.save(entries, folder / "model.pth")
+    return folder
+
+
+def small_config(kind: str = "time", **changes: Any) -> dict[str, Any]:
+    """The `config.yaml` of a network small enough for property tests."""
+    model = {"time": "encodec_nq32ds320", "freq": "freqcodec_magphase_nq32ds320"}[kind]
+    content = published_config(model)
+    ratios = [5, 2] if kind == "time" else [[4, 1], [4, 1], [4, 2], [4, 1]]
+    shared = {"ratios": ratios, "n_filters": 4 if kind == "time" else 2} | changes
+    content["encoder_conf"] = content["encoder_conf"] | shared | {"dimension": 16}
+    content["decoder_conf"] = content["decoder_conf"] | shared
+    hop = 10 if kind == "time" else 320
+    content["quantizer_conf"] = content["quantizer_conf"] | {
+        "num_quantizers": 4,
+        "codebook_size": 64,
+        "encoder_hop_length": hop,
+    }
+    return content
+
+
+def recipe_weights(content: dict[str, Any], seed: int = 1, dtype: str = "float32") -> dict[str, torch.Tensor]:
+    """Weights for any configuration, with the codebook statistics a published file has."""
+    config = parse_config(content, "test")
+    shapes = published_shapes(config)
+    books = (config.num_codebooks, config.codebook_size, config.codebook_dim)
+    for name, shape in (("inited", (books[0], 1)), ("cluster_size", books[:2]), ("embed_avg", books)):
+        shapes[f"quantizer.rq.model.{name}"] = shape
+    made = {}
+    for key, shape in shapes.items():
+        made[key] = torch.from_numpy(recipe.tensor(key, shape, dtype, seed=seed, gain=2.0))
+        if key.endswith("_trans_func.window"):
+            made[key] = torch.hann_window(shape[0], dtype=getattr(torch, dtype))
+    return made
+
+
+def write_small_folder(
+    folder: Path, kind: str = "time", seed: int = 1, dtype: str = "float64", **changes: Any
+) -> Path:
+    """A published folder of a small network."""
+    content = small_config(kind, **changes)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(content | {"optim": "adam", "seed": 0}))
+    entries = recipe_weights(content, seed, dtype)
+    torch.save(
+        entries | {"discriminator.w": torch.zeros(3), "mel_spec_transforms.0.window": torch.ones(2)},
+        folder / "model.pth",
+    )
     return folder
 
 
