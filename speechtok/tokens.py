@@ -13,6 +13,7 @@ that cards, schemas and job plans start without it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -79,6 +80,10 @@ class TokenizerInfo:
     """Whether the family removes the level of the audio and stores it as `scale`."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name):
+            raise ValueError(
+                f"A tokenizer's name must be letters, digits, '_', '.' and '-', got {self.name!r}."
+            )
         for stream in self.streams:
             if stream.frame_rate * stream.hop_length != self.sample_rate:
                 raise ValueError(

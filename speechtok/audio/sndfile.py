@@ -136,10 +136,11 @@ class SndfileSource:
         try:
             read: NDArray[np.float32] = self._file.read(out=buffer)
         except soundfile.LibsndfileError as error:
-            seconds = self._position / self._file.samplerate
+            begin = self._position / self._file.samplerate
+            end = begin + PIECE_SAMPLES / self._file.samplerate
             raise unreadable(
                 self._path,
-                f"decoding fails after {seconds:.3f} s ({_words(error)}); the file is cut or damaged",
+                f"decoding fails between {begin:.1f} s and {end:.1f} s ({_words(error)}); the file is cut or damaged",
             ) from None
         return read
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, checkpoint, device, verbose
+from speechtok.cli.options import EXISTING, checkpoint, device, other_tokenizer, verbose
 
 
 @click.command("decode")
@@ -18,6 +18,7 @@ from speechtok.cli.options import EXISTING, checkpoint, device, verbose
 @click.option(
     "--accept-from", metavar="NAME", help="Decode tokens although another tokenizer of this name made them."
 )
+@other_tokenizer
 @checkpoint
 @device
 @verbose
@@ -28,6 +29,7 @@ def command(
     ids: tuple[str, ...],
     limit: int | None,
     accept_from: str | None,
+    tokenizer: str | None,
     checkpoint: Path | None,
     device: str,
 ) -> None:
@@ -44,6 +46,7 @@ def command(
             split=split,
             ids=ids or None,
             limit=limit,
+            tokenizer=tokenizer,
             checkpoint=checkpoint,
             device=device,
             accept_from=accept_from,

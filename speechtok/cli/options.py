@@ -29,6 +29,10 @@ tokenizer: Decorator = click.option(
     "--tokenizer", default="dmel_16k", show_default=True, help="Card name, card file or saved folder."
 )
 
+other_tokenizer: Decorator = click.option(
+    "--tokenizer", help="Card name, card file or saved folder. [default: the name in the dataset]"
+)
+
 checkpoint: Decorator = click.option(
     "--checkpoint", type=EXISTING, help="Folder with the published files; otherwise they come from the Hub."
 )

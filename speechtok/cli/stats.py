@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, checkpoint, verbose
+from speechtok.cli.options import EXISTING, checkpoint, other_tokenizer, verbose
 
 
 @click.command("stats")
@@ -27,6 +27,7 @@ from speechtok.cli.options import EXISTING, checkpoint, verbose
     help="Listening examples on the page.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@other_tokenizer
 @checkpoint
 @verbose
 def command(
@@ -35,6 +36,7 @@ def command(
     corpus: Path | None,
     examples: int,
     as_json: bool,
+    tokenizer: str | None,
     checkpoint: Path | None,
 ) -> None:
     """Show hours, rows, speakers, code usage and storage of DATASET (a token dataset or token file)."""
@@ -67,5 +69,7 @@ def command(
     if html is not None:
         from speechtok.report import write_report
 
-        write_report(dataset, html, corpus_root=corpus, examples=examples, checkpoint=checkpoint)
+        write_report(
+            dataset, html, corpus_root=corpus, examples=examples, tokenizer=tokenizer, checkpoint=checkpoint
+        )
         click.echo(f"Wrote the report to {html}.", err=as_json)

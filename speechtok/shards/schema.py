@@ -96,13 +96,18 @@ def read_info(schema: pa.Schema, source: str) -> tuple[TokenizerInfo, dict[str, 
         raise DatasetError(
             f"{source} holds no speech tokens: its metadata lacks the entry '{METADATA_KEY.decode()}'."
         )
-    values = json.loads(described)
-    if values["format_version"] > FORMAT_VERSION:
+    try:
+        values = json.loads(described)
+        version, card = int(values["format_version"]), dict(values["card"])
+        info = TokenizerInfo.from_dict(values["tokenizer"]) if version <= FORMAT_VERSION else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{source} has damaged metadata ({error!r}); make or fetch it again.") from error
+    if info is None:
         raise DatasetError(
-            f"{source} has format version {values['format_version']}, but this speechtok reads up to {FORMAT_VERSION}; "
+            f"{source} has format version {version}, but this speechtok reads up to {FORMAT_VERSION}; "
             "upgrade speechtok."
         )
-    return TokenizerInfo.from_dict(values["tokenizer"]), values["card"]
+    return info, card
 
 
 def _feature(kind: pa.DataType) -> Any:

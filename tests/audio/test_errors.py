@@ -80,7 +80,10 @@ def test_half_a_header(make, voice):
         ({"format": "RF64"}, "the file is cut: its header promises 16000 samples, it holds 9579."),
         ({"format": "NIST"}, "the file is cut: its header promises 16000 samples, it holds 9395."),
         ({"format": "CAF"}, r"its CAF header is cut or malformed \(.*\)."),
-        ({"format": "FLAC"}, r"decoding fails after 0.000 s \(.*\); the file is cut or damaged."),
+        (
+            {"format": "FLAC"},
+            r"decoding fails between 0.0 s and \d\.\d s \(.*\); the file is cut or damaged.",
+        ),
     ],
 )
 def test_cut(make, voice, capfd, options, sentence):
@@ -112,7 +115,7 @@ def test_flac_that_breaks_midway(make, voice):
     data[middle : middle + 64] = bytes(255 - byte for byte in data[middle : middle + 64])
     path.write_bytes(data)
     assert re.fullmatch(
-        r"decoding fails after \d\.\d{3} s \(.*\); the file is cut or damaged\.", refusal(path)
+        r"decoding fails between \d\.\d s and \d+\.\d s \(.*\); the file is cut or damaged\.", refusal(path)
     )
     assert probe_audio(path).num_samples == 320_000
     assert len(next(read_blocks(path, block_seconds=1))) == 16000

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from speechtok.cards import TokenizerCard
 from speechtok.errors import CardError
+from speechtok.nets.threads import one_thread
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.dmel.config import DMelConfig
 from speechtok.tokenizers.dmel.inversion import codes_to_waveform
@@ -92,6 +93,7 @@ class DMelTokenizer(SpeechTokenizer):
         return num_frames * self.config.hop_length
 
     @torch.no_grad()
+    @one_thread()
     def encode_blocks(
         self,
         blocks: Iterable[np.ndarray[Any, Any]],
@@ -119,6 +121,7 @@ class DMelTokenizer(SpeechTokenizer):
         kept.append(stream.finish()[:num_codebooks].to(torch.uint8))
         return self._tokens(torch.cat(kept, dim=1)[None].long(), torch.tensor([samples], device=self.device))
 
+    @one_thread()
     def _encode(
         self,
         waveform: Tensor,
@@ -130,6 +133,7 @@ class DMelTokenizer(SpeechTokenizer):
         # In blocks whatever `chunk_seconds` is: the codes of one block are all the memory it takes.
         return self._tokens(mel_codes(waveform, num_samples, self.config)[:, :num_codebooks], num_samples)
 
+    @one_thread()
     def _decode(self, tokens: SpeechTokens) -> Tensor:
         codes = tokens[STREAM]
         missing = self.config.num_channels - codes.shape[1]

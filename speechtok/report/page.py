@@ -1,0 +1,194 @@
+"""The report: one HTML page about a token dataset, complete in itself.
+
+Everything that comes out of a dataset (ids, texts, messages, stream names) is escaped by the
+template engine; the page runs no script and fetches nothing, and its content security policy says so.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from pathlib import Path
+from typing import Any
+
+from speechtok.errors import CardError, CheckpointError, HubError, TokensError
+from speechtok.loading import load_tokenizer
+from speechtok.report.listening import Example, choose_rows, find_sources, make_examples, read_run, wav_uri
+from speechtok.report.plots import (
+    FEW_CODEBOOKS,
+    FEW_CODES,
+    QUIET_DB,
+    plot_durations,
+    plot_entropy,
+    plot_spectrogram,
+    plot_usage,
+    spectrogram_db,
+)
+from speechtok.report.tables import group_rows, read_failures
+from speechtok.report.wording import count_text, duration_text, rate_text, size_text
+from speechtok.shards.layout import Layout
+from speechtok.shards.reader import TokenDataset
+from speechtok.shards.statistics import Statistics, StreamStatistics, compute_statistics
+from speechtok.version import __version__
+
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+"""The page's frame and style."""
+
+
+def write_report(
+    dataset: Path,
+    html: Path,
+    *,
+    corpus_root: Path | None = None,
+    examples: int = 4,
+    tokenizer: str | None = None,
+    checkpoint: str | Path | None = None,
+) -> None:
+    """Write one self-contained HTML page about a token dataset.
+
+    The page holds the key figures, a few rows to listen to (original beside reconstruction), durations,
+    code usage and entropy, tables by split, speaker and language, and the quarantine. The same dataset
+    gives the same page. Where the tokenizer cannot be loaded, the page says so and goes without sound.
+
+    Args:
+        dataset: a token dataset, or one Parquet file of tokens.
+        html: the file to write or replace, under a temporary name first; its folder is made if need be.
+        corpus_root: folder that the recordings' paths start from; None asks the dataset's last run.
+        examples: rows to listen to, at least 0, each at most 15 s.
+        tokenizer: name, card path or folder for `load_tokenizer`; None takes the name in the dataset.
+        checkpoint: local folder with the tokenizer's published files.
+
+    Raises:
+        ValueError: when `examples` is negative.
+        DatasetError: when there is no token dataset, or it is damaged.
+        OSError: when the page cannot be written.
+    """
+    if examples < 0:
+        raise ValueError(f"`examples` must be at least 0, got {examples}.")
+    text = _render(_content(Path(dataset), corpus_root, examples, tokenizer, checkpoint))
+    html = Path(html)
+    html.parent.mkdir(parents=True, exist_ok=True)
+    temporary = html.with_name(f".{html.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(html)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _render(content: dict[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        loader=FileSystemLoader(TEMPLATE.parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "duration": duration_text,
+        "size": size_text,
+        "rate": rate_text,
+        "count": count_text,
+    }
+    return environment.get_template(TEMPLATE.name).render(content)
+
+
+def _content(
+    path: Path, corpus_root: Path | None, examples: int, tokenizer: str | None, checkpoint: str | Path | None
+) -> dict[str, Any]:
+    """Return everything the template needs."""
+    rows = TokenDataset(path)
+    statistics = compute_statistics(path)
+    played, silence = _listening(path, rows, statistics, corpus_root, examples, tokenizer, checkpoint)
+    return {
+        "title": path.resolve().name,
+        "info": rows.info,
+        "description": rows.card.get("description"),
+        "citation": rows.card.get("citation"),
+        "statistics": statistics,
+        "num_speakers": len(statistics.speakers),
+        "num_languages": len(statistics.languages),
+        "code_bps": _code_bps(statistics),
+        "examples": [_shown(number, example) for number, example in enumerate(played)],
+        "silence": silence,
+        "durations": plot_durations(statistics.durations) if statistics.rows else None,
+        "streams": [_stream(number, item) for number, item in enumerate(statistics.streams)],
+        "groups": group_rows(path, statistics),
+        "failures": read_failures(path),
+        "run": read_run(Layout(path)),
+        "version": __version__,
+    }
+
+
+def _listening(
+    path: Path,
+    rows: TokenDataset,
+    statistics: Statistics,
+    corpus_root: Path | None,
+    examples: int,
+    tokenizer: str | None,
+    checkpoint: str | Path | None,
+) -> tuple[list[Example], str | None]:
+    """Return the rows to listen to, or none and a sentence why."""
+    chosen = choose_rows(statistics.durations, examples) if examples and statistics.rows else []
+    if not chosen:
+        return [], "No rows were asked for." if statistics.rows else "The dataset has no rows."
+    sources = find_sources(path, corpus_root)
+    try:
+        loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint)
+        return list(make_examples(rows, chosen, loaded, sources)), None
+    except (CardError, CheckpointError, HubError, TokensError) as error:
+        return [], f"The tokens could not be turned back into speech. {error}"
+
+
+def _shown(number: int, example: Example) -> dict[str, Any]:
+    """Return one example with its pictures and sounds, on one scale of level for the pair."""
+    sounds = {"original": example.original, "reconstruction": example.reconstruction}
+    levels = {
+        of: spectrogram_db(samples, example.sample_rate)
+        for of, samples in sounds.items()
+        if samples is not None
+    }
+    loudest = max(QUIET_DB, *(float(values.max()) for values in levels.values()))
+    return {
+        "example": example,
+        "sounds": [
+            {
+                "name": of,
+                "uri": wav_uri(samples, example.sample_rate),
+                "picture": plot_spectrogram(
+                    levels[of], loudest, example.seconds, example.sample_rate, f"sound-{number}-{of}", of
+                ),
+            }
+            for of, samples in sounds.items()
+            if samples is not None
+        ],
+    }
+
+
+def _stream(number: int, item: StreamStatistics) -> dict[str, Any]:
+    """Return one stream's figures and numbers."""
+    return {
+        "item": item,
+        "info": item.stream,
+        "bound_bits": math.log2(item.stream.codebook_size),
+        "entropy": float(item.entropy.mean()),
+        "lowest_entropy": float(item.entropy.min()),
+        "highest_entropy": float(item.entropy.max()),
+        "used": float(item.used.mean()),
+        "usage_plot": plot_usage(item, f"usage-{number}") if item.num_codes else None,
+        "entropy_plot": (
+            plot_entropy(item, f"entropy-{number}")
+            if item.num_codes and item.stream.num_codebooks > FEW_CODEBOOKS
+            else None
+        ),
+        "is_ranked": item.stream.codebook_size > FEW_CODES,
+    }
+
+
+def _code_bps(statistics: Statistics) -> float:
+    """Return the bits that one second's codes take on disk, without the other columns."""
+    stored = sum(item.stored_bytes for item in statistics.streams)
+    return 8 * stored / statistics.seconds if statistics.seconds else 0.0

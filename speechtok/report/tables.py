@@ -1,0 +1,104 @@
+"""Sums over the rows of a dataset: by split, speaker and language; and the inputs that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechtok.shards.layout import Layout
+from speechtok.shards.reader import TokenDataset, read_parquet_rows
+from speechtok.shards.statistics import Statistics
+
+MOST_GROUPS = 10
+"""Speakers and languages that are listed one by one."""
+MOST_FAILURES = 200
+"""Quarantined inputs that are listed one by one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Some of the rows."""
+
+    name: str | None
+    """What they have in common; None for rows that do not say."""
+    rows: int = 0
+    """How many there are."""
+    seconds: float = 0.0
+    """Seconds of audio."""
+
+    def __add__(self, seconds: float) -> Group:
+        return Group(name=self.name, rows=self.rows + 1, seconds=self.seconds + seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """All rows, grouped by one question."""
+
+    listed: tuple[Group, ...]
+    """The groups with most audio, most first."""
+    others: int
+    """Groups that are not listed."""
+    rest: Group
+    """The rows of those."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failures:
+    """Inputs in quarantine."""
+
+    is_known: bool
+    """Whether there is a quarantine at all; a lone token file has none."""
+    total: int
+    """How many there are."""
+    listed: tuple[dict[str, Any], ...]
+    """The first ones: id, audio, stage, error, message."""
+
+
+def group_rows(path: Path, statistics: Statistics) -> dict[str, Groups | None]:
+    """Return the rows grouped by "split", "speaker" and "language"; None where no row says anything.
+
+    Raises:
+        DatasetError: when there is no token dataset.
+    """
+    tables: dict[str, dict[str | None, Group]] = {"split": {}, "speaker": {}, "language": {}}
+    has = TokenDataset(path).columns
+    columns = ["duration", *(name for name in ("speaker", "language") if name in has)]
+    for split in statistics.splits if path.is_dir() else [None]:
+        for row in TokenDataset(path, split=split, columns=columns):
+            for question, table in tables.items():
+                answer = split if question == "split" else row.get(question)
+                table[answer] = table.get(answer, Group(name=answer)) + row["duration"]
+    return {
+        question: _top(table.values()) if set(table) - {None} else None for question, table in tables.items()
+    }
+
+
+def read_failures(path: Path) -> Failures:
+    """Return what the quarantine of a dataset lists; nothing for a lone token file.
+
+    Raises:
+        DatasetError: when a quarantine file cannot be read.
+    """
+    folder = Layout(path).quarantine("any").parent
+    total = 0
+    listed: list[dict[str, Any]] = []
+    for file in sorted(folder.glob("*.parquet")):
+        for row in read_parquet_rows(file):
+            total += 1
+            if len(listed) < MOST_FAILURES:
+                listed.append(row)
+    return Failures(is_known=folder.is_dir(), total=total, listed=tuple(listed))
+
+
+def _top(groups: Iterable[Group]) -> Groups:
+    ordered = sorted(groups, key=lambda group: (-group.seconds, group.name or ""))
+    rest = ordered[MOST_GROUPS:]
+    return Groups(
+        listed=tuple(ordered[:MOST_GROUPS]),
+        others=len(rest),
+        rest=Group(
+            name=None, rows=sum(group.rows for group in rest), seconds=sum(group.seconds for group in rest)
+        ),
+    )
