@@ -4,7 +4,7 @@ Source: Lee et al. 2023, BigVGAN, arXiv:2206.04658, section 3.2 (anti-aliased pe
 SnakeBeta with logarithmic parameters and the 12-tap Kaiser filter as in the released FACodec:
 `open-mmlab/Amphion`, `models/codec/ns3_codec/alias_free_torch`.
 
-Conventions: with h the 12 taps and x clamped to its ends, the up-sampled signal has two phases,
+Conventions: signals are `(batch, frames, channels)`. With h the 12 taps and x clamped to its ends, the up-sampled signal has two phases,
 
     u[2m]     = 2 * sum over i = -3..2 of h[5 - 2i] x[m + i]
     u[2m + 1] = 2 * sum over i = -2..3 of h[6 - 2i] x[m + i]
@@ -33,13 +33,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from speechtok.nets import native
+from speechtok.nets.windows import plan_windows
 
 TAPS = 12
+_REACH = 5
+"""Frames of input that an output frame depends on, to each side."""
 _PIECE = 65_536
 """Values per tensor in one piece of the plain form on the CPU, so that its few buffers fit a core's cache."""
+_BLOCK = 128
+"""Frames per block of the C kernel."""
 _THREAD_VALUES = 262_144
 """Values below which a second thread does not pay."""
 
@@ -117,7 +121,7 @@ def anti_aliased_snake(
     """Return the anti-aliased SnakeBeta of `x`, as the module's conventions define it.
 
     Args:
-        x: `(batch, channels, frames)`, at least one frame.
+        x: `(batch, frames, channels)`, at least one frame.
         scale: `(channels,)`, e^alpha.
         gain: `(channels,)`, 1 / (e^beta + 1e-9).
         up: `(12,)`, taps of the up-sampler.
@@ -125,23 +129,22 @@ def anti_aliased_snake(
         num_valid: `(batch,)`, int64, frames of each item, at least 1; None when all frames count.
 
     Returns:
-        `(batch, channels, frames)`, zero past `num_valid`.
+        `(batch, frames, channels)`, zero past `num_valid`.
     """
     if x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_grad_enabled():
         kernel = _kernel()
         if kernel is not None:
             return _native(kernel, x.contiguous(), scale, gain, up, down, num_valid)
-    if x.device.type != "cpu" or num_valid is not None or torch.is_grad_enabled():
-        return plain_anti_aliased_snake(x, scale, gain, up.tolist(), down.tolist(), num_valid)
-    taps_up, taps_down = up.tolist(), down.tolist()
+    taps_up, taps_down, frames = up.tolist(), down.tolist(), x.shape[1]
+    size = max(_REACH, _PIECE // x.shape[2])
+    if x.device.type != "cpu" or num_valid is not None or torch.is_grad_enabled() or frames <= size:
+        return plain_anti_aliased_snake(x, scale, gain, taps_up, taps_down, num_valid)
     out = torch.empty_like(x)
-    channels = max(1, _PIECE // x.shape[-1])
-    for item, target in zip(x, out, strict=True):
-        for first in range(0, x.shape[1], channels):
-            part = slice(first, first + channels)
-            target[part] = plain_anti_aliased_snake(
-                item[None, part], scale[part], gain[part], taps_up, taps_down
-            )[0]
+    for item, target in zip(x[:, None], out[:, None], strict=True):
+        for window in plan_windows(frames, size, _REACH):
+            piece = item[:, window.start : window.end]
+            piece = plain_anti_aliased_snake(piece, scale, gain, taps_up, taps_down)
+            target[:, window.first : window.stop] = piece[:, window.kept]
     return out
 
 
@@ -154,37 +157,33 @@ def plain_anti_aliased_snake(
     num_valid: Tensor | None = None,
 ) -> Tensor:
     """Return the same as `anti_aliased_snake`, in differentiable torch operations, all of `x` at once."""
-    scale, gain = scale[:, None], gain[:, None]
-    frames = x.shape[-1]
+    frames = x.shape[1]
+    at = torch.arange(-3, frames + 3, device=x.device).clamp(0, frames - 1)
     if num_valid is None:
-        x = functional.pad(x, (3, 3), mode="replicate")
+        x = x[:, at]
     else:
-        at = torch.arange(-3, frames + 3, device=x.device).clamp(min=0)
         at = torch.minimum(at, num_valid[:, None] - 1)  # (batch, frames + 6)
-        x = x.gather(-1, at[:, None].expand(-1, x.shape[1], -1))
+        x = x.gather(1, at[..., None].expand(-1, -1, x.shape[2]))
     even = _weighted_shifts(x, [2.0 * tap for tap in up[11::-2]], 0, frames)
     odd = _weighted_shifts(x, [2.0 * tap for tap in up[10::-2]], 1, frames)
     even, odd = (u + gain * torch.sin(u * scale).square() for u in (even, odd))
-    if num_valid is None:
-        first, last = even[..., :1], odd[..., -1:]
-        even = torch.cat([first, first, even, last, last, last], dim=-1)
-        odd = torch.cat([first, first, first, odd, last, last], dim=-1)
-        return _weighted_shifts(even, down[1::2], 0, frames) + _weighted_shifts(odd, down[::2], 0, frames)
-    final = (num_valid[:, None, None] - 1).expand(-1, x.shape[1], 1)
-    first, last = even[..., :1], odd.gather(-1, final)
-    inside = torch.arange(frames, device=x.device) < num_valid[:, None, None]
-    even, odd = (torch.where(inside, u, last) for u in (even, odd))
-    even = torch.cat([first, first, even, last, last, last], dim=-1)
-    odd = torch.cat([first, first, first, odd, last, last], dim=-1)
+    first, last = even[:, :1], odd[:, -1:]
+    inside = None
+    if num_valid is not None:
+        last = odd.gather(1, (num_valid[:, None, None] - 1).expand(-1, 1, x.shape[2]))
+        inside = (torch.arange(frames, device=x.device) < num_valid[:, None])[..., None]
+        even, odd = torch.where(inside, even, last), torch.where(inside, odd, last)
+    even = torch.cat([first, first, even, last, last, last], dim=1)
+    odd = torch.cat([first, first, first, odd, last, last], dim=1)
     y = _weighted_shifts(even, down[1::2], 0, frames) + _weighted_shifts(odd, down[::2], 0, frames)
-    return y * inside
+    return y if inside is None else y * inside
 
 
 def _weighted_shifts(x: Tensor, taps: Sequence[float], first: int, frames: int) -> Tensor:
-    """Return the sum over k of `taps[k] * x[..., first + k : first + k + frames]`."""
-    out = x[..., first : first + frames] * taps[0]
+    """Return the sum over k of `taps[k] * x[:, first + k : first + k + frames]`."""
+    out = x[:, first : first + frames] * taps[0]
     for k, tap in enumerate(taps[1:], start=first + 1):
-        out = torch.add(out, x[..., k : k + frames], alpha=tap, out=None if out.requires_grad else out)
+        out = torch.add(out, x[:, k : k + frames], alpha=tap, out=None if out.requires_grad else out)
     return out
 
 
@@ -213,19 +212,22 @@ def _native(
     down: Tensor,
     num_valid: Tensor | None,
 ) -> Tensor:
-    """Run the C kernel, its rows spread over torch's threads when there is enough to do."""
+    """Run the C kernel, its blocks spread over torch's threads when there is enough to do."""
     y = torch.empty_like(x)
-    rows, valid = x.shape[0] * x.shape[1], None if num_valid is None else num_valid.contiguous()
+    blocks, valid = (
+        x.shape[0] * -(-x.shape[1] // _BLOCK),
+        None if num_valid is None else num_valid.contiguous(),
+    )
     held = [x, y, scale.contiguous(), gain.contiguous(), up, down]
     fixed = [t.data_ptr() for t in held] + [
-        x.shape[1],
         x.shape[2],
+        x.shape[1],
         None if valid is None else valid.data_ptr(),
     ]
-    threads = min(torch.get_num_threads(), rows) if x.numel() >= _THREAD_VALUES else 1
-    bounds = [rows * i // threads for i in range(threads + 1)]
+    threads = min(torch.get_num_threads(), blocks) if x.numel() >= _THREAD_VALUES else 1
+    bounds = [blocks * i // threads for i in range(threads + 1)]
     if threads == 1:
-        kernel.anti_aliased_snake(*fixed, 0, rows)
+        kernel.anti_aliased_snake(*fixed, 0, blocks)
     else:
         calls = [
             _pool(threads).submit(kernel.anti_aliased_snake, *fixed, bounds[i], bounds[i + 1])

@@ -8,6 +8,10 @@ Conventions: state-dict entries carry the names of PyTorch's first implementatio
 network saved in that form is loaded by folding it before loading, which costs nothing on the meta
 device. A folded layer computes exactly what the unfolded one does, without the norm at each call.
 
+Signals are `(batch, frames, channels)` here, and weights keep PyTorch's layout. oneDNN convolves that
+form of float32 two to four times as fast on a CPU as `(batch, channels, frames)`, which it would first
+have to rearrange; for other types and devices the axes are swapped and PyTorch's own layers are used.
+
 Contents: `WeightNormConv1d`, `WeightNormConvTranspose1d`, `WeightNormLinear`, `fold`.
 """
 
@@ -82,6 +86,8 @@ class _WeightNormed(nn.Module):
         if hasattr(self, "weight_v"):
             weight = self.effective_weight()
             del self.weight_g, self.weight_v
+            if weight.dim() == 3 and not weight.is_meta:  # channels last in memory, as `_image` wants it
+                weight = weight.transpose(1, 2).contiguous().transpose(1, 2)
             self.weight = nn.Parameter(weight.detach(), requires_grad=False)
 
 
@@ -105,14 +111,24 @@ class WeightNormConv1d(_WeightNormed):
         """Return the convolution.
 
         Args:
-            x: `(batch, in_channels, frames)`.
+            x: `(batch, frames, in_channels)`.
 
         Returns:
-            `(batch, out_channels, output_length(frames))`.
+            `(batch, output_length(frames), out_channels)`.
         """
-        return functional.conv1d(
-            x, self.effective_weight(), self.bias, self.stride, self.padding, self.dilation
-        )
+        weight = self.effective_weight()
+        if _channels_last(x):
+            y = functional.conv2d(
+                _image(x),
+                weight[:, :, None],
+                self.bias,
+                (1, self.stride),
+                (0, self.padding),
+                (1, self.dilation),
+            )
+            return y[:, :, 0].transpose(1, 2)
+        y = functional.conv1d(x.transpose(1, 2), weight, self.bias, self.stride, self.padding, self.dilation)
+        return y.transpose(1, 2)
 
     def output_length(self, length: int) -> int:
         """Return the number of output frames for `length` input frames."""
@@ -140,15 +156,27 @@ class WeightNormConvTranspose1d(_WeightNormed):
         """Return the transposed convolution.
 
         Args:
-            x: `(batch, in_channels, frames)`.
+            x: `(batch, frames, in_channels)`.
 
         Returns:
-            `(batch, out_channels, stride * frames)` when `2 * padding - output_padding` is
+            `(batch, stride * frames, out_channels)` when `2 * padding - output_padding` is
             `kernel_size - stride`.
         """
-        return functional.conv_transpose1d(
-            x, self.effective_weight(), self.bias, self.stride, self.padding, self.output_padding
+        weight = self.effective_weight()
+        if _channels_last(x):
+            y = functional.conv_transpose2d(
+                _image(x),
+                weight[:, :, None],
+                self.bias,
+                (1, self.stride),
+                (0, self.padding),
+                (0, self.output_padding),
+            )
+            return y[:, :, 0].transpose(1, 2)
+        y = functional.conv_transpose1d(
+            x.transpose(1, 2), weight, self.bias, self.stride, self.padding, self.output_padding
         )
+        return y.transpose(1, 2)
 
 
 class WeightNormLinear(_WeightNormed):
@@ -160,3 +188,13 @@ class WeightNormLinear(_WeightNormed):
     def forward(self, x: Tensor) -> Tensor:
         """Return `(..., out_features)` for `x` of shape `(..., in_features)`."""
         return functional.linear(x, self.effective_weight(), self.bias)
+
+
+def _channels_last(x: Tensor) -> bool:
+    there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return there and x.dtype == torch.float32 and x.device.type == "cpu"
+
+
+def _image(x: Tensor) -> Tensor:
+    """Return `(batch, frames, channels)` as an image `(batch, channels, 1, frames)`, channels last in memory."""
+    return x.contiguous().transpose(1, 2)[:, :, None]

@@ -33,8 +33,8 @@ TIMBRE_FRAMES = 9600
 """Longest stretch the timbre encoder sees at once: two minutes."""
 ENCODER_WINDOW = 320
 """Frames encoded per window unless asked otherwise: 4 s."""
-GENERATOR_WINDOW = 160
-"""Frames generated per window: 2 s."""
+GENERATOR_WINDOW = 320
+"""Frames generated per window: 4 s."""
 GPU_WINDOWS = 16
 """Windows per pass on a GPU."""
 
@@ -246,7 +246,7 @@ class Codec(nn.Module):
                 for item, window in together
             ]
             batch, ragged = _padded(pieces)
-            latents = self.encoder(batch, ragged).transpose(1, 2)  # (windows, frames, channels)
+            latents = self.encoder(batch, ragged)  # (windows, frames, channels)
             for latent, (item, window) in zip(latents, together, strict=True):
                 yield item, window, latent[None, window.kept]
 

@@ -3,7 +3,7 @@
 Source: Ju et al. 2024, NaturalSpeech 3, arXiv:2403.03100, section 3.2; layer sizes and entry names of
 the released code, `open-mmlab/Amphion`, `models/codec/ns3_codec/facodec.py`.
 
-Conventions: convolutions pad with zeros, activations with copies of the end (`nets.anti_aliased`).
+Conventions: signals are `(batch, frames, channels)`; convolutions pad with zeros, activations with copies of the end (`nets.anti_aliased`).
 Every convolution but the first reads an activation's output, so an activation that knows where an
 item ends is all it takes to compute items of unequal length in one batch exactly: `num_valid`.
 
@@ -45,7 +45,7 @@ class _ResidualUnit(nn.Module):
         )
 
     def forward(self, x: Tensor, num_valid: Tensor | None = None) -> Tensor:
-        """Return `(batch, channels, frames)` for `x` of the same shape."""
+        """Return `(batch, frames, channels)` for `x` of the same shape."""
         first_act, dilated, second_act, pointwise = self.block
         y = pointwise(second_act(dilated(first_act(x, num_valid)), num_valid))
         added: Tensor = y.add_(x) if not torch.is_grad_enabled() else x + y
@@ -64,7 +64,7 @@ class _EncoderBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, num_valid: Tensor | None = None) -> Tensor:
-        """Return `(batch, 2 * channels, output_length(frames))` for `x` `(batch, channels, frames)`."""
+        """Return `(batch, output_length(frames), 2 * channels)` for `x` `(batch, frames, channels)`."""
         for layer in self.block[:-1]:
             x = layer(x, num_valid)
         down: Tensor = self.block[-1](x)
@@ -99,11 +99,11 @@ class Encoder(nn.Module):
                 when all are valid.
 
         Returns:
-            `(batch, latent_channels, num_frames(samples))`; frames past an item's own mean nothing.
+            `(batch, num_frames(samples), latent_channels)`; frames past an item's own mean nothing.
         """
         layers: list[Any] = list(self.block)
         first, *blocks, activation, last = layers
-        x, valid = first(waveform[:, None]), num_samples
+        x, valid = first(waveform[..., None]), num_samples
         for block in blocks:
             x = block(x, valid)
             valid = None if valid is None else block.output_length(valid)
@@ -137,7 +137,7 @@ class _DecoderBlock(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor, num_valid: Tensor | None = None) -> Tensor:
-        """Return `(batch, channels / 2, stride * frames)` for `x` `(batch, channels, frames)`."""
+        """Return `(batch, stride * frames, channels / 2)` for `x` `(batch, frames, channels)`."""
         activation, up, *units = self.block
         x = up(activation(x, num_valid))
         num_valid = None if num_valid is None else num_valid * self.stride
@@ -182,9 +182,9 @@ class Generator(nn.Module):
             x = x * (torch.arange(x.shape[1], device=x.device) < num_frames[:, None])[..., None]
         layers: list[Any] = list(self.model)
         first, *blocks, activation, last = layers
-        x, valid = first(x.transpose(1, 2)), num_frames  # (batch, channels, frames)
+        x, valid = first(x), num_frames
         for block in blocks:
             x = block(x, valid)
             valid = None if valid is None else valid * block.stride
-        waveform: Tensor = last(activation(x, valid)).tanh()[:, 0]
+        waveform: Tensor = last(activation(x, valid)).tanh()[..., 0]
         return waveform

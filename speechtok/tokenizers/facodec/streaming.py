@@ -64,7 +64,7 @@ def _window(
     hop = codec.config.hop_length
     start = max(0, first - ENCODER_CONTEXT)
     piece = joined.read(hop * start, hop * (stop + ENCODER_CONTEXT))
-    latent = codec.encoder(piece[None]).transpose(1, 2)[:, first - start : stop - start]
+    latent = codec.encoder(piece[None])[:, first - start : stop - start]
     timbre.add(latent)
     joined.forget(hop * max(0, stop - ENCODER_CONTEXT))
     return {name: codes.short() for name, codes in codec.factors.encode(latent, None, num_codebooks).items()}
