@@ -99,7 +99,7 @@ def tokenize_corpus(
     info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
     found = read_corpus(corpus, columns=settings.columns)
     layout = Layout(Path(output))
-    with _writing(layout):
+    with claimed(layout):
         plan = _frozen_plan(layout, found, info, card, settings, watcher)
         with ThreadPoolExecutor(HASH_THREADS) as pool:
             done = list(pool.map(lambda task: is_done(layout, task), plan.tasks))
@@ -128,7 +128,7 @@ def tokenize_corpus(
         if missing:
             made.collect(run, watcher, max_errors, _committed(layout, plan))
         records = _committed(layout, plan)
-        _finish(layout, plan, records)
+        finish(layout, plan, records)
         if missing:
             _write_run(layout, found, made, workers, executor)
     return _report(plan, records, made)
@@ -204,7 +204,7 @@ def _frozen_plan(
 
 
 @contextmanager
-def _writing(layout: Layout) -> Iterator[None]:
+def claimed(layout: Layout) -> Iterator[None]:
     """Claim the output folder for one job, and turn what the filesystem refuses into a sentence."""
     try:
         if layout.root.exists() and not layout.root.is_dir():
@@ -237,7 +237,7 @@ def _committed(layout: Layout, plan: Plan) -> list[ShardRecord]:
     return [record for record in records if record is not None]
 
 
-def _finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
+def finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
     """Write what summarises the shards; files that are right already are left alone."""
     for split in plan.splits:
         with layout.replacing(layout.quarantine(split)) as path:

@@ -144,6 +144,22 @@ class FuncodecTokenizer(SpeechTokenizer):
         tokens = tokens.to(self.device)
         return self.codec.embed(tokens[STREAM], tokens.num_frames[STREAM])
 
+    @torch.no_grad()
+    def codebook_vectors(self, tokens: SpeechTokens) -> Tensor:
+        """Return the vector of every code, of which `embed` is the sum.
+
+        Args:
+            tokens: made by this tokenizer.
+
+        Returns:
+            `(batch, codebooks, channels, frames)`, float, arbitrary past `num_frames`.
+
+        Raises:
+            TokensError: when the tokens are another tokenizer's.
+        """
+        self.check_tokens(tokens)
+        return self.codec.quantizer.vectors(tokens.to(self.device)[STREAM]).transpose(2, 3)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move the tokenizer and return it; another dtype starts again from the stored weights."""
         before = self.dtype
