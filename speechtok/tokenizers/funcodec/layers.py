@@ -10,8 +10,11 @@ beyond an item's length is arbitrary but finite, and no valid frame of a result 
 mirrors each item at its own end, and group norm counts valid frames only. Each layer returns its
 output and the lengths of that.
 
+Memory: `fold_constants` lays the weights out channels last, and every layer keeps that layout for its
+result, whatever the order of the axes. oneDNN convolves that form of float32 two to three times as fast.
+
 Contents: `Conv`, `ConvTranspose`, `ResidualBlock`, `Lstm`, `Elu`, `SqueezeFrequency`,
-`UnsqueezeFrequency`, `reflect_pad`.
+`UnsqueezeFrequency`, `groups_for`.
 """
 
 from __future__ import annotations
@@ -24,11 +27,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechtok.tokenizers.funcodec.padding import as_image, reflect_pad, valid_frames
+
 EPSILON = 1e-5
 """Added to the variance in group norm."""
 
 Output = tuple[Tensor, Tensor | None]
 """A layer's output and its lengths."""
+_Inner = nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
 
 
 class Shared(TypedDict):
@@ -93,22 +99,19 @@ class Conv(nn.Module):
         """Return the normalised convolution, `(batch, out_channels, …, ceil(frames / stride))`."""
         x = self.pad(x, lengths)
         out = None if lengths is None else -(-lengths // self.stride[-1])
-        return self.conv.norm_of(self.conv.conv(x), out), out
+        return self.conv.norm_of(_convolve(x, self.conv.conv), out), out
 
     def pad(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the input with its ends reflected, as the convolution sees it."""
-        for axis, excess in enumerate(self.excess[:-1], start=2):
-            after = excess // 2
-            x = reflect_pad(x, axis, excess - after, after)
-        excess, stride = self.excess[-1], self.stride[-1]
+        *bands, excess = self.excess
         frames: Tensor | int = x.shape[-1] if lengths is None else lengths
-        extra = -frames % stride  # completes the last window
-        if self.causal:
-            return reflect_pad(x, -1, excess, extra, lengths)
-        after = excess // 2
-        if len(self.stride) == 1:
-            return reflect_pad(x, -1, excess - after, after + extra, lengths)
-        return reflect_pad(x, -1, excess - after + extra, after, lengths)
+        extra = -frames % self.stride[-1]  # completes the last window
+        after = 0 if self.causal else excess // 2
+        before = excess - after
+        around = (bands[0] - bands[0] // 2, bands[0] // 2) if bands else (0, 0)
+        if bands and not self.causal:
+            return reflect_pad(x, before + extra, after, lengths, bands=around)
+        return reflect_pad(x, before, after + extra, lengths, bands=around)
 
 
 class ConvTranspose(nn.Module):
@@ -154,9 +157,9 @@ class ConvTranspose(nn.Module):
         """Return the normalised, trimmed result, `(batch, out_channels, …, frames * stride)`."""
         inside = None
         if lengths is not None:
-            x = x * _valid(x, lengths)  # frames beyond the end must not leak into the last ones
+            x = x * valid_frames(x, lengths)  # frames beyond the end must not leak into the last ones
             inside = (lengths + 1) * self.stride[-1]
-        x = self.convtr.norm_of(self.convtr.convtr(x), inside)
+        x = self.convtr.norm_of(_convolve(x, self.convtr.convtr), inside)
         for axis, (before, after) in enumerate(self.trims, start=2):
             x = x.narrow(axis, before, x.shape[axis] - before - after)
         return x, None if lengths is None else lengths * self.stride[-1]
@@ -165,8 +168,8 @@ class ConvTranspose(nn.Module):
 class _Normed(nn.Module):
     """A convolution under the name `name`, and `norm` beside it."""
 
-    conv: nn.Module
-    convtr: nn.Module
+    conv: _Inner
+    convtr: _Inner
 
     def __init__(self, name: str, inner: nn.Module, num_groups: int, channels: int) -> None:
         super().__init__()
@@ -175,27 +178,29 @@ class _Normed(nn.Module):
             self.norm: nn.GroupNorm | None = nn.GroupNorm(num_groups, channels, eps=EPSILON)
         else:
             self.norm = None
+        self._name = name
+
+    def fold_constants(self) -> None:
+        """Lay the weight out channels last in memory."""
+        weight = getattr(self, self._name).weight
+        image = weight.data if weight.dim() == 4 else weight.data[:, :, None]
+        weight.data = image.clone(memory_format=torch.channels_last).view(weight.shape)
 
     def norm_of(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Return `x` normalised over channels and valid positions of each item."""
         if self.norm is None:
             return x
+        groups, weight, bias = self.norm.num_groups, self.norm.weight, self.norm.bias
         if lengths is None:
-            normed: Tensor = self.norm(x)
-            return normed
-        groups = x.reshape(
-            len(x), self.norm.num_groups, -1, *x.shape[2:]
-        )  # (batch, groups, channels, …, frames)
-        valid = _valid(groups, lengths)
-        over = tuple(range(2, groups.dim()))
-        count = lengths * math.prod(groups.shape[2:-1])
-        count = count.view(-1, *[1] * (groups.dim() - 1))
-        centred = groups - (groups * valid).sum(over, keepdim=True) / count
+            return as_image(x, lambda image: functional.group_norm(image, groups, weight, bias, EPSILON))
+        parts = x.reshape(len(x), groups, -1, *x.shape[2:])  # (batch, groups, channels, …, frames)
+        valid, over = valid_frames(parts, lengths), tuple(range(2, parts.dim()))
+        count = (lengths * math.prod(parts.shape[2:-1])).view(-1, *[1] * (parts.dim() - 1))
+        centred = parts - (parts * valid).sum(over, keepdim=True) / count
         variance = (centred * centred * valid).sum(over, keepdim=True) / count
-        out = (centred * torch.rsqrt(variance + EPSILON)).flatten(1, 2)
+        normed = (centred * torch.rsqrt(variance + EPSILON)).flatten(1, 2)
         shape = (-1, *[1] * (x.dim() - 2))
-        weight, bias = self.norm.weight.view(shape), self.norm.bias.view(shape)
-        return out * weight + bias
+        return normed * weight.view(shape) + bias.view(shape)
 
 
 class ResidualBlock(nn.Module):
@@ -230,7 +235,7 @@ class ResidualBlock(nn.Module):
         shared = Shared(causal=causal, num_groups=num_groups)
         self.block = nn.ModuleList(
             [
-                Elu(),
+                Elu(keep=True),
                 Conv(channels, hidden, kernel_size, dilation=dilation, groups=inner, **shared),
                 Elu(),
                 Conv(hidden, channels, point, groups=inner, **shared),
@@ -250,7 +255,7 @@ class ResidualBlock(nn.Module):
             y, _ = layer(y, lengths)
         if self.shortcut is not None:
             x, _ = self.shortcut(x, lengths)
-        return x + y, lengths
+        return (x + y if torch.is_grad_enabled() else y.add_(x)), lengths
 
 
 class Lstm(nn.Module):
@@ -271,11 +276,19 @@ class Lstm(nn.Module):
 
 
 class Elu(nn.Module):
-    """max(0, x) + min(0, exp(x) - 1). Source: Clevert et al. 2015, arXiv:1511.07289, equation 15."""
+    """max(0, x) + min(0, exp(x) - 1). Source: Clevert et al. 2015, arXiv:1511.07289, equation 15.
+
+    Args:
+        keep: whether the input is still needed; otherwise its memory holds the result.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
+        super().__init__()
+        self.keep = keep
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Output:
         """Return the activation, of the shape of `x`."""
-        return functional.elu(x), lengths
+        return functional.elu(x, inplace=not (self.keep or torch.is_grad_enabled())), lengths
 
 
 class SqueezeFrequency(nn.Module):
@@ -299,59 +312,23 @@ def groups_for(channels: int, ratio: int) -> int:
     return 1 if ratio < 0 else channels // 2 // ratio
 
 
-def reflect_pad(
-    x: Tensor, axis: int, before: Tensor | int, after: Tensor | int, lengths: Tensor | None = None
-) -> Tensor:
-    """Mirror an axis at its ends, without repeating the end points.
-
-    An end that is too short to mirror is first extended by zeros, which are cut off afterwards.
-
-    Args:
-        x: `(batch, channels, …, frames)`.
-        axis: which one.
-        before: how many are added in front; `(batch,)` when it differs between items.
-        after: how many are added behind the (valid) end; likewise.
-        lengths: `(batch,)` valid frames when the axis is the last one and items are of unequal length.
-
-    Returns:
-        The longer tensor; item i is valid up to `before + lengths[i] + after`.
-    """
-    size = x.shape[axis]
-    if lengths is None and isinstance(before, int) and isinstance(after, int):
-        if before == after == 0:
-            return x
-        if size > max(before, after) and axis in (-1, x.dim() - 1):
-            flat = x.flatten(0, -2)[None] if x.dim() > 3 else x
-            return functional.pad(flat, (before, after), mode="reflect").view(
-                *x.shape[:-1], before + size + after
-            )
-        source = _reflected(size, before, after, torch.arange(before + size + after, device=x.device))
-        return x.index_select(axis, source.clamp(0, size - 1)) * _column(source < size, x, axis)
-    frames = torch.as_tensor(x.shape[-1] if lengths is None else lengths, device=x.device)
-    first, last = torch.as_tensor(before, device=x.device), torch.as_tensor(after, device=x.device)
-    place = torch.arange(int((first + frames + last).max()), device=x.device)
-    source = _reflected(frames[:, None], first.reshape(-1, 1), last.reshape(-1, 1), place)  # (batch, padded)
-    inside = (source >= 0) & (source < frames[:, None])
-    shape = (len(x), *[1] * (x.dim() - 2), source.shape[1])
-    index = (source.clamp(min=0).minimum(frames[:, None] - 1)).view(shape)
-    return x.gather(-1, index.expand(*x.shape[:-1], -1)) * inside.view(shape).to(x.dtype)
+def _convolve(x: Tensor, inner: _Inner) -> Tensor:
+    """Return a convolution; one over time runs as one over an image of height 1, which keeps channels last."""
+    weight, bias, groups = inner.weight, inner.bias, inner.groups
+    stride, dilation = inner.stride, inner.dilation
+    if weight.dim() == 3:
+        weight, stride, dilation = weight[:, :, None], (1, *stride), (1, *dilation)
+    if isinstance(inner, nn.ConvTranspose1d | nn.ConvTranspose2d):
+        return as_image(
+            x, lambda image: functional.conv_transpose2d(image, weight, bias, stride, groups=groups)
+        )
+    if weight.shape[2:] == (1, 1) and _has_onednn(x):  # PyTorch would take a path half as fast
+        return as_image(
+            x, lambda image: torch.mkldnn_convolution(image, weight, bias, (0, 0), stride, dilation, groups)
+        )
+    return as_image(x, lambda image: functional.conv2d(image, weight, bias, stride, 0, dilation, groups))
 
 
-def _reflected(size: Tensor | int, before: Tensor | int, after: Tensor | int, place: Tensor) -> Tensor:
-    """Return, for places in the padded axis, where they lie in the axis extended by zeros."""
-    longest = torch.as_tensor(before).maximum(torch.as_tensor(after)).to(place.device)
-    extended = (longest + 1).maximum(torch.as_tensor(size).to(place.device))
-    position = (place - before).abs()
-    return torch.where(position < extended, position, 2 * (extended - 1) - position)
-
-
-def _column(valid: Tensor, x: Tensor, axis: int) -> Tensor:
-    shape = [1] * x.dim()
-    shape[axis] = len(valid)
-    return valid.view(shape).to(x.dtype)
-
-
-def _valid(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return 1 for valid frames and 0 beyond, broadcast against `x`."""
-    inside = torch.arange(x.shape[-1], device=x.device) < lengths[:, None]
-    return inside.view(len(x), *[1] * (x.dim() - 2), -1).to(x.dtype)
+def _has_onednn(x: Tensor) -> bool:
+    there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return there and x.dtype == torch.float32 and x.device.type == "cpu"

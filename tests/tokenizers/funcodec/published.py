@@ -62,6 +62,12 @@ def config_of(model: str, **changes: Any) -> FuncodecConfig:
     return parse_config(published_config(model) | changes, model)
 
 
+def build(model: str, dtype: torch.dtype, seed: int = 12) -> Codec:
+    """A codec of the published size, from float32 weights as published ones are."""
+    gain = 1.0 if model.startswith("soundstream") else 2.0
+    return build_codec(config_of(model), weights(model, seed, gain, "float32"), dtype=dtype, source=model)
+
+
 @cache
 def codec(model: str, seed: int, gain: float = 2.0, dtype: torch.dtype = torch.float64) -> Codec:
     return build_codec(config_of(model), weights(model, seed, gain), dtype=dtype, source=model)

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from speechtok.tokenizers.funcodec.layers import Conv, ConvTranspose, groups_for, reflect_pad
+from speechtok.tokenizers.funcodec.layers import Conv, ConvTranspose, groups_for
+from speechtok.tokenizers.funcodec.padding import reflect_pad
 from tests.goldens import recipe
 from tests.tokenizers.funcodec.published import golden
 
@@ -96,8 +97,8 @@ def test_transposed_convolutions() -> None:
 
 
 def test_an_end_too_short_to_mirror_is_extended_by_zeros() -> None:
-    assert reflect_pad(torch.tensor([[[5.0]]]), -1, 3, 3).tolist() == [[[0, 0, 0, 5, 0, 0, 0]]]
-    assert reflect_pad(torch.tensor([[[1.0, 2.0]]]), -1, 0, 0).tolist() == [[[1, 2]]]
+    assert reflect_pad(torch.tensor([[[5.0]]]), 3, 3).tolist() == [[[0, 0, 0, 5, 0, 0, 0]]]
+    assert reflect_pad(torch.tensor([[[1.0, 2.0]]]), 0, 0).tolist() == [[[1, 2]]]
 
 
 def test_groups() -> None:
