@@ -183,8 +183,7 @@ class _Normed(nn.Module):
     def fold_constants(self) -> None:
         """Lay the weight out channels last in memory."""
         weight = getattr(self, self._name).weight
-        image = weight.data if weight.dim() == 4 else weight.data[:, :, None]
-        weight.data = image.clone(memory_format=torch.channels_last).view(weight.shape)
+        weight.data = as_image(weight.data, lambda image: image.clone(memory_format=torch.channels_last))
 
     def norm_of(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Return `x` normalised over channels and valid positions of each item."""

@@ -52,19 +52,22 @@ class Spectrum(nn.Module):
         Returns:
             `(batch, channels, bins, frames)`, 3 channels for "mag_phase", 2 for "mag_angle".
         """
+        exact = waveform.double()  # the phase of a quiet bin is lost in float32's rounding
         spectrum = torch.stft(
-            waveform,
+            exact,
             len(self.window),
             self.hop_length,
-            window=self.window,
+            window=self.window.double(),
             center=True,
             pad_mode="reflect",
             return_complex=True,
         )
         magnitude = spectrum.abs().clamp(min=FLOOR)
         if self.domain == "mag_angle":
-            return torch.stack([magnitude.log(), spectrum.angle()], dim=1)
-        return torch.stack([magnitude.log(), spectrum.real / magnitude, spectrum.imag / magnitude], dim=1)
+            parts = [magnitude.log(), spectrum.angle()]
+        else:
+            parts = [magnitude.log(), spectrum.real / magnitude, spectrum.imag / magnitude]
+        return torch.stack(parts, dim=1).to(waveform.dtype)
 
     def synthesise(self, features: Tensor) -> Tensor:
         """Return the waveform of the network's output.
