@@ -35,7 +35,7 @@ rows: $(STAMP)  ## Check that imports point downwards only
 	$(BIN)/lint-imports
 
 docs: $(STAMP)  ## Build the documentation site into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(STAMP)  ## Put the code in order
 	$(BIN)/ruff format .

@@ -13,9 +13,10 @@ that cards, schemas and job plans start without it.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -149,6 +150,9 @@ class SpeechTokens:
         object.__setattr__(self, "num_frames", MappingProxyType(dict(self.num_frames)))
         _check(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (SpeechTokens, _plain_fields(self))
+
     def __len__(self) -> int:
         """Return the number of utterances."""
         return self.num_samples.shape[0]
@@ -163,12 +167,13 @@ class SpeechTokens:
             if key not in self.streams:
                 raise KeyError(f"no stream '{key}'; these tokens have: {', '.join(self.streams)}")
             return self.streams[key]
-        if isinstance(key, int):
+        if not isinstance(key, slice):
+            key = operator.index(key)
             if not -len(self) <= key < len(self):
                 raise IndexError(f"utterance {key} is out of range for {len(self)} utterances")
             key = slice(key, key + 1 or None)
         num_frames = {name: frames[key] for name, frames in self.num_frames.items()}
-        longest = {name: int(frames.max()) if len(frames) else 0 for name, frames in num_frames.items()}
+        longest = {name: _longest(frames) for name, frames in num_frames.items()}
         return replace(
             self,
             streams={name: codes[key, :, : longest[name]] for name, codes in self.streams.items()},
@@ -227,7 +232,7 @@ class SpeechTokens:
 
         Args:
             start: seconds from the beginning, at least 0.
-            stop: seconds from the beginning, more than `start`.
+            stop: seconds from the beginning, more than `start`; infinity means to the end.
 
         Raises:
             TokensError: when nothing of some utterance lies between the two times.
@@ -235,6 +240,7 @@ class SpeechTokens:
         if not 0 <= start < stop:
             raise ValueError(f"`start` and `stop` must satisfy 0 <= start < stop, got {start} and {stop}.")
         grid = math.lcm(*(stream.hop_length for stream in self.info.streams))
+        stop = min(stop, _longest(self.num_samples) / self.info.sample_rate + start + 1)
         # A small tolerance keeps 0.3 s × 50 Hz at frame 15 although 0.3 is not exact in binary.
         first = math.floor(start * self.info.sample_rate / grid + 1e-6) * grid
         last = math.floor(stop * self.info.sample_rate / grid + 1e-6) * grid
@@ -317,7 +323,7 @@ class SpeechTokens:
             count = torch.tensor(
                 [lengths.shape[0] for _, lengths in rows], dtype=torch.int64, device=codes.device
             )
-            longest = int(count.max()) if len(rows) else 0
+            longest = _longest(count)
             pad = torch.nn.functional.pad
             empty = codes[:, :, :0]
             runs[name] = torch.stack([pad(c, (0, longest - c.shape[1])) for c, _ in rows]) if rows else empty
@@ -326,9 +332,9 @@ class SpeechTokens:
             )
             num_runs[name] = count
         return RunLengthTokens(
-            streams=MappingProxyType(runs),
-            durations=MappingProxyType(durations),
-            num_runs=MappingProxyType(num_runs),
+            streams=runs,
+            durations=durations,
+            num_runs=num_runs,
             tokens=replace(
                 self,
                 streams={name: codes[:, :, :0] for name, codes in self.streams.items()},
@@ -371,6 +377,13 @@ class RunLengthTokens:
     tokens: SpeechTokens
     """Everything else the tokens carried, with streams of no frames."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (RunLengthTokens, _plain_fields(self))
+
+    def __post_init__(self) -> None:
+        for name in ("streams", "durations", "num_runs"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
     def expanded(self) -> SpeechTokens:
         """Return the tokens as they were before merging."""
         import torch
@@ -382,7 +395,7 @@ class RunLengthTokens:
                 for item, lengths in zip(runs, self.durations[name], strict=True)
             ]
             num_frames[name] = self.durations[name].sum(dim=1)
-            longest = int(num_frames[name].max()) if rows else 0
+            longest = _longest(num_frames[name])
             padded = [torch.nn.functional.pad(row, (0, longest - row.shape[1])) for row in rows]
             streams[name] = torch.stack(padded) if rows else runs
         return replace(self.tokens, streams=streams, num_frames=num_frames)
@@ -397,7 +410,11 @@ def _check(tokens: SpeechTokens) -> None:
             f"`streams` and `num_frames` must hold {names} in this order, as '{tokens.info.name}' has them, "
             f"got {list(tokens.streams)} and {list(tokens.num_frames)}."
         )
-    batch = tokens.num_samples.shape[0] if tokens.num_samples.ndim == 1 else -1
+    if tokens.num_samples.ndim != 1 or tokens.num_samples.dtype != torch.int64:
+        raise TokensError(
+            f"`num_samples` must be (batch,), int64, got {tuple(tokens.num_samples.shape)}, {tokens.num_samples.dtype}."
+        )
+    batch = tokens.num_samples.shape[0]
     for name, codes in tokens.streams.items():
         stream, frames = tokens.info.stream(name), tokens.num_frames[name]
         if codes.ndim != 3 or codes.shape[0] != batch or not 1 <= codes.shape[1] <= stream.num_codebooks:
@@ -409,9 +426,12 @@ def _check(tokens: SpeechTokens) -> None:
             raise TokensError(
                 f"Codes and num_frames of stream '{name}' must be int64, got {codes.dtype} and {frames.dtype}."
             )
-        if tuple(frames.shape) != (batch,) or (batch and int(frames.max()) > codes.shape[2]):
+        in_range = tuple(frames.shape) == (batch,) and bool(
+            ((frames >= 0) & (frames <= codes.shape[2])).all()
+        )
+        if not in_range:
             raise TokensError(
-                f"`num_frames` of stream '{name}' must be ({batch},) values of at most {codes.shape[2]} frames."
+                f"`num_frames` of stream '{name}' must be ({batch},) values from 0 to {codes.shape[2]} frames."
             )
     for name, value in (("speaker_embedding", tokens.speaker_embedding), ("scale", tokens.scale)):
         if value is not None and value.shape[0] != batch:
@@ -424,9 +444,26 @@ def _zero_padding(codes: Tensor, num_frames: Tensor) -> Tensor:
     """Return `(batch, codebooks, longest)` codes with zeros past `num_frames` `(batch,)`."""
     import torch
 
-    codes = codes[:, :, : int(num_frames.max())]
+    codes = codes[:, :, : _longest(num_frames)]
     valid = torch.arange(codes.shape[2], device=codes.device) < num_frames[:, None]
     return codes * valid[:, None]
+
+
+def _longest(lengths: Tensor) -> int:
+    """Return the largest of `(batch,)` lengths, 0 for an empty batch."""
+    return int(lengths.max()) if len(lengths) else 0
+
+
+def _plain_fields(record: SpeechTokens | RunLengthTokens) -> dict[str, Any]:
+    """Return the fields with ordinary dictionaries: read-only views cannot be pickled or copied."""
+    values = {item.name: getattr(record, item.name) for item in fields(record)}
+    return {
+        name: dict(value) if isinstance(value, MappingProxyType) else value for name, value in values.items()
+    }
+
+
+def _rebuild(kind: type[Any], values: dict[str, Any]) -> Any:
+    return kind(**values)
 
 
 def _run_lengths(codes: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,8 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from speechtok.audio.containers import AUDIO_SUFFIXES, looks_like_audio
 from speechtok.audio.info import AudioInfo, Waveform
+from speechtok.audio.opening import open_source
 from speechtok.audio.resample import check_rate, resample_stream
-from speechtok.audio.source import open_source, unreadable
+from speechtok.audio.source import unreadable
 
 __all__ = [
     "AUDIO_SUFFIXES",

@@ -1,15 +1,12 @@
 """The interface between the decoders and the reader in `io`."""
 
 import os
-import stat
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speechtok.audio.containers import HEAD_BYTES, container_of, needs_ffmpeg
 from speechtok.audio.info import AudioInfo
 from speechtok.errors import AudioError
 
@@ -36,24 +33,6 @@ def unreadable(path: str | os.PathLike[str], reason: str) -> AudioError:
     return AudioError(f"Cannot read {os.fspath(path)!r}: {reason}.")
 
 
-def open_source(path: str | os.PathLike[str]) -> Source:
-    """Return an opened recording, by libsndfile if it reads the container, else by ffmpeg.
-
-    Raises:
-        AudioError: If `path` is no regular file, is empty, or is not audio that can be decoded.
-    """
-    path = Path(path)
-    head = _read_head(path)
-    container = container_of(head)
-    if needs_ffmpeg(container):
-        from speechtok.audio.ffmpeg import FfmpegSource
-
-        return FfmpegSource(path, str(container))
-    from speechtok.audio.sndfile import SndfileSource
-
-    return SndfileSource(path, container, head)
-
-
 def trim(pieces: Iterator[NDArray[Any]], first: int, stop: int | None) -> Generator[NDArray[Any]]:
     """Yield what lies between samples `first` and `stop` of a signal that arrives from its start."""
     position = 0
@@ -64,22 +43,3 @@ def trim(pieces: Iterator[NDArray[Any]], first: int, stop: int | None) -> Genera
             yield kept
         if stop is not None and position >= stop:
             return
-
-
-def _read_head(path: Path) -> bytes:
-    """Return the first bytes of a regular file that has any."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise unreadable(path, "it is a directory; name the files in it")
-        if not stat.S_ISREG(mode):
-            raise unreadable(path, "it is a pipe or a device; only regular files can be read")
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    except FileNotFoundError:
-        raise unreadable(path, "there is no such file") from None
-    except OSError as error:
-        raise unreadable(path, f"the system says {error.strerror!r}") from None
-    if not head:
-        raise unreadable(path, "the file is empty (0 bytes)")
-    return head

@@ -32,6 +32,9 @@ def list_tokenizers() -> list[str]:
 def find_card(name: str | Path) -> tuple[TokenizerCard, Path]:
     """Return a card and the file it was read from.
 
+    A folder without a card does not hide the card of the same name, so that an output folder may
+    be called like its tokenizer.
+
     Args:
         name: name of a card, path of a card file, or a folder that `save_pretrained` wrote.
 
@@ -41,15 +44,15 @@ def find_card(name: str | Path) -> tuple[TokenizerCard, Path]:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         return read_tokenizer_card(path), path
-    if path.is_dir():
-        if not (path / CARD_FILE).is_file():
-            raise CardError(f"{path} is a folder without a {CARD_FILE}; `save_pretrained` writes one.")
+    if (path / CARD_FILE).is_file():
         return read_tokenizer_card(path / CARD_FILE), path / CARD_FILE
     cards = _cards()
+    if str(name) not in cards and path.is_dir():
+        raise CardError(f"{path} is a folder without a {CARD_FILE}; `save_pretrained` writes one.")
     if str(name) not in cards:
         raise CardError(
             f"There is no tokenizer '{name}'{nearest(str(name), cards) or '.'} "
-            f"`speechtok tokenizers` lists all {len(cards)}."
+            f"`speechtok tokenizers` lists those there are."
         )
     return read_tokenizer_card(cards[str(name)]), cards[str(name)]
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import dacite
 import yaml
@@ -47,6 +47,9 @@ def build(kind: type[T], content: Mapping[str, Any], source: str) -> T:
     Raises:
         CardError: naming `source`, the field and what is wrong with it.
     """
+    for name, hint in get_type_hints(kind).items():
+        if get_origin(hint) is tuple and not isinstance(content.get(name, []), list | tuple):
+            raise CardError(f"{source} has {content[name]!r} in field {name}, which must be a list.")
     settings = dacite.Config(strict=True, cast=[tuple], type_hooks={float: _number})
     try:
         return dacite.from_dict(kind, content, settings)

@@ -37,6 +37,7 @@ def command(
     from speechtok.cli.progress import counting
     from speechtok.jobs.decode import decode_dataset
     from speechtok.shards.reader import TokenDataset
+    from speechtok.wording import count_text
 
     total = len(ids) or min(len(TokenDataset(dataset, split=split)), limit or 1 << 62)
     with counting("Decoding", total) as step:
@@ -52,4 +53,4 @@ def command(
             accept_from=accept_from,
             on_row=step,
         )
-    click.echo(f"Wrote {written:,} WAV files to {folder}.")
+    click.echo(f"Wrote {count_text(written, 'WAV file')} to {folder}.")

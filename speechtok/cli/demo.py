@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import verbose
+from speechtok.cli.options import executor, verbose
 
 
 @click.command("demo")
 @click.argument("output", type=click.Path(path_type=Path, file_okay=False), default="speechtok-demo")
-@click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+@executor
 @verbose
 def command(output: Path, executor: str) -> None:
     """Turn a dozen clips into a verified token dataset and back into speech, in OUTPUT."""

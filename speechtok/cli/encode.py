@@ -12,7 +12,13 @@ from speechtok.cli import options
 
 @click.command("encode")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), default="tokens.parquet", show_default=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default="tokens.parquet",
+    show_default=True,
+    help="Parquet file to write; must not exist.",
+)
 @options.tokenizer
 @options.checkpoint
 @options.device
@@ -25,6 +31,7 @@ def command(files: tuple[Path, ...], output: Path, **arguments: Any) -> int:
     `speechtok decode` reads it back. A file that cannot be used is named, and the others go on.
     """
     from speechtok.jobs.encode import encode_files
+    from speechtok.wording import count_text
 
     failures = 0
     for file, result in encode_files(files, output, **arguments):
@@ -36,7 +43,7 @@ def command(files: tuple[Path, ...], output: Path, **arguments: Any) -> int:
     if failures == len(files):
         click.echo("speechtok: No file could be encoded; nothing was written.", err=True)
     else:
-        click.echo(f"Wrote {len(files) - failures} rows to {output}.")
+        click.echo(f"Wrote {count_text(len(files) - failures, 'row')} to {output}.")
     return 1 if failures else 0
 
 

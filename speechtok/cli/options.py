@@ -41,6 +41,14 @@ device: Decorator = click.option(
     "--device", default="cpu", show_default=True, help="Where the tokenizer runs."
 )
 
+executor: Decorator = click.option(
+    "--executor",
+    type=click.Choice(["ray", "local"]),
+    default="ray",
+    show_default=True,
+    help="Run on Ray, or in this process alone.",
+)
+
 channels: Decorator = click.option(
     "--channels",
     type=click.Choice(["mean", "first", "error"]),

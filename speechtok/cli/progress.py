@@ -53,7 +53,8 @@ class _JobDisplay:
     def planned(self, plan: Plan, missing: int, corpus: Corpus) -> None:
         if corpus.ignored:
             listed = ", ".join(f"{count} {suffix}" for suffix, count in corpus.ignored.most_common(5))
-            self._bar.console.print(f"Ignored {corpus.ignored.total()} files that are not audio: {listed}.")
+            what = "file that is" if corpus.ignored.total() == 1 else "files that are"
+            self._bar.console.print(f"Ignored {corpus.ignored.total():,} {what} not audio: {listed}.")
         if missing:
             pending = plan.tasks if missing == len(plan.tasks) else []
             seconds = sum(task.seconds for task in pending) or plan.seconds * missing / len(plan.tasks)

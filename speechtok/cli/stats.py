@@ -43,6 +43,7 @@ def command(
     from speechtok.cli.progress import counting
     from speechtok.shards.reader import TokenDataset
     from speechtok.shards.statistics import compute_statistics
+    from speechtok.wording import duration_text, size_text
 
     with counting("Reading", len(TokenDataset(dataset))) as step:
         found = compute_statistics(dataset, on_rows=step)
@@ -52,13 +53,11 @@ def command(
         click.echo(
             f"rows        {found.rows:,} ({', '.join(f'{name} {rows:,}' for name, rows in found.splits.items())})"
         )
-        click.echo(f"hours       {found.hours:.3f}")
+        click.echo(f"duration    {duration_text(found.seconds)}")
         click.echo(
             f"speakers    {len(found.speakers):,}; languages {', '.join(found.languages) or 'not stated'}"
         )
-        click.echo(
-            f"size        {found.bytes / 1e6:.2f} MB, {found.stored_bps:,.0f} bits per second of audio"
-        )
+        click.echo(f"size        {size_text(found.bytes)}, {found.stored_bps:,.0f} bits per second of audio")
         for item in found.streams:
             bound = math.log2(item.stream.codebook_size)
             click.echo(

@@ -45,7 +45,13 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
 )
 @options.channels
 @options.num_codebooks
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="Float type of all computation.",
+)
 @click.option(
     "--column",
     "columns",
@@ -54,7 +60,7 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
     metavar="NAME=THEIRS",
     help="Name a manifest uses for audio, id, text, speaker, language, split, start or duration.",
 )
-@click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+@options.executor
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers. [default: one per CPU]")
 @click.option(
     "--ray", "ray_address", metavar="ADDRESS", help="A running Ray cluster, instead of one of our own."
@@ -89,6 +95,7 @@ def tokenize(
     from speechtok.cli.progress import job_display
     from speechtok.jobs.run import tokenize_corpus
     from speechtok.jobs.settings import JobSettings
+    from speechtok.wording import count_text, duration_text, size_text
 
     if executor == "local" and (workers or ray_address):
         raise click.UsageError("--workers and --ray go with --executor ray, not with local.")
@@ -110,13 +117,13 @@ def tokenize(
     failed = f"{report.quarantined:,} in quarantine"
     if report.quarantined:
         failed += f" ({', '.join(f'{count} {name}' for name, count in report.reasons.items())}; see {output / 'quarantine'})"
-    held = f"{report.rows:,} utterances, {report.seconds / 3600:.2f} h, {report.bytes / 1e6:.1f} MB; {failed}"
+    held = f"{count_text(report.rows, 'utterance')}, {duration_text(report.seconds)}, {size_text(report.bytes)}; {failed}"
     if not report.shards_made:
-        click.echo(f"Nothing to do: all {report.shards} shards of {output} are complete ({held}).")
+        whole = "its only shard is" if report.shards == 1 else f"all {report.shards} shards are"
+        click.echo(f"{output}: nothing to do, {whole} complete ({held}).")
         return
-    speed = report.seconds_made / report.wall_seconds
     click.echo(f"{output}: {held}.")
     click.echo(
-        f"Made {report.shards_made} of {report.shards} shards, {report.seconds_made / 3600:.2f} h of audio in "
-        f"{report.wall_seconds:.1f} s: {speed:,.0f} × real time."
+        f"Made {report.shards_made} of {count_text(report.shards, 'shard')}, {duration_text(report.seconds_made)} of audio "
+        f"in {duration_text(report.wall_seconds)}: {report.seconds_made / report.wall_seconds:,.0f} × real time."
     )

@@ -18,6 +18,7 @@ def command(dataset: Path) -> int:
     from speechtok.shards.layout import Layout
     from speechtok.shards.plan import read_plan
     from speechtok.shards.verify import verify
+    from speechtok.wording import count_text, duration_text, size_text
 
     layout = Layout(dataset)
     with counting("Verifying", len(read_plan(layout).tasks)) as step:
@@ -25,10 +26,12 @@ def command(dataset: Path) -> int:
     for problem in found.problems:
         click.echo(problem, err=True)
     if found.problems:
-        click.echo(f"{dataset} is damaged or unfinished: {len(found.problems)} problems.", err=True)
+        click.echo(
+            f"{dataset} is damaged or unfinished: {count_text(len(found.problems), 'problem')}.", err=True
+        )
         return 1
     click.echo(
-        f"{dataset} is intact: {found.shards} shards, {found.rows:,} utterances, {found.seconds / 3600:.2f} h, "
-        f"{found.bytes / 1e6:.1f} MB; {found.quarantined:,} in quarantine."
+        f"{dataset} is intact: {count_text(found.shards, 'shard')}, {count_text(found.rows, 'utterance')}, "
+        f"{duration_text(found.seconds)}, {size_text(found.bytes)}; {found.quarantined:,} in quarantine."
     )
     return 0

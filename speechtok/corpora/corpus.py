@@ -31,11 +31,15 @@ def unique(pairs: Iterable[tuple[Utterance, str]], source: str) -> tuple[Utteran
     """Return the utterances, each of which comes with the place it was read from.
 
     Raises:
-        DatasetError: when there are none, or an id occurs twice; both places are named.
+        DatasetError: when there are none, an id occurs twice (both places are named), or a name is no
+            valid Unicode and so cannot be stored.
     """
     seen: dict[str, str] = {}
     utterances = []
     for utterance, place in pairs:
+        for name in (utterance.id, utterance.audio):
+            if not _is_storable(name):
+                raise DatasetError(f"{source} has the name {name!r}, which is no valid Unicode; rename it.")
         if utterance.id in seen:
             raise DatasetError(
                 f"{source} has the id '{utterance.id}' twice, at {seen[utterance.id]} and at {place}; ids must be unique."
@@ -45,6 +49,14 @@ def unique(pairs: Iterable[tuple[Utterance, str]], source: str) -> tuple[Utteran
     if not utterances:
         raise DatasetError(f"{source} holds no utterance.")
     return tuple(utterances)
+
+
+def _is_storable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_text(path: Path) -> str:

@@ -37,6 +37,6 @@ def _rows(path: Path, lines: list[str]) -> Iterator[tuple[Utterance, str]]:
         if not line.strip():
             continue
         audio, _, samples = line.partition("\t")
-        if not samples.strip().isdecimal():
+        if not audio or not samples.strip().isdecimal():
             raise DatasetError(f"{path} line {number} must be 'path<TAB>number of samples', got '{line}'.")
         yield Utterance(id=audio, audio=audio), f"line {number}"

@@ -16,14 +16,17 @@ def read_folder(root: Path) -> Corpus:
     """Return all audio files below a folder, in the order of their paths.
 
     A file counts as audio by its suffix or, without one, by its first bytes. Hidden files and
-    folders are skipped. Ids keep the suffix, so `a.wav` and `a.flac` may lie side by side.
+    folders are skipped, and so are links that lead back to a folder they lie in. Ids keep the suffix, so `a.wav` and `a.flac` may lie side by side.
 
     Raises:
-        DatasetError: when there is no audio file; what was found instead is counted by suffix.
+        DatasetError: when there is no audio file (what was found instead is counted by suffix), or a
+            folder cannot be read.
     """
     paths, ignored = [], Counter[str]()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not _loops(root, Path(folder), name)
+        )
         for name in names:
             if name.startswith("."):
                 continue
@@ -37,3 +40,15 @@ def read_folder(root: Path) -> Corpus:
         raise DatasetError(f"{root} holds no audio file; found: {found}.")
     utterances = unique(((Utterance(id=path, audio=path), path) for path in sorted(paths)), str(root))
     return Corpus(kind="folder", name=root.resolve().name, root=root, utterances=utterances, ignored=ignored)
+
+
+def _loops(root: Path, folder: Path, name: str) -> bool:
+    """Return whether an entry is a link to a folder, or above a folder, on the way from root to it."""
+    if not (folder / name).is_symlink():
+        return False
+    target, way = (folder / name).resolve(), [folder, *folder.parents]
+    return any(place.resolve().is_relative_to(target) for place in way[: way.index(root) + 1])
+
+
+def _refuse(error: OSError) -> None:
+    raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error

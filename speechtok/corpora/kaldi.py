@@ -5,6 +5,7 @@ Source: Kaldi documentation, "Data preparation".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def _segments(segments: Path, recordings: dict[str, str]) -> Iterator[tuple[Utte
             raise DatasetError(
                 f"{segments} line {number} names the recording '{recording}', which wav.scp does not list."
             )
-        if not 0 <= start < stop:
+        if not 0 <= start < stop < math.inf:
             raise DatasetError(
                 f"{segments} line {number} must have 0 <= start < end, got {start:g} and {stop:g}."
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,17 +111,23 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, Any]:
 
 def _delimited(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     tab = path.suffix == ".tsv"
-    content = io.StringIO(read_text(path), newline="")
+    reader = csv.reader(
+        io.StringIO(read_text(path), newline=""),
+        delimiter="\t" if tab else ",",
+        quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL,
+    )
+    table, begun = [], 1
     try:
-        table = list(
-            csv.reader(
-                content, delimiter="\t" if tab else ",", quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL
-            )
-        )
+        for cells in reader:  # a quoted cell may hold line ends
+            table.append((begun, cells))
+            begun = reader.line_num + 1
     except csv.Error as error:
         raise DatasetError(f"{path} cannot be read as {path.suffix}: {error}.") from None
-    header = table[0] if table else []
-    for number, cells in enumerate(table[1:], start=2):
+    header = table[0][1] if table else []
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise DatasetError(f"{path} has the column {twice[0]} twice; rename one of them.")
+    for number, cells in table[1:]:
         if not cells:
             continue
         if len(cells) != len(header):
@@ -135,10 +142,13 @@ def _number(path: Path, place: str, values: Mapping[str, Any], name: str) -> flo
     if value is None or value == "":
         return None
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        raise DatasetError(f"{path} {place}: `{name}` must be a number of seconds, got {value!r}.") from None
+        number = math.inf
+    if math.isinf(number):
+        raise DatasetError(f"{path} {place}: `{name}` must be a number of seconds, got {value!r}.")
+    return None if math.isnan(number) else number  # tables from pandas write NaN for what is missing
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
+    return None if value is None or value == "" or value != value else str(value)  # NaN too

@@ -20,10 +20,10 @@ from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobReport
 from speechtok.report import write_report
 from speechtok.report.tables import read_failures
-from speechtok.report.wording import count_text, duration_text, rate_text, size_text
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.verify import Verification, verify
+from speechtok.wording import count_text, duration_text, rate_text, size_text
 
 CORPUS = Path(__file__).with_name("clips") / "manifest.tsv"
 """The corpus that the package ships."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
+
 from speechtok.jobs.settings import Progress
 from speechtok.jobs.worker import ShardWorker, WorkerSettings
 from speechtok.shards.plan import ShardRecord, ShardTask
@@ -23,8 +25,12 @@ def run_locally(
         on_progress: called after each shard with the progress of unfinished shards.
         on_ready: called once the worker is up.
     """
-    worker = ShardWorker(settings)
-    on_ready()
-    for task in tasks:
-        yield worker.make(task)
-        on_progress(Progress())
+    threads = torch.get_num_threads()
+    try:
+        worker = ShardWorker(settings)  # which works in one thread
+        on_ready()
+        for task in tasks:
+            yield worker.make(task)
+            on_progress(Progress())
+    finally:
+        torch.set_num_threads(threads)

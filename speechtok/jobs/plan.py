@@ -6,6 +6,7 @@ The plan is a function of the corpus and the settings alone, so it is the same o
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +18,7 @@ import pyarrow as pa
 from speechtok.audio.io import probe_audio
 from speechtok.corpora import Corpus
 from speechtok.errors import AudioError, DatasetError, JobError
-from speechtok.jobs.settings import JobSettings
+from speechtok.jobs.settings import SPLIT_NAME, JobSettings
 from speechtok.shards.plan import PLAN_COLUMNS, Plan
 from speechtok.shards.schema import column_names
 from speechtok.tokens import TokenizerInfo
@@ -66,10 +67,9 @@ def make_plan(
         "shard": _shards([item.split or "" for item in utterances], known, target),
     }
     types = dict(PLAN_COLUMNS)
-    known_columns = pa.table({name: pa.array(columns[name], type=kind) for name, kind in types.items()})
-    for name, values in _extra(utterances, info).items():
-        known_columns = known_columns.append_column(name, _array(name, values))
-    return Plan(settings=plan_settings(corpus, info, card, settings), rows=known_columns)
+    arrays = {name: pa.array(columns[name], type=kind) for name, kind in types.items()}
+    arrays |= {name: _array(name, values) for name, values in _extra(utterances, info).items()}
+    return Plan(settings=plan_settings(corpus, info, card, settings), rows=pa.table(arrays))
 
 
 def plan_settings(
@@ -94,7 +94,7 @@ def check_same(
         JobError: naming the first difference: tokenizer, a setting, or the corpus.
     """
     frozen = plan.info
-    if frozen != info:
+    if (frozen.name, frozen.fingerprint) != (info.name, info.fingerprint):
         raise JobError(
             f"{output} was begun with tokenizer '{frozen.name}' (fingerprint {frozen.fingerprint}), not with "
             f"'{info.name}' ({info.fingerprint}); use another output folder."
@@ -106,8 +106,12 @@ def check_same(
                 f"{output} was begun with {name}={plan.settings['job'].get(name)!r}, not {value!r}; "
                 "repeat the first command, or use another output folder."
             )
-    now = _listing(in_order(corpus, settings))
-    if any(plan.rows[name].to_pylist() != values for name, values in now.items()):
+    utterances = in_order(corpus, settings)
+    extra = {name: _array(name, values).to_pylist() for name, values in _extra(utterances, info).items()}
+    now: dict[str, list[Any]] = {**_listing(utterances), **extra}
+    columns = [name for name in plan.rows.column_names if name not in ("seconds", "shard")]
+    # compared as text, in which NaN equals NaN
+    if columns != list(now) or any(repr(plan.rows[name].to_pylist()) != repr(now[name]) for name in columns):
         before, after = set(plan.rows["id"].to_pylist()), set(now["id"])
         new, gone = sorted(after - before), sorted(before - after)
         detail = f"new: {new[0]}" if new else f"gone: {gone[0]}" if gone else "some utterances changed"
@@ -118,8 +122,18 @@ def check_same(
 
 
 def in_order(corpus: Corpus, settings: JobSettings) -> list[Utterance]:
-    """Return the utterances in the order of the dataset: by split, then by id."""
-    placed = (replace(item, split=item.split or settings.split) for item in corpus.utterances)
+    """Return the utterances in the order of the dataset: by split, then by id.
+
+    Raises:
+        DatasetError: when the corpus names a split that file names and `datasets` cannot have.
+    """
+    placed = [replace(item, split=item.split or settings.split) for item in corpus.utterances]
+    for split in dict.fromkeys(item.split or "" for item in placed):
+        if not re.fullmatch(SPLIT_NAME, split):
+            raise DatasetError(
+                f"The corpus {corpus.name} has the split {split!r}; a split's name may hold letters, digits, "
+                "underscores and single dots, such as 'train.clean.100'."
+            )
     return sorted(placed, key=lambda item: (item.split or "", item.id))
 
 
@@ -161,12 +175,14 @@ def _shards(splits: list[str], seconds: list[float], target: float) -> list[int]
     numbers: list[int] = []
     for split in dict.fromkeys(splits):
         lengths = [value for name, value in zip(splits, seconds, strict=True) if name == split]
-        span = sum(lengths) / max(1, math.ceil(sum(lengths) / target)) or 1.0
-        begun, previous, shard = 0.0, -1, -1
+        count = max(1, math.ceil(sum(lengths) / target))
+        span = sum(lengths) / count or 1.0
+        begun, previous, shard = 0.0, None, 0
         for value in lengths:
-            place = int((begun + value / 2) / span)
-            if place > previous:
-                shard, previous = shard + 1, place
+            if value:  # what has no known length joins its neighbours, and no shard holds nothing else
+                place = min(int((begun + value / 2) / span), count - 1)
+                shard += previous is not None and place > previous
+                previous = place
             numbers.append(shard)
             begun += value
     return numbers
@@ -176,15 +192,21 @@ def _extra(utterances: list[Utterance], info: TokenizerInfo) -> dict[str, list[A
     """Return the corpus's own columns; a name that means something here gets the prefix `corpus_`."""
     taken = column_names(info) | {name for name, _ in PLAN_COLUMNS}
     names = dict.fromkeys(chain.from_iterable(item.extra for item in utterances))
-    return {
-        f"corpus_{name}" if name in taken else name: [item.extra.get(name) for item in utterances]
-        for name in names
-    }
+    columns: dict[str, list[Any]] = {}
+    for name in names:
+        ours = name
+        while ours in taken or (ours != name and ours in names):
+            ours = f"corpus_{ours}"
+        columns[ours] = [item.extra.get(name) for item in utterances]
+    return columns
 
 
 def _array(name: str, values: list[Any]) -> pa.Array:
     try:
         column = pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DatasetError(f"The manifest's column {name} mixes types: {error}.") from error
+    except (pa.ArrowException, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(
+            f"The manifest's column {name} mixes types or holds what Parquet cannot: {reason}."
+        ) from error
     return column.cast(pa.string()) if pa.types.is_null(column.type) else column

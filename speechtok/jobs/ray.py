@@ -84,19 +84,23 @@ def _run(
 
     waiting = list(reversed(tasks))
     running: dict[Any, tuple[Any, ShardTask]] = {}
-    for actor in actors:
-        task = waiting.pop()
-        running[actor.make.remote(task)] = (actor, task)
+    while actors:
+        _send(actors.pop(), waiting, running)
     while running:
         done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
         for reference in done:
             actor, task = running.pop(reference)
             record = _result(reference, task)
-            if waiting:
-                following = waiting.pop()
-                running[actor.make.remote(following)] = (actor, following)
+            _send(actor, waiting, running)
+            del actor  # without a further shard it ends, and leaves its CPU to one that has to wait for it
             yield record
         on_progress(_progress([actor for actor, _ in running.values()]))
+
+
+def _send(actor: Any, waiting: list[ShardTask], running: dict[Any, tuple[Any, ShardTask]]) -> None:
+    if waiting:
+        task = waiting.pop()
+        running[actor.make.remote(task)] = (actor, task)
 
 
 def _result(reference: Any, task: ShardTask) -> ShardRecord:
@@ -110,6 +114,8 @@ def _result(reference: Any, task: ShardTask) -> ShardRecord:
             raise cause from error
         raise JobError(f"Shard {task.name} failed: {type(cause).__name__}: {cause}") from error
     except ray.exceptions.RayActorError as error:
+        if error.actor_init_failed:
+            raise JobError(f"A worker could not start: {str(error).strip().splitlines()[-1]}") from error
         raise JobError(
             f"The worker of shard {task.name} died {SHARD_RETRIES + 1} times: out of memory, or an input that "
             "crashes it. Run again with fewer workers; finished shards are kept."

@@ -28,10 +28,11 @@ from speechtok.loading import load_tokenizer
 from speechtok.shards.dataset_readme import front_matter, readme_body
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord, has_plan, is_done, read_plan, read_record, write_json
-from speechtok.shards.verify import quarantine_table
+from speechtok.shards.verify import has_quarantine, quarantine_table
 from speechtok.shards.writer import write_table
 from speechtok.tokens import TokenizerInfo, with_codebooks
 from speechtok.version import __version__
+from speechtok.wording import count_text
 
 HASH_THREADS = 4
 """Existing shards are hashed in this many threads."""
@@ -111,8 +112,8 @@ def tokenize_corpus(
             device=device,
             output=str(layout.root.resolve()),
             corpus_root=str(found.root.resolve()),
-            info=info,
-            card=card,
+            info=plan.info,
+            card=plan.card,
             extra_types=plan.extra_types,
             job=settings,
         )
@@ -131,6 +132,7 @@ def tokenize_corpus(
         finish(layout, plan, records)
         if missing:
             _write_run(layout, found, made, workers, executor)
+        _check_errors(records, max_errors)
     return _report(plan, records, made)
 
 
@@ -180,7 +182,7 @@ def _check_errors(records: Sequence[ShardRecord], max_errors: int | None) -> Non
     if max_errors is not None and len(failures) > max_errors:
         last = list(failures.values())[-1]
         raise JobError(
-            f"{len(failures)} inputs failed, more than the {max_errors} allowed; the last one was {last.audio}: {last.message} "
+            f"{count_text(len(failures), 'input')} failed, more than the {max_errors} allowed; the last one was {last.audio}: {last.message} "
             "Finished shards are kept; allow more errors or repair the inputs."
         )
 
@@ -200,7 +202,7 @@ def _frozen_plan(
     watcher.planning(len({item.audio for item in corpus.utterances}))
     plan = make_plan(corpus, info, card, settings, on_probe=watcher.probed)
     plan.write(layout)
-    return plan
+    return read_plan(layout)  # with the types that every later run will read
 
 
 @contextmanager
@@ -240,8 +242,9 @@ def _committed(layout: Layout, plan: Plan) -> list[ShardRecord]:
 def finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
     """Write what summarises the shards; files that are right already are left alone."""
     for split in plan.splits:
-        with layout.replacing(layout.quarantine(split)) as path:
-            write_table(quarantine_table(layout, plan, split), path)
+        if not has_quarantine(layout, plan, split):
+            with layout.replacing(layout.quarantine(split)) as path:
+                write_table(quarantine_table(layout, plan, split), path)
     text = f"---\n{dump_yaml(front_matter(plan, records))}---\n\n{readme_body(plan, records)}"
     if not layout.readme.is_file() or layout.readme.read_text(encoding="utf-8") != text:
         with layout.replacing(layout.readme) as path:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+SPLIT_NAME = r"\w+(\.\w+)*"
+"""What `datasets` accepts as the name of a split; it also becomes part of file names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,10 @@ class JobSettings:
         for name, known in (("channels", ("mean", "first", "error")), ("dtype", ("float32", "float64"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, got '{getattr(self, name)}'.")
+        if not re.fullmatch(SPLIT_NAME, self.split):
+            raise ValueError(
+                f"`split` may hold letters, digits, underscores and single dots, got {self.split!r}."
+            )
         if self.num_codebooks is not None and self.num_codebooks < 1:
             raise ValueError(f"`num_codebooks` must be at least 1, got {self.num_codebooks}.")
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from speechtok.audio.io import Waveform, probe_audio, read_blocks, read_waveform
-from speechtok.errors import AudioError
+from speechtok.errors import AudioError, JobError
 from speechtok.jobs.settings import JobSettings, Progress
 from speechtok.loading import load_tokenizer
 from speechtok.shards.layout import Layout, file_sha256
@@ -83,6 +83,11 @@ class ShardWorker:
             device=settings.device,
             dtype=getattr(torch, settings.job.dtype),
         )
+        if self._tokenizer.fingerprint != settings.info.fingerprint:
+            raise JobError(
+                f"This worker has a tokenizer '{self._tokenizer.name}' with fingerprint {self._tokenizer.fingerprint}, "
+                f"but the plan needs {settings.info.fingerprint}; give every machine the same files and versions."
+            )
         self._progress = Progress()
 
     def progress(self) -> Progress:
@@ -215,8 +220,9 @@ class ShardWorker:
 
     def _failure(self, row: dict[str, Any], stage: str, error: Exception) -> Failure:
         """Return an error as a row; recordings are named as in the corpus, wherever that lies."""
-        message = " ".join(str(error).split()) or type(error).__name__
-        message = message.replace(str(self._path(row)), row["audio"])
+        path, audio = str(self._path(row)), row["audio"]
+        message = str(error).replace(path, audio).replace(repr(path)[1:-1], repr(audio)[1:-1])
+        message = " ".join(message.split()) or type(error).__name__
         return Failure(
             id=row["id"], audio=row["audio"], stage=stage, error=type(error).__name__, message=message
         )

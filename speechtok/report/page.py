@@ -25,11 +25,11 @@ from speechtok.report.plots import (
     spectrogram_db,
 )
 from speechtok.report.tables import group_rows, read_failures
-from speechtok.report.wording import count_text, duration_text, rate_text, size_text
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import Statistics, StreamStatistics, compute_statistics
 from speechtok.version import __version__
+from speechtok.wording import count_text, duration_text, rate_text, size_text
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 """The page's frame and style."""

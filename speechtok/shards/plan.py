@@ -7,6 +7,7 @@ and the file it names has the recorded sha256.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -163,6 +164,7 @@ class Plan:
         content = {
             "format_version": FORMAT_VERSION,
             "settings": dict(self.settings),
+            "settings_sha256": _settings_sha256(self.settings),
             "utterances": len(self.rows),
             "utterances_sha256": file_sha256(layout.plan_rows),
         }
@@ -187,7 +189,12 @@ def read_plan(layout: Layout) -> Plan:
     content = _read_json(layout.plan)
     if content.get("format_version", 0) > FORMAT_VERSION:
         raise DatasetError(f"{layout.plan} has a newer format than this speechtok reads; upgrade speechtok.")
-    if not layout.plan_rows.is_file() or file_sha256(layout.plan_rows) != content["utterances_sha256"]:
+    if content.get("settings_sha256") != _settings_sha256(content.get("settings", {})):
+        raise DatasetError(
+            f"{layout.plan} is damaged: its settings are not those that were frozen; "
+            "restore the file or tokenize into another folder."
+        )
+    if not layout.plan_rows.is_file() or file_sha256(layout.plan_rows) != content.get("utterances_sha256"):
         raise DatasetError(
             f"{layout.plan_rows} is missing or damaged, so nothing can be said about this dataset; "
             "restore the file or tokenize into another folder."
@@ -231,6 +238,10 @@ def write_json(layout: Layout, path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(
             json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+
+
+def _settings_sha256(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

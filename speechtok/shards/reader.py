@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ class TokenDataset(Base):
     def __init__(
         self, path: str | Path, *, split: str | None = None, columns: Sequence[str] | None = None
     ) -> None:
-        self.path = Path(path)
+        self.path, self.split = Path(path), split
         self.files = token_files(self.path, split)
         self._readers = [_open(file) for file in self.files]
         self.info, self.card = read_info(self._readers[0].schema_arrow, str(self.files[0]))
@@ -60,6 +61,10 @@ class TokenDataset(Base):
             accumulate(reader.metadata.row_group(group).num_rows for reader, group in self._groups)
         )
         self._cached: tuple[int, pa.Table] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # open files cannot travel to another process
+        return partial(type(self), split=self.split, columns=self.columns), (self.path,)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

@@ -23,6 +23,16 @@ METADATA_KEY = b"speechtok"
 """Key of the JSON in the Parquet file's metadata: format version, tokenizer info and card."""
 
 
+_DTYPES = {
+    "double": "float64",
+    "float": "float32",
+    "halffloat": "float16",
+    "date32[day]": "date32",
+    "date64[ms]": "date64",
+}
+"""Arrow types whose name `datasets` spells in another way."""
+
+
 def stream_type(stream: StreamInfo) -> pa.DataType:
     """Return the Arrow type of a stream's column."""
     frames = pa.list_(pa.uint16())
@@ -119,7 +129,4 @@ def _feature(kind: pa.DataType) -> Any:
         return {kind.field(index).name: _feature(kind.field(index).type) for index in range(kind.num_fields)}
     if pa.types.is_timestamp(kind):
         return {"dtype": str(kind), "_type": "Value"}
-    return {
-        "dtype": {"double": "float64", "float": "float32", "halffloat": "float16"}.get(str(kind), str(kind)),
-        "_type": "Value",
-    }
+    return {"dtype": _DTYPES.get(str(kind), str(kind)), "_type": "Value"}

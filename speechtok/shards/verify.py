@@ -89,6 +89,14 @@ def quarantine_table(layout: Layout, plan: Plan, split: str) -> pa.Table:
     )
 
 
+def has_quarantine(layout: Layout, plan: Plan, split: str) -> bool:
+    """Return whether the quarantine file of a split lists the recorded failures."""
+    try:
+        return bool(pq.read_table(layout.quarantine(split)).equals(quarantine_table(layout, plan, split)))
+    except (OSError, pa.ArrowInvalid):
+        return False
+
+
 def _shard_problems(
     layout: Layout, plan: Plan, schema: pa.Schema, task: ShardTask, record: ShardRecord
 ) -> list[str]:
@@ -151,14 +159,9 @@ def _other_problems(layout: Layout, plan: Plan) -> list[str]:
     strays = sorted(path for path in layout.data.glob("*") if path not in expected)
     problems += [f"{layout.relative(path)} does not belong to the plan; remove it." for path in strays]
     for split in plan.splits:
-        path = layout.quarantine(split)
-        try:
-            same = pq.read_table(path).equals(quarantine_table(layout, plan, split))
-        except (OSError, pa.ArrowInvalid):
-            same = False
-        if not same:
+        if not has_quarantine(layout, plan, split):
             problems.append(
-                f"{layout.relative(path)} is missing or does not list the recorded failures; run the job again."
+                f"{layout.relative(layout.quarantine(split))} is missing or does not list the recorded failures; run the job again."
             )
     if not layout.readme.is_file():
         problems.append("README.md is missing; run the job again.")

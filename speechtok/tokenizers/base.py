@@ -32,7 +32,7 @@ class SpeechTokenizer(ABC):
 
     Args:
         card: what was released.
-        fingerprint: hash of method, settings and weights, see `tokenizers.fingerprint`.
+        fingerprint: hash of method, settings and weights, see `speechtok.tokenizers.fingerprint`.
         streams: the streams the built network really has; compared with the card.
         device: where tensors live.
         dtype: float type of all computation.

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 LENGTH = 32
@@ -28,5 +29,6 @@ def fingerprint(method: str, settings: Mapping[str, Any], weights: Mapping[str, 
     digest = hashlib.sha256(json.dumps([method, settings], sort_keys=True).encode())
     for name, tensor in sorted((weights or {}).items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # as bytes, since numpy knows no bfloat16
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:LENGTH]

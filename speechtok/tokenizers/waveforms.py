@@ -63,7 +63,12 @@ def to_batch(
     else:
         rows = [waveform]
         if num_samples is not None:
-            rows = _rows(_as_array(waveform)[None], num_samples)
+            array = _as_array(waveform)
+            if array.ndim != 1:
+                raise AudioError(
+                    f"`waveform` must be (samples,) or (batch, samples), got {tuple(array.shape)}."
+                )
+            rows = _rows(array[None], num_samples)
     if not rows:
         raise AudioError("`waveform` holds no utterance.")
     items = [
@@ -121,7 +126,7 @@ def _one(
     if rate != target_rate and not resample:
         raise AudioError(other_rate(which, rate, target_rate))
     if isinstance(array, np.ndarray):
-        array = torch.from_numpy(np.ascontiguousarray(array))
+        array = torch.from_numpy(_owned(array))
     if array.dtype == torch.int16:
         array = array.to(dtype) / 32_768
     elif not array.is_floating_point():
@@ -129,9 +134,15 @@ def _one(
     if not bool(torch.isfinite(array).all()):
         raise AudioError(f"{which} holds NaN or infinite samples.")
     if rate != target_rate:
-        array = torch.from_numpy(resample_array(array.detach().cpu().numpy(), rate, target_rate))
+        samples = array.detach().to("cpu", torch.promote_types(array.dtype, torch.float32))
+        array = torch.from_numpy(resample_array(samples.numpy(), rate, target_rate))
     waveform: Tensor = array.detach().to(device=device, dtype=dtype)
     return waveform
+
+
+def _owned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return what torch takes without a copy or a warning: contiguous, writable, in native byte order."""
+    return np.require(array, dtype=array.dtype.newbyteorder("="), requirements=["C", "W"])
 
 
 def _rows(waveform: Any, num_samples: Any) -> list[Any]:

@@ -5,9 +5,9 @@ from speechtok.report.listening import Sources, choose_rows, find_sources, make_
 from speechtok.report.plots import spectrogram_db
 from speechtok.report.svg import drawing, to_svg
 from speechtok.report.tables import MOST_FAILURES, MOST_GROUPS, group_rows, read_failures
-from speechtok.report.wording import count_text, duration_text, rate_text, size_text
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import compute_statistics
+from speechtok.wording import count_text, duration_text, rate_text, size_text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from speechtok.cards import TokenizerCard
-from speechtok.errors import CardError
+from speechtok.cards.yaml_file import build
 from speechtok.nets.threads import one_thread
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.dmel.config import DMelConfig
@@ -61,10 +61,7 @@ class DMelTokenizer(SpeechTokenizer):
     def __init__(
         self, card: TokenizerCard, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> None:
-        try:
-            self.config = DMelConfig(**card.architecture)
-        except (TypeError, ValueError) as error:
-            raise CardError(f"Card '{card.name}' has an unusable architecture: {error}") from error
+        self.config = build(DMelConfig, card.architecture, f"The architecture of card '{card.name}'")
         stream = StreamInfo(
             name=STREAM,
             num_codebooks=self.config.num_channels,
@@ -115,7 +112,9 @@ class DMelTokenizer(SpeechTokenizer):
         kept, samples = [], 0
         for block in blocks:
             samples += len(block)
-            codes = stream.push(torch.as_tensor(block).to(self.device, self.dtype))
+            codes = stream.push(
+                torch.as_tensor(np.require(block, requirements="W")).to(self.device, self.dtype)
+            )
             kept.append(codes[:num_codebooks].to(torch.uint8))  # levels fit a byte; int64 would hold eight
         self._check_length(torch.tensor([samples]))
         kept.append(stream.finish()[:num_codebooks].to(torch.uint8))

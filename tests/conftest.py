@@ -1,0 +1,85 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, settings
+
+import speechtok
+
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def surroundings(tmp_path_factory):
+    """No network, caches below the temporary folder, and this copy of speechtok in every subprocess."""
+    cache = tmp_path_factory.mktemp("huggingface")
+    root = Path(speechtok.__file__).parents[1]
+    values = {
+        "HF_HOME": str(cache),
+        "HF_DATASETS_CACHE": str(cache / "datasets"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
+        patch.delenv("SPEECHTOK_CARDS", raising=False)
+        yield
+
+
+def speech(seconds, rate=16000, seed=0):
+    """A buzz that glides and swells, float32, peak near 0.5: something with harmonics and pauses."""
+    t = np.arange(round(seconds * rate)) / rate
+    pitch = 120 + 40 * (seed % 5) + 20 * np.sin(2 * np.pi * t)
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    buzz = sum(np.sin(k * phase) / k for k in range(1, 8))
+    noise = np.random.default_rng(seed).standard_normal(len(t))
+    return (0.2 * buzz * (0.6 + 0.4 * np.sin(5 * t)) + 0.01 * noise).astype(np.float32)
+
+
+@pytest.fixture(name="speech", scope="session")
+def speech_fixture():
+    return speech
+
+
+@pytest.fixture(scope="session")
+def write_corpus():
+    """Write a folder of recordings: name → seconds, or bytes to write as they are."""
+
+    def write(folder, recordings, rate=16000):
+        for seed, (name, content) in enumerate(recordings.items()):
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            else:
+                soundfile.write(path, speech(content, rate, seed), rate, subtype="PCM_16")
+        return Path(folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Run a script in a fresh interpreter; what it prints comes back."""
+
+    def run(script, *arguments, **options):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **options,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
