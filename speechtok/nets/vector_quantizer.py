@@ -7,7 +7,7 @@ arXiv:2107.03312, Algorithm 1 (residual stages); Yu et al. 2021, arXiv:2110.0462
 
 Conventions: features are `(batch, frames, channels)`; codes `(batch, codebooks, frames)`, int64.
 
-Contents: `FactorizedQuantizer`, `ResidualQuantizer`.
+Contents: `Table`, `FactorizedQuantizer`, `ResidualQuantizer`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechtok.nets.weight_norm import WeightNormLinear
+
+
+class Table(nn.Module):
+    """Rows to look up. Entry: `weight` `(rows, channels)`.
+
+    Unlike `torch.nn.Embedding` it is built on the meta device without loading torch's compiler, which
+    would take a second and 75 MB.
+    """
+
+    def __init__(self, rows: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, channels))
+        if not self.weight.is_meta:
+            nn.init.normal_(self.weight)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Return `(..., channels)`, the rows of int64 `codes` of shape `(...)`."""
+        return functional.embedding(codes, self.weight)
 
 
 class FactorizedQuantizer(nn.Module):
@@ -33,7 +51,7 @@ class FactorizedQuantizer(nn.Module):
         super().__init__()
         self.in_proj = WeightNormLinear(channels, codebook_dim)
         self.out_proj = WeightNormLinear(codebook_dim, channels)
-        self._codebook = nn.Embedding(codebook_size, codebook_dim)
+        self._codebook = Table(codebook_size, codebook_dim)
         self.register_buffer("keys", torch.empty(codebook_dim, codebook_size), persistent=False)
         self.register_buffer("values", torch.empty(codebook_size, channels), persistent=False)
 

@@ -116,7 +116,7 @@ class MelFeature(nn.Module):
         super().__init__()
         self.hop_length, self.num_mels = hop_length, num_mels
         self.register_buffer("mel_basis", torch.zeros(80, N_FFT // 2 + 1))
-        self.register_buffer("hann_window", torch.hann_window(800))
+        self.register_buffer("hann_window", torch.zeros(800))
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return the lowest mel bands of one utterance.

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from speechtok.nets.vector_quantizer import Table
 from speechtok.tokenizers.facodec.config import FacodecConfig
 from speechtok.tokenizers.facodec.factors import STREAMS, global_transformer
 from speechtok.tokenizers.facodec.network import Generator
@@ -31,7 +31,7 @@ class Redecoder(Generator):
         super().__init__(config.latent_channels, config.redecoder_channels, config.strides[::-1])
         size, channels = config.codebook_size, config.latent_channels
         for name, count in config.codebooks.items():
-            tables = nn.ModuleList(nn.Embedding(size, channels) for _ in range(count))
+            tables = nn.ModuleList(Table(size, channels) for _ in range(count))
             self.add_module(f"{name}_embs", tables)
         self.timbre_cond_prosody_enc = global_transformer(config, styled=True)
 
@@ -58,7 +58,7 @@ class Redecoder(Generator):
             `(batch, frames, channels)`.
         """
         rows = [
-            functional.embedding(level, table.weight)
+            table(level)
             for name in STREAMS
             if name in codes
             for level, table in zip(codes[name].unbind(1), getattr(self, f"{name}_embs"), strict=False)

@@ -1,0 +1,106 @@
+"""Speed of FACodec on this machine: `python benchmarks/facodec.py [--checkpoint DIR] [--codes N]`.
+
+Prints encode and decode of ten seconds, batch 1, float32, one thread, in CPU seconds and in yardsticks of the
+same run (`yardstick.py`), with the C kernel and with plain torch; and the share of float32 codes that differ
+from float64 over at least `--codes` codes. Without `--checkpoint` the weights are made by the recipe of the
+tests, which changes no speed.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from yardstick import yardstick  # noqa: E402
+
+from speechtok import load_tokenizer  # noqa: E402
+from speechtok.nets import anti_aliased  # noqa: E402
+from speechtok.tokenizers.facodec.convert import HEADS  # noqa: E402
+from tests.goldens import recipe  # noqa: E402
+from tests.goldens.facodec.weights import INVENTORY, published_weights  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path, help="folder with the published files")
+    parser.add_argument(
+        "--codes", type=int, default=100_000, help="codes compared between float32 and float64"
+    )
+    parser.add_argument("--name", default="facodec", choices=["facodec", "facodec_v2"])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = arguments.checkpoint or recipe_checkpoint(Path(folder), arguments.name)
+        speed(arguments.name, checkpoint)
+        differing(arguments.name, checkpoint, arguments.codes)
+
+
+def recipe_checkpoint(folder: Path, name: str) -> Path:
+    """Write the published files of one tokenizer with recipe weights."""
+    for model in INVENTORY:
+        if model.endswith("_v2") == (name == "facodec_v2"):
+            weights = {k: v for k, v in published_weights(model).items() if not k.startswith(HEADS)}
+            torch.save(weights, folder / f"ns3_facodec_{model}.bin")
+    return folder
+
+
+def speed(name: str, checkpoint: Path) -> None:
+    tokenizer = load_tokenizer(name, checkpoint=checkpoint)
+    waveform = torch.from_numpy(recipe.speechlike(160_000, seed=6)).float()
+    tokens = tokenizer.encode(waveform)
+    kernel = anti_aliased._kernel
+    for form in ("C kernel", "plain torch"):
+        if form == "plain torch":
+            anti_aliased._kernel = lambda: None
+        elif kernel() is None:
+            continue
+        unit = yardstick()
+        encode, decode = best(lambda: tokenizer.encode(waveform)), best(lambda: tokenizer.decode(tokens), 2)
+        unit = min(unit, yardstick())
+        print(f"{name}, 10 s, {form}: yardstick {unit:.3f} s")
+        print(f"  encode {encode:6.3f} s  {encode / unit:5.1f} yardsticks  {10 / encode:5.1f} × real time")
+        print(
+            f"  decode {decode:6.3f} s  {decode / unit:5.1f} yardsticks  {10 / decode:5.1f} × real time",
+            flush=True,
+        )
+    anti_aliased._kernel = kernel
+
+
+def best(run: Callable[[], object], rounds: int = 4) -> float:
+    """Return the CPU seconds of the best round."""
+    seconds = []
+    for _ in range(rounds):
+        start = time.process_time()
+        run()
+        seconds.append(time.process_time() - start)
+    return min(seconds)
+
+
+def differing(name: str, checkpoint: Path, wanted: int) -> None:
+    single = load_tokenizer(name, checkpoint=checkpoint)
+    double = load_tokenizer(name, checkpoint=checkpoint, dtype=torch.float64)
+    codes = different = batched = 0
+    seed = 100
+    while codes < wanted:
+        rows = [torch.from_numpy(recipe.speechlike(48_000 + 1_777 * i, seed=seed + i)) for i in range(4)]
+        together = single.encode([row.float() for row in rows])
+        for row, mine in zip(rows, together, strict=True):
+            alone, exact = single.encode(row.float()).codes, double.encode(row).codes
+            codes += exact.numel()
+            different += int((alone != exact).sum())
+            batched += int((alone != mine.codes).sum())
+        seed += 4
+    print(
+        f"{name}: {different} of {codes} float32 codes differ from float64, {batched} between alone and batched"
+    )
+
+
+if __name__ == "__main__":
+    main()
