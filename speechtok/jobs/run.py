@@ -17,7 +17,7 @@ from typing import Any, Literal
 import filelock
 
 from speechtok.cards import dump_yaml
-from speechtok.corpora import Corpus, read_corpus
+from speechtok.corpora import Corpus, cut_long, read_corpus
 from speechtok.errors import JobError
 from speechtok.jobs.local import run_locally
 from speechtok.jobs.plan import check_same, make_plan
@@ -99,6 +99,8 @@ def tokenize_corpus(
         loaded.check_codebooks(settings.num_codebooks)
     info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
     found = read_corpus(corpus, columns=settings.columns)
+    if settings.cut_seconds is not None:
+        found = cut_long(found, settings.cut_seconds)
     layout = Layout(Path(output))
     with claimed(layout):
         plan = _frozen_plan(layout, found, info, card, settings, watcher)

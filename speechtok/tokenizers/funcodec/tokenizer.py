@@ -10,17 +10,18 @@ import hashlib
 import logging
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from speechtok.cards import TokenizerCard
 from speechtok.cards.yaml_file import read_yaml
-from speechtok.errors import CardError
+from speechtok.errors import AudioError, CardError
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
 from speechtok.tokenizers.funcodec.codec import Codec
@@ -34,6 +35,8 @@ STREAM = "acoustic"
 """The only stream."""
 CONFIG_FILE = "config.yaml"
 """The published description of the network; without it the card's `architecture` holds its sections."""
+LONGEST_SECONDS = 600
+"""Longest utterance accepted from a stream; each second takes about 10 MB of memory while it is encoded."""
 _SNAPSHOT = re.compile(r"/snapshots/([0-9a-f]{40})/")
 
 logger = logging.getLogger(__name__)
@@ -124,6 +127,35 @@ class FuncodecTokenizer(SpeechTokenizer):
         """Return the most samples that give `num_frames` frames."""
         self.info.stream(stream)
         return self.codec.num_samples(num_frames)
+
+    @torch.no_grad()
+    def encode_blocks(
+        self,
+        blocks: Iterable[np.ndarray[Any, Any]],
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
+    ) -> SpeechTokens:
+        """Return the tokens of one utterance that arrives in blocks; it is held and encoded whole.
+
+        Args:
+            blocks: consecutive float `(samples,)` pieces at the tokenizer's rate.
+            chunk_seconds: accepted as in other families; it changes nothing.
+            num_codebooks: keep only the first codebooks.
+
+        Raises:
+            AudioError: when the utterance is longer than `LONGEST_SECONDS`, or too short.
+        """
+        held, samples = [], 0
+        for block in blocks:
+            held.append(block)
+            samples += len(block)
+            if samples > LONGEST_SECONDS * self.sample_rate:
+                raise AudioError(
+                    f"The recording is longer than {LONGEST_SECONDS} s, but all of an utterance decides each code of "
+                    f"'{self.name}'; cut it into utterances first, as `--cut-seconds` does."
+                )
+        return super().encode_blocks(held, num_codebooks=num_codebooks)
 
     @torch.no_grad()
     def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:

@@ -1,6 +1,6 @@
 """What every tokenizer promises, on small networks with recipe weights in float64."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +127,17 @@ def test_chunk_seconds_changes_nothing(load: Loader) -> None:
     whole = tokenizer.encode(x)
     assert tokenizer.encode(x, chunk_seconds=0.05).equals(whole)
     assert tokenizer.encode_blocks([x[:300].numpy(), x[300:].numpy()]).equals(whole)
+
+
+def test_a_stream_without_end_is_refused(load: Loader) -> None:
+    minute = np.zeros(60 * 16_000, np.float32)
+
+    def blocks() -> Iterator[np.ndarray]:
+        while True:
+            yield minute
+
+    with pytest.raises(AudioError, match="cut it into utterances first, as `--cut-seconds` does"):
+        load("time").encode_blocks(blocks())
 
 
 def test_codebooks_by_number_and_by_rate(load: Loader) -> None:
