@@ -7,6 +7,7 @@ its fixed cost per run is higher than many of our jobs.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from speechtok.shards.plan import ShardRecord, ShardTask
 
 POLL_SECONDS = 0.5
 """How often the progress of unfinished shards is asked for."""
+CONNECT_SECONDS = 10.0
+"""How long a cluster's address may take to answer."""
 SHARD_RETRIES = 3
 """How often a shard is begun anew after its worker died."""
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
@@ -148,6 +151,7 @@ def _start(address: str | None, cpus: int) -> None:
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     try:
         if address is not None:
+            _check_reachable(address)
             ray.init(address=address, **quiet)
         else:
             ray.init(
@@ -157,10 +161,17 @@ def _start(address: str | None, cpus: int) -> None:
                 include_dashboard=False,
                 **quiet,
             )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"at {address}" if address else "on this machine"
         reason = str(error).strip().splitlines()[0]
         raise JobError(f"Ray could not be started or reached {where}: {reason}") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raise `OSError` when nobody listens at HOST:PORT; Ray itself finds out after minutes."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _cpus() -> int:

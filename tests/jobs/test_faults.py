@@ -180,9 +180,9 @@ def test_killed_worker(corpus, reference, tmp_path, hashes, account):
 
 @pytest.mark.ray
 def test_killed_and_interrupted_driver(corpus, reference, tmp_path, hashes, account, start):
-    """Two workers; kill -9 of the driver, again, Ctrl-C, then to the end."""
+    """Two workers; kill -9 of the driver, Ctrl-C, then to the end."""
     output, chance = tmp_path / "out", random.Random(0)
-    for end in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
+    for end in (signal.SIGKILL, signal.SIGINT):
         process = start(output, workers=2)
         wait_for_records(output, len(records(output)) + chance.randint(1, 3), process)
         time.sleep(chance.uniform(0, 0.1))
