@@ -12,12 +12,13 @@ that length, whose vectors are averaged by length), the prosody codes of version
 that follow from them, and the prosody part of voice conversion in version 1. The last two need memory in
 proportion to length and time in proportion to its square.
 
-Contents: `Codec`, `Encoded`, `Timbre`.
+Contents: `Codec`, `Encoded`, `Timbre`, `exact`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,26 @@ GENERATOR_WINDOW = 320
 """Frames generated per window: 4 s."""
 GPU_WINDOWS = 16
 """Windows per pass on a GPU."""
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """Compute without gradients and, on an NVIDIA GPU, at full precision.
+
+    Convolutions there round float32 to TF32's 10 bits unless told otherwise, which changes codes.
+    """
+    flags = torch.backends.cudnn
+    with torch.no_grad():
+        if device.type != "cuda":
+            yield
+            return
+        with flags.flags(
+            enabled=flags.enabled,
+            benchmark=flags.benchmark,
+            deterministic=flags.deterministic,
+            allow_tf32=False,
+        ):
+            yield
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +132,9 @@ class Codec(nn.Module):
         prosody: list[Tensor | None] = [None] * len(lengths)
         if self.config.version == 2:
             for item, length in enumerate(lengths):
-                prosody[item] = self.factors.encode_prosody(
-                    self.mel(waveform[item, :length])[None], num_codebooks
-                )
+                with exact(waveform.device):
+                    mel = self.mel(waveform[item, :length])[None]
+                    prosody[item] = self.factors.encode_prosody(mel, num_codebooks)
         size = ENCODER_WINDOW if chunk_samples is None else max(1, chunk_samples // self.config.hop_length)
         timbres = [Timbre(self.factors) for _ in frames]
         for item, window, latent in self._latents(waveform, lengths, frames, size):
@@ -201,7 +222,8 @@ class Codec(nn.Module):
         embeddings = []
         for item, frames in enumerate(num_frames.tolist()):
             mine = {name: values[item : item + 1, :, :frames] for name, values in codes.items()}
-            embedding = self.redecoder.prosody(mine.pop("prosody"), speaker[item : item + 1])
+            with exact(speaker.device):
+                embedding = self.redecoder.prosody(mine.pop("prosody"), speaker[item : item + 1])
             if not use_residual:
                 mine.pop("residual", None)
             embeddings.append((embedding + self.redecoder.look_up(mine))[0])
@@ -222,7 +244,8 @@ class Codec(nn.Module):
             items = [item for item, _ in together]
             pieces = [embeddings[item][window.start : window.end] for item, window in together]
             batch, ragged = _padded(pieces)
-            waves = generator(batch, speaker[items], ragged)
+            with exact(speaker.device):
+                waves = generator(batch, speaker[items], ragged)
             for wave, (item, window) in zip(waves, together, strict=True):
                 first, stop = hop * window.first, min(hop * window.stop, lengths[item])
                 if stop > first:
@@ -246,7 +269,8 @@ class Codec(nn.Module):
                 for item, window in together
             ]
             batch, ragged = _padded(pieces)
-            latents = self.encoder(batch, ragged)  # (windows, frames, channels)
+            with exact(waveform.device):
+                latents = self.encoder(batch, ragged)  # (windows, frames, channels)
             for latent, (item, window) in zip(latents, together, strict=True):
                 yield item, window, latent[None, window.kept]
 
@@ -287,5 +311,6 @@ class Timbre:
         return torch.stack(self._weighted).sum(dim=0) / self._num_frames
 
     def _work_off(self, latent: Tensor) -> None:
-        self._weighted.append(self._factors.timbre(latent) * latent.shape[1])
+        with exact(latent.device):
+            self._weighted.append(self._factors.timbre(latent) * latent.shape[1])
         self._num_frames += latent.shape[1]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from speechtok.tokenizers.facodec.codec import ENCODER_WINDOW, Codec, Encoded, Timbre
+from speechtok.tokenizers.facodec.codec import ENCODER_WINDOW, Codec, Encoded, Timbre, exact
 from speechtok.tokenizers.facodec.network import ENCODER_CONTEXT
 
 
@@ -64,7 +64,8 @@ def _window(
     hop = codec.config.hop_length
     start = max(0, first - ENCODER_CONTEXT)
     piece = joined.read(hop * start, hop * (stop + ENCODER_CONTEXT))
-    latent = codec.encoder(piece[None])[:, first - start : stop - start]
+    with exact(piece.device):
+        latent = codec.encoder(piece[None])[:, first - start : stop - start]
     timbre.add(latent)
     joined.forget(hop * max(0, stop - ENCODER_CONTEXT))
     return {name: codes.short() for name, codes in codec.factors.encode(latent, None, num_codebooks).items()}
