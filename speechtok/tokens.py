@@ -139,7 +139,7 @@ class SpeechTokens:
     num_samples: Tensor
     """`(batch,)`, int64, valid samples of the audio at the tokenizer's rate."""
     info: TokenizerInfo
-    """The tokenizer that made the tokens; its streams are those of `streams`."""
+    """The tokenizer that made the tokens; its streams are those of `streams`, with the codebooks kept."""
     speaker_embedding: Tensor | None = field(default=None)
     """`(batch, channels)`, float, or None for families without a speaker vector."""
     scale: Tensor | None = field(default=None)
@@ -149,6 +149,8 @@ class SpeechTokens:
         object.__setattr__(self, "streams", MappingProxyType(dict(self.streams)))
         object.__setattr__(self, "num_frames", MappingProxyType(dict(self.num_frames)))
         _check(self)
+        kept = (replace(item, num_codebooks=self.streams[item.name].shape[1]) for item in self.info.streams)
+        object.__setattr__(self, "info", replace(self.info, streams=tuple(kept)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (SpeechTokens, _plain_fields(self))
@@ -275,13 +277,15 @@ class SpeechTokens:
             raise ValueError("`batches` must hold at least one batch.")
         head = batches[0]
         for other in batches[1:]:
-            if other.info != head.info:
+            if (other.info.name, other.info.fingerprint) != (head.info.name, head.info.fingerprint):
                 raise TokensError(
                     f"Only tokens of one tokenizer can be joined, got '{head.info.name}' ({head.info.fingerprint}) "
                     f"and '{other.info.name}' ({other.info.fingerprint})."
                 )
-            if any(other.streams[name].shape[1] != head.streams[name].shape[1] for name in head.streams):
-                raise TokensError("Only tokens with the same number of codebooks per stream can be joined.")
+            if other.info != head.info:
+                raise TokensError(
+                    "Only tokens of the same streams with the same number of codebooks per stream can be joined."
+                )
         streams = {}
         for name in head.streams:
             longest = max(batch.streams[name].shape[2] for batch in batches)

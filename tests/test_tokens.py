@@ -277,7 +277,7 @@ def test_cat_refuses_strangers():
     with pytest.raises(TokensError, match=r"got 'toy' \(f00d\) and 'other' \(beef\)"):
         SpeechTokens.cat([batch, other])
     fewer = replace(batch, streams={**batch.streams, "content": batch["content"][:, :1]})
-    with pytest.raises(TokensError, match="same number of codebooks per stream"):
+    with pytest.raises(TokensError, match="the same number of codebooks per stream"):
         SpeechTokens.cat([batch, fewer])
     with pytest.raises(
         TokensError, match="Some batches carry a speaker embedding or scale and others do not"

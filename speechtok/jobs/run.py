@@ -185,7 +185,7 @@ def _check_errors(records: Sequence[ShardRecord], max_errors: int | None) -> Non
         last = list(failures.values())[-1]
         raise JobError(
             f"{count_text(len(failures), 'input')} failed, more than the {max_errors} allowed; the last one was {last.audio}: {last.message} "
-            "Finished shards are kept; allow more errors or repair the inputs."
+            "Finished shards are kept; allow more errors, or repair the inputs and use a new folder."
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ import pyarrow.parquet as pq
 
 from speechtok.shards.layout import Layout, file_sha256
 from speechtok.shards.plan import Plan, ShardRecord, ShardTask, read_plan, read_record
-from speechtok.shards.schema import quarantine_schema, token_schema
+from speechtok.shards.schema import METADATA_KEY, quarantine_schema, token_schema
 
 SECONDS_TOLERANCE = 0.3
 """How far a decoded length may lie from its header: compressed formats round up to their frames."""
@@ -110,9 +112,15 @@ def _shard_problems(
     file = pq.ParquetFile(path)
     if not file.schema_arrow.equals(schema, check_metadata=False):
         return ["has other columns than planned"]
-    if file.schema_arrow.metadata != schema.metadata:
+    if _parsed_metadata(file.schema_arrow) != _parsed_metadata(schema):
         return ["was made by another tokenizer: its metadata differ from the plan's"]
     return _row_problems(file, plan, task, record)
+
+
+def _parsed_metadata(schema: pa.Schema) -> dict[str, Any]:
+    """Return the JSON that other writers may have spelled differently, ready to compare."""
+    entries = (METADATA_KEY, b"huggingface")
+    return {key.decode(): json.loads((schema.metadata or {}).get(key, b"null")) for key in entries}
 
 
 def _row_problems(file: pq.ParquetFile, plan: Plan, task: ShardTask, record: ShardRecord) -> list[str]:

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+BLOCK_FRAMES = 2048
+"""Frames that are searched together."""
+
 
 class Quantizer(nn.Module):
     """Codebooks, each coding what the ones before it left over. Entry `rq.model.embed`.
@@ -64,7 +67,8 @@ class Quantizer(nn.Module):
         """Return, for each frame, the nearest code of each stage.
 
         Nearest is the least ‖e‖²/2 - r·e, which orders codes e as the distance to the residual r does;
-        ties fall to the lowest code on the CPU. One stage holds `(batch, frames, codebook_size)` values.
+        ties fall to the lowest code on the CPU. Frames go through all stages in blocks, so the products with
+        a codebook never take more than `BLOCK_FRAMES * codebook_size` values.
 
         Args:
             features: `(batch, frames, channels)`.
@@ -77,13 +81,18 @@ class Quantizer(nn.Module):
             features = self.input_proj(features)
         if self.codec_range is not None:
             features = self.codec_range * torch.tanh(features)
-        residual = features.flatten(0, 1)  # (batch * frames, codebook_dim)
+        blocks = torch.split(features.flatten(0, 1), BLOCK_FRAMES)  # of (batch * frames, codebook_dim)
+        codes = torch.cat([self._search(block, num_codebooks) for block in blocks], dim=1)
+        return codes.view(-1, *features.shape[:2]).transpose(0, 1).contiguous()
+
+    def _search(self, residual: Tensor, num_codebooks: int | None) -> Tensor:
+        """Return the codes `(codebooks, frames)` of `(frames, codebook_dim)`."""
         codes: list[Tensor] = []
         for codebook, half_norm in list(zip(self._codebooks, self.half_norms, strict=True))[:num_codebooks]:
             code = torch.addmm(half_norm, residual, codebook.t(), alpha=-1).argmin(dim=-1)
             residual = residual - functional.embedding(code, codebook)
             codes.append(code)
-        return torch.stack(codes).view(len(codes), *features.shape[:2]).transpose(0, 1).contiguous()
+        return torch.stack(codes)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the sum of the codes' vectors.

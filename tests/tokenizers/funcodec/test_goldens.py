@@ -170,6 +170,16 @@ def test_quantizers_with_projections_and_squashing() -> None:
         )
 
 
+def test_blocks_of_frames_change_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Quantizer(8, 3, 16, 8).double()
+    torch.nn.init.normal_(made.rq.model.embed)  # type: ignore[union-attr, arg-type]
+    made.fold_constants()
+    x = torch.randn(3, 7, 8, dtype=torch.float64)
+    whole = made.encode(x)
+    monkeypatch.setattr("speechtok.tokenizers.funcodec.quantizer.BLOCK_FRAMES", 5)
+    assert torch.equal(made.encode(x), whole)
+
+
 @pytest.mark.parametrize("model", ["encodec_nq32ds640", "encodec_nq32ds320"])
 def test_bit_rates(model: str) -> None:
     arrays, _ = golden(GOLDEN_OF[model])
