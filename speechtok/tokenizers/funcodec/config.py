@@ -296,6 +296,8 @@ class _Reader:
         if sequence == "transformer":
             raise self.wrong(f"{name}.seq_model", sequence, "'lstm' or 'none'")
         layers, norm_params = count("seq_layer_num", 2), left.pop("norm_params", None) or {}
+        if not isinstance(norm_params, Mapping) or not norm_params.keys() <= {"num_groups"}:
+            raise self.wrong(f"{name}.norm_params", norm_params, "a mapping with num_groups alone")
         stack = StackConfig(
             channels=count("channels", channels),
             dimension=count("dimension", dimension or 128),

@@ -22,6 +22,7 @@ from torch import Tensor
 from speechtok.cards import TokenizerCard
 from speechtok.cards.yaml_file import read_yaml
 from speechtok.errors import AudioError, CardError
+from speechtok.nets.weight_norm import fold
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
 from speechtok.tokenizers.funcodec.codec import Codec
@@ -198,6 +199,8 @@ class FuncodecTokenizer(SpeechTokenizer):
         super().to(device, dtype)
         if self.dtype != before:
             self._build(self._state_dict())
+        else:
+            fold(self.codec)
         return self
 
     def _encode(
@@ -256,6 +259,7 @@ class FuncodecTokenizer(SpeechTokenizer):
     def _build(self, stored: Mapping[str, Tensor]) -> None:
         codec = build_codec(self.config, stored, dtype=self.dtype, source=f"'{self._weights_path}'")
         self.codec = codec.to(self.device)
+        fold(self.codec)
 
     def _codebooks(self, num_codebooks: int | None, bandwidth: float | None, bit_width: float | None) -> int:
         """Return how many codebooks the options ask for; `bit_width` is what FunCodec calls the bandwidth."""

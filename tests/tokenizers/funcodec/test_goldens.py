@@ -1,5 +1,6 @@
 """Numbers of the published implementation, with recipe weights, in float64."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from speechtok.tokenizers.funcodec.quantizer import Quantizer
 from tests.goldens import recipe
-from tests.tokenizers.funcodec.published import GOLDEN_OF, INVENTORY, codec, config_of, golden, signal
+from tests.tokenizers.funcodec.published import GOLDEN_OF, INVENTORY, build, codec, config_of, golden, signal
 
 EDGES = {
     "encodec_nq32ds640": "edges_ds640",
@@ -136,6 +137,25 @@ def test_segments_are_utterances_of_their_own(model: str, name: str) -> None:
     for item in range(len(items)):
         assert np.array_equal(encoded.codes[item, :, : encoded.num_frames[item]], arrays[f"seg{item}.codes"])
         np.testing.assert_allclose(encoded.scale[item], arrays[f"seg{item}.scale"].item(), rtol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_batch_of_one_to_five_seconds(
+    dtype: torch.dtype, record_property: Callable[[str, str], None]
+) -> None:
+    made = build("encodec_nq32ds320", dtype)
+    lengths = [16_000, 47_111, 80_000, 31_234, 64_001]
+    items = [signal(length, 60 + i).to(dtype) for i, length in enumerate(lengths)]
+    batch = torch.nn.utils.rnn.pad_sequence(items, batch_first=True)
+    alone = [made.encode(x[None], torch.tensor([len(x)])) for x in items]
+    for padded in (False, True):
+        together = made.encode(batch, torch.tensor(lengths), padded=padded)
+        differing = total = 0
+        for item, one in enumerate(alone):
+            mine = together.codes[item, :, : one.codes.shape[2]]
+            differing, total = differing + int((mine != one.codes[0]).sum()), total + mine.numel()
+        assert differing <= (0 if dtype == torch.float64 else total / 10_000), f"{differing} of {total}"
 
 
 def test_quantizers_with_projections_and_squashing() -> None:

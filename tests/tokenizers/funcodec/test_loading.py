@@ -180,6 +180,11 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], None], type[SpeechtokError], str]]
         CardError,
         "unknown field decoder_conf.wobble; its meaning cannot be guessed",
     ),
+    "norm params": (
+        _config(lambda c: c["encoder_conf"].update(norm_params={"eps": 0.1})),
+        CardError,
+        "must be a mapping with num_groups alone",
+    ),
     "transformer": (
         _config(lambda c: c["encoder_conf"].update(seq_model="transformer")),
         CardError,
