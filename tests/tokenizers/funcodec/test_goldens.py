@@ -1,6 +1,5 @@
 """Numbers of the published implementation, with recipe weights, in float64."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -141,9 +140,7 @@ def test_segments_are_utterances_of_their_own(model: str, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_batch_of_one_to_five_seconds(
-    dtype: torch.dtype, record_property: Callable[[str, str], None]
-) -> None:
+def test_a_batch_of_one_to_five_seconds(dtype: torch.dtype) -> None:
     made = build("encodec_nq32ds320", dtype)
     lengths = [16_000, 47_111, 80_000, 31_234, 64_001]
     items = [signal(length, 60 + i).to(dtype) for i, length in enumerate(lengths)]

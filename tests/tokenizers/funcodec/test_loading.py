@@ -12,8 +12,12 @@ import yaml
 
 import speechtok
 from speechtok.cards import find_card, list_tokenizers
+from speechtok.cards.yaml_file import read_yaml
 from speechtok.errors import CardError, CheckpointError, SpeechtokError
+from speechtok.tokenizers.funcodec.config import parse_config
 from tests.tokenizers.funcodec.published import (
+    GOLDENS,
+    config_of,
     recipe_weights,
     signal,
     small_config,
@@ -59,6 +63,12 @@ def test_the_folder_decides_the_network(tmp_path: Path, caplog: pytest.LogCaptur
     assert "gives the stream" in caplog.text
     assert tokenizer.sample_rate == 48_000
     assert (tokenizer.streams[0].hop_length, tokenizer.streams[0].frame_rate) == (10, 4800.0)
+
+
+def test_a_config_as_funcodec_writes_it() -> None:
+    example = parse_config(read_yaml(GOLDENS / "example_files" / "config.yaml"), "example")
+    assert example == config_of("encodec_nq32ds320")
+    assert (example.hop_length, example.sample_rate, example.num_codebooks) == (320, 16_000, 32)
 
 
 def test_saved_folder_gives_the_same_tokenizer(tmp_path: Path) -> None:
