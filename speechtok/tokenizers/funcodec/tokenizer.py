@@ -26,8 +26,8 @@ from speechtok.nets.weight_norm import fold
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
 from speechtok.tokenizers.funcodec.codec import Codec
-from speechtok.tokenizers.funcodec.config import SECTIONS, parse_config
 from speechtok.tokenizers.funcodec.convert import build_codec, read_weights
+from speechtok.tokenizers.funcodec.published_config import SECTIONS, parse_config
 from speechtok.tokens import SpeechTokens, StreamInfo
 
 METHOD = "funcodec/1"

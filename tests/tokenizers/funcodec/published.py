@@ -10,8 +10,9 @@ import torch
 import yaml
 
 from speechtok.tokenizers.funcodec.codec import Codec
-from speechtok.tokenizers.funcodec.config import FuncodecConfig, parse_config
+from speechtok.tokenizers.funcodec.config import FuncodecConfig
 from speechtok.tokenizers.funcodec.convert import build_codec, published_shapes
+from speechtok.tokenizers.funcodec.published_config import parse_config
 from tests.goldens import recipe
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "funcodec"

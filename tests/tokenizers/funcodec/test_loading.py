@@ -1,5 +1,6 @@
 """Published folders: what is accepted, what is refused and in which sentence."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -14,7 +15,8 @@ import speechtok
 from speechtok.cards import find_card, list_tokenizers
 from speechtok.cards.yaml_file import read_yaml
 from speechtok.errors import CardError, CheckpointError, SpeechtokError
-from speechtok.tokenizers.funcodec.config import parse_config
+from speechtok.tokenizers.funcodec.convert import published_shapes
+from speechtok.tokenizers.funcodec.published_config import parse_config
 from tests.tokenizers.funcodec.published import (
     GOLDENS,
     config_of,
@@ -257,6 +259,21 @@ def test_a_bad_folder_is_one_sentence(tmp_path: Path, case: str) -> None:
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not Path("/tmp/speechtok-was-here").exists()
+
+
+@pytest.mark.parametrize("kind", ["time", "freq"])
+@pytest.mark.parametrize("value", [None, -1, 0, 1.5, "x", [], [[]], {}, {"a": 1}, [1, "b"], True])
+def test_any_value_anywhere_is_read_or_refused(kind: str, value: Any) -> None:
+    plain = small_config(kind)
+    for field in plain:
+        for inner in plain[field] if isinstance(plain[field], dict) else [None]:
+            content = small_config(kind)
+            if inner is None:
+                content[field] = value
+            else:
+                content[field] = plain[field] | {inner: value}
+            with contextlib.suppress(CardError):
+                published_shapes(parse_config(content, "test"))
 
 
 def test_bad_freqcodec_settings(tmp_path: Path) -> None:
