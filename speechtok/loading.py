@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FAMILIES = {
     "dmel": "speechtok.tokenizers.dmel.tokenizer:DMelTokenizer",
     "facodec": "speechtok.tokenizers.facodec.tokenizer:FacodecTokenizer",
+    "funcodec": "speechtok.tokenizers.funcodec.tokenizer:FuncodecTokenizer",
 }
 """Family name → the class that builds it."""
 

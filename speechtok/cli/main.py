@@ -6,6 +6,7 @@ Ctrl-C or SIGTERM.
 
 from __future__ import annotations
 
+import keyword
 import signal
 import sys
 import traceback
@@ -29,6 +30,8 @@ COMMANDS = (
     "decode",
     "convert-voice",
     "encode",
+    "export",
+    "import",
     "demo",
 )
 """Sub-commands, each in the module of its name, where a hyphen is an underscore."""
@@ -47,7 +50,7 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"speechtok.cli.{cmd_name.replace('-', '_')}").command
+        command: click.Command = import_module(f"speechtok.cli.{_module(cmd_name)}").command
         return command
 
 
@@ -86,6 +89,11 @@ def run(arguments: list[str]) -> int:
             traceback.print_exc()
         return _fail(str(error), 2 if isinstance(error, CardError | ValueError | TypeError) else 1)
     return result if isinstance(result, int) else 0
+
+
+def _module(name: str) -> str:
+    """Return the module of a sub-command: hyphens are underscores, and one follows a Python keyword."""
+    return f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_")
 
 
 def _fail(sentence: str, code: int) -> int:

@@ -25,7 +25,7 @@ from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the weights inside a folder that `save_pretrained` wrote."""
-EMBEDDING_FAMILIES = ("facodec",)
+EMBEDDING_FAMILIES = ("facodec", "funcodec")
 """Families whose tokenizers have `embed`."""
 CONVERTING_FAMILIES = ("facodec",)
 """Families whose tokenizers have `convert_voice`."""
