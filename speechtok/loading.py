@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechtok.cards import CARD_FILE, TokenizerCard, find_card, list_tokenizers, read_tokenizer_card
+from speechtok.cards import (
+    CARD_FILE,
+    CardFile,
+    TokenizerCard,
+    find_card,
+    list_tokenizers,
+    read_tokenizer_card,
+)
 from speechtok.cards.yaml_file import nearest
 from speechtok.errors import CardError, CheckpointError, HubError
 from speechtok.hub import check_sha256, download_file
@@ -20,6 +29,7 @@ FAMILIES = {
     "dmel": "speechtok.tokenizers.dmel.tokenizer:DMelTokenizer",
     "facodec": "speechtok.tokenizers.facodec.tokenizer:FacodecTokenizer",
     "units": "speechtok.tokenizers.units.tokenizer:UnitTokenizer",
+    "funcodec": "speechtok.tokenizers.funcodec.tokenizer:FuncodecTokenizer",
 }
 """Family name → the class that builds it."""
 
@@ -48,28 +58,71 @@ def load_tokenizer(
         CheckpointError: for missing, damaged or misshaped weights.
         HubError: when files must be fetched and cannot be.
     """
-    import torch
+    card, files = locate_files(name, checkpoint=checkpoint, revision=revision)
+    return build_tokenizer(card, files, device=device, dtype=dtype)
 
-    card, folder, repository = _resolve(name, revision)
+
+def locate_files(
+    name: str | Path, *, checkpoint: str | Path | None = None, revision: str | None = None
+) -> tuple[TokenizerCard, dict[str, Path]]:
+    """Return the card of a tokenizer, and the local path of each of its files.
+
+    Files of a card on the Hub come back with their repository filled in. Files are fetched where they
+    must be, and not yet read: their sha256 is compared by `build_tokenizer`.
+
+    Args:
+        name: as for `load_tokenizer`.
+        checkpoint: as for `load_tokenizer`.
+        revision: as for `load_tokenizer`.
+
+    Raises:
+        CardError: for an unknown name, a malformed card or an unknown family.
+        CheckpointError: when a file is missing.
+        HubError: when files must be fetched and cannot be.
+    """
+    card, folder = _resolve(name, revision)
     if card.family not in FAMILIES:
         raise CardError(
             f"Card '{card.name}' names the unknown family '{card.family}'{nearest(card.family, FAMILIES) or '.'}"
         )
-    module, kind = FAMILIES[card.family].split(":")
-    family: type[SpeechTokenizer] = getattr(import_module(module), kind)
-    if checkpoint is None and not card.files and Path(name).is_dir():
-        checkpoint = folder  # the parts lie beside the card
-    files = family.find_files(card, Path(checkpoint)) if checkpoint is not None else None
-    if files is None:
-        files = {
-            file.path: _locate(card, index, folder, repository, checkpoint, revision)
-            for index, file in enumerate(card.files)
-        }
+    if not card.files and (checkpoint is not None or Path(name).is_dir()):
+        found = _family(card).find_files(card, folder if checkpoint is None else Path(checkpoint))
+        if found is not None:
+            return card, found
+    return card, {file.path: _locate(card, file, folder, checkpoint, revision) for file in card.files}
+
+
+def build_tokenizer(
+    card: TokenizerCard,
+    files: Mapping[str, Path],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> SpeechTokenizer:
+    """Return the tokenizer that a card describes, built from the files `locate_files` found.
+
+    Raises:
+        CardError: when the card does not fit its family.
+        CheckpointError: when a file is damaged, has another sha256 than the card states, or does not fit.
+    """
+    import torch
+
+    for file in card.files:
+        if file.sha256 is not None:
+            check_sha256(files[file.path], file.sha256)
+    family = _family(card)
     return family.from_card(card, files, device=device, dtype=dtype or torch.float32)
 
 
-def _resolve(name: str | Path, revision: str | None) -> tuple[TokenizerCard, Path, str | None]:
-    """Return a card, the folder its own files lie in, and the Hub repository it came from, if any."""
+def _family(card: TokenizerCard) -> type[SpeechTokenizer]:
+    """Return the class that builds a card's tokenizer."""
+    module, kind = FAMILIES[card.family].split(":")
+    family: type[SpeechTokenizer] = getattr(import_module(module), kind)
+    return family
+
+
+def _resolve(name: str | Path, revision: str | None) -> tuple[TokenizerCard, Path]:
+    """Return a card and the folder its own files lie in; on the Hub, its files name their repository."""
     text = str(name)
     is_repository = (
         text.count("/") == 1 and not Path(name).exists() and Path(name).suffix not in (".yaml", ".yml")
@@ -81,39 +134,31 @@ def _resolve(name: str | Path, revision: str | None) -> tuple[TokenizerCard, Pat
             raise HubError(
                 f"'{text}' is neither a local folder nor a reachable Hub repository with a {CARD_FILE}: {error}"
             ) from error
-        return read_tokenizer_card(path), path.parent, text
+        card = read_tokenizer_card(path)
+        files = tuple(replace(file, repository=file.repository or text) for file in card.files)
+        return card.with_files(files), path.parent
     card, path = find_card(name)
-    return card, path.parent, None
+    return card, path.parent
 
 
 def _locate(
-    card: TokenizerCard,
-    index: int,
-    folder: Path,
-    repository: str | None,
-    checkpoint: str | Path | None,
-    revision: str | None,
+    card: TokenizerCard, file: CardFile, folder: Path, checkpoint: str | Path | None, revision: str | None
 ) -> Path:
-    file = card.files[index]
     if checkpoint is not None:
         path = Path(checkpoint) / file.path
         if not path.is_file():
             raise CheckpointError(
                 f"Tokenizer '{card.name}' needs the file {file.path} in {checkpoint}, where there is none."
             )
-    elif file.repository or repository:
-        path = download_file(
-            file.repository or str(repository), file.path, revision=revision or file.revision
+        return path
+    if file.repository:
+        return download_file(file.repository, file.path, revision=revision or file.revision)
+    path = folder / file.path
+    if not path.is_file():
+        raise CheckpointError(
+            f"Tokenizer '{card.name}' needs the file {file.path} beside its card in {folder}."
         )
-    else:
-        path = folder / file.path
-        if not path.is_file():
-            raise CheckpointError(
-                f"Tokenizer '{card.name}' needs the file {file.path} beside its card in {folder}."
-            )
-    if file.sha256 is not None:
-        check_sha256(path, file.sha256)
     return path
 
 
-__all__ = ["FAMILIES", "list_tokenizers", "load_tokenizer"]
+__all__ = ["FAMILIES", "build_tokenizer", "list_tokenizers", "load_tokenizer", "locate_files"]

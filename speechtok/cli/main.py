@@ -6,6 +6,7 @@ Ctrl-C or SIGTERM.
 
 from __future__ import annotations
 
+import keyword
 import signal
 import sys
 import traceback
@@ -19,8 +20,22 @@ from speechtok.cli.options import VERBOSE
 from speechtok.errors import CardError, SpeechtokError
 from speechtok.version import __version__
 
-COMMANDS = ("tokenizers", "tokenize", "run", "verify", "stats", "decode", "encode", "train", "demo")
-"""Sub-commands, each in the module of its name."""
+COMMANDS = (
+    "tokenizers",
+    "check",
+    "tokenize",
+    "run",
+    "verify",
+    "stats",
+    "decode",
+    "convert-voice",
+    "encode",
+    "train",
+    "export",
+    "import",
+    "demo",
+)
+"""Sub-commands, each in the module of its name, where a hyphen is an underscore."""
 
 
 class Terminated(BaseException):
@@ -36,7 +51,7 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"speechtok.cli.{cmd_name}").command
+        command: click.Command = import_module(f"speechtok.cli.{_module(cmd_name)}").command
         return command
 
 
@@ -75,6 +90,11 @@ def run(arguments: list[str]) -> int:
             traceback.print_exc()
         return _fail(str(error), 2 if isinstance(error, CardError | ValueError | TypeError) else 1)
     return result if isinstance(result, int) else 0
+
+
+def _module(name: str) -> str:
+    """Return the module of a sub-command: hyphens are underscores, and one follows a Python keyword."""
+    return f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_")
 
 
 def _fail(sentence: str, code: int) -> int:

@@ -43,6 +43,9 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
     show_default=True,
     help="Longer recordings go through in pieces.",
 )
+@click.option(
+    "--cut-seconds", type=float, help="Cut longer utterances at quiet moments. [default: none is cut]"
+)
 @options.channels
 @options.num_codebooks
 @click.option(

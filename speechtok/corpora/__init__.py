@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from speechtok.corpora.corpus import Corpus
+from speechtok.corpora.cut import cut_long
 from speechtok.corpora.fairseq import is_fairseq, read_fairseq
 from speechtok.corpora.folder import read_folder
 from speechtok.corpora.kaldi import read_kaldi
@@ -46,4 +47,4 @@ def read_corpus(path: str | Path, *, columns: Mapping[str, str] | None = None) -
     )
 
 
-__all__ = ["Corpus", "read_corpus"]
+__all__ = ["Corpus", "cut_long", "read_corpus"]

@@ -27,6 +27,8 @@ from speechtok.wording import count_text, duration_text, rate_text, size_text
 
 CORPUS = Path(__file__).with_name("clips") / "manifest.tsv"
 """The corpus that the package ships."""
+BROKEN = "en-us/finn-2.flac"
+"""The clip that is broken on purpose."""
 TOKENIZER = "dmel_16k"
 """The tokenizer that needs no weights."""
 

@@ -29,10 +29,26 @@ def download_file(repository: str, path: str, *, revision: str | None = None) ->
         raise HubError(f"{path} of {repository} could not be downloaded: {reason}") from error
 
 
+def commit_of(path: Path) -> str | None:
+    """Return the commit that a file of the Hub's cache belongs to, or None for any other file.
+
+    The cache keeps files at `models--<owner>--<name>/snapshots/<commit>/<path in the repository>`.
+    """
+    for folder in path.parents:
+        if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+            return folder.name
+    return None
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_sha256(path: Path, expected: str) -> None:
     """Raise `CheckpointError` unless the file has the expected hash."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(path)
     if found != expected:
         raise CheckpointError(
             f"{path} has sha256 {found}, but its card states {expected}; fetch the file again."

@@ -67,7 +67,7 @@ def decode_dataset(
     if limit is not None and limit < 0:
         raise ValueError(f"`limit` must be at least 0, got {limit}.")
     rows = TokenDataset(dataset, split=split)
-    chosen = _choose(rows, dataset, split, ids)
+    chosen = choose_rows(dataset, split=split, ids=ids)
     loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint, device=device)
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
@@ -115,17 +115,28 @@ def _percent(char: str) -> str:
     return "".join(f"%{byte:02X}" for byte in char.encode())
 
 
-def _choose(
-    rows: TokenDataset, dataset: Path, split: str | None, ids: Iterable[str] | None
+def choose_rows(
+    dataset: Path, *, split: str | None = None, ids: Iterable[str] | None = None
 ) -> list[tuple[int, str]]:
-    """Return number and id of the rows wanted, in the dataset's order."""
+    """Return number and id of the rows wanted, in the dataset's order.
+
+    Args:
+        dataset: a token dataset, or one Parquet file of tokens.
+        split: only this split; None takes all.
+        ids: only these rows; None takes all.
+
+    Raises:
+        DatasetError: when an id of `ids` is not there, or two rows have the same id.
+    """
     wanted = None if ids is None else dict.fromkeys(ids)
     chosen: dict[str, int] = {}
     for index, row in enumerate(TokenDataset(dataset, split=split, columns=["id"])):
         if wanted is not None and row["id"] not in wanted:
             continue
         if row["id"] in chosen:
-            raise DatasetError(f"{dataset} holds two rows with the id '{row['id']}'; decode them by split.")
+            raise DatasetError(
+                f"{dataset} holds two rows with the id '{row['id']}'; choose one of its splits or files."
+            )
         chosen[row["id"]] = index
     absent = [name for name in wanted or () if name not in chosen]
     if absent:

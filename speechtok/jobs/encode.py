@@ -13,7 +13,8 @@ from speechtok.shards.layout import replacing
 from speechtok.shards.reader import tokens_to_row
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
-from speechtok.tokens import with_codebooks
+from speechtok.tokenizers.base import SpeechTokenizer
+from speechtok.tokens import SpeechTokens, with_codebooks
 
 CHUNK_SECONDS = 60.0
 """Files are read and encoded in pieces of this length."""
@@ -59,10 +60,7 @@ def encode_files(
         with ShardWriter(temporary, token_schema(info, loaded.card.to_dict(), {}), info) as writer:
             for file in files:
                 try:
-                    blocks = read_blocks(file, sample_rate=info.sample_rate, channels=channels)
-                    tokens = loaded.encode_blocks(
-                        blocks, chunk_seconds=CHUNK_SECONDS, num_codebooks=num_codebooks
-                    )
+                    tokens = encode_file(loaded, file, channels=channels, num_codebooks=num_codebooks)
                 except AudioError as error:
                     yield file, str(error)
                     continue
@@ -79,3 +77,25 @@ def encode_files(
                 yield file, row
         if not rows:
             temporary.unlink()
+
+
+def encode_file(
+    tokenizer: SpeechTokenizer,
+    file: Path,
+    *,
+    channels: Literal["mean", "first", "error"] = "mean",
+    num_codebooks: int | None = None,
+) -> SpeechTokens:
+    """Return the tokens of an audio file of any format and rate, read in pieces.
+
+    Args:
+        tokenizer: what encodes.
+        file: an audio file.
+        channels: how several channels become one.
+        num_codebooks: keep only the first codebooks.
+
+    Raises:
+        AudioError: when the file cannot be used.
+    """
+    blocks = read_blocks(file, sample_rate=tokenizer.sample_rate, channels=channels)
+    return tokenizer.encode_blocks(blocks, chunk_seconds=CHUNK_SECONDS, num_codebooks=num_codebooks)

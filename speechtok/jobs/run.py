@@ -17,7 +17,7 @@ from typing import Any, Literal
 import filelock
 
 from speechtok.cards import dump_yaml
-from speechtok.corpora import Corpus, read_corpus
+from speechtok.corpora import Corpus, cut_long, read_corpus
 from speechtok.errors import JobError
 from speechtok.jobs.local import run_locally
 from speechtok.jobs.plan import check_same, make_plan
@@ -99,8 +99,10 @@ def tokenize_corpus(
         loaded.check_codebooks(settings.num_codebooks)
     info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
     found = read_corpus(corpus, columns=settings.columns)
+    if settings.cut_seconds is not None:
+        found = cut_long(found, settings.cut_seconds)
     layout = Layout(Path(output))
-    with _writing(layout):
+    with claimed(layout):
         plan = _frozen_plan(layout, found, info, card, settings, watcher)
         with ThreadPoolExecutor(HASH_THREADS) as pool:
             done = list(pool.map(lambda task: is_done(layout, task), plan.tasks))
@@ -129,7 +131,7 @@ def tokenize_corpus(
         if missing:
             made.collect(run, watcher, max_errors, _committed(layout, plan))
         records = _committed(layout, plan)
-        _finish(layout, plan, records)
+        finish(layout, plan, records)
         if missing:
             _write_run(layout, found, made, workers, executor)
         _check_errors(records, max_errors)
@@ -206,7 +208,7 @@ def _frozen_plan(
 
 
 @contextmanager
-def _writing(layout: Layout) -> Iterator[None]:
+def claimed(layout: Layout) -> Iterator[None]:
     """Claim the output folder for one job, and turn what the filesystem refuses into a sentence."""
     try:
         if layout.root.exists() and not layout.root.is_dir():
@@ -239,7 +241,7 @@ def _committed(layout: Layout, plan: Plan) -> list[ShardRecord]:
     return [record for record in records if record is not None]
 
 
-def _finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
+def finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
     """Write what summarises the shards; files that are right already are left alone."""
     for split in plan.splits:
         if not has_quarantine(layout, plan, split):

@@ -26,6 +26,8 @@ class JobSettings:
     """Utterances are encoded together up to this many seconds."""
     chunk_seconds: float = 60.0
     """Longer recordings are read and encoded in pieces of this length, with the same codes."""
+    cut_seconds: float | None = None
+    """Longer utterances are cut at quiet moments into several of at most this many seconds; None cuts none."""
     channels: Literal["mean", "first", "error"] = "mean"
     """How recordings of several channels become one: average, first channel, or quarantine."""
     num_codebooks: int | None = None
@@ -43,6 +45,8 @@ class JobSettings:
         for name, known in (("channels", ("mean", "first", "error")), ("dtype", ("float32", "float64"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, got '{getattr(self, name)}'.")
+        if self.cut_seconds is not None and not self.cut_seconds >= 1:
+            raise ValueError(f"`cut_seconds` must be at least 1, got {self.cut_seconds}.")
         if not re.fullmatch(SPLIT_NAME, self.split):
             raise ValueError(
                 f"`split` may hold letters, digits, underscores and single dots, got {self.split!r}."

@@ -132,7 +132,7 @@ def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = No
         speakers.update([row["speaker"]] if row.get("speaker") else [])
         languages.update([row["language"]] if row.get("language") else [])
         for name, table in counts.items():
-            _count(table, row[name])
+            count_codes(table, row[name])
         if on_rows is not None:
             on_rows(number)
     files = token_files(path)
@@ -156,7 +156,7 @@ def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = No
     )
 
 
-def _count(table: Counts, codes: np.ndarray[Any, Any]) -> None:
+def count_codes(table: Counts, codes: np.ndarray[Any, Any]) -> None:
     """Add `(codebooks, frames)` codes to `(codebooks, codebook_size)` counts."""
     codebooks, size = codes.shape[0], table.shape[1]
     flat = codes + size * np.arange(codebooks)[:, None]

@@ -25,6 +25,10 @@ from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the weights inside a folder that `save_pretrained` wrote."""
+EMBEDDING_FAMILIES = ("facodec", "funcodec")
+"""Families whose tokenizers have `embed`."""
+CONVERTING_FAMILIES = ("facodec",)
+"""Families whose tokenizers have `convert_voice`."""
 
 
 class SpeechTokenizer(ABC):
@@ -225,6 +229,39 @@ class SpeechTokenizer(ABC):
         self.check_tokens(tokens, accept_from=accept_from)
         return self._decode(tokens.to(self.device), **options)
 
+    def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
+        """Return quantized latents, for latent-diffusion models, where the family has them.
+
+        Args:
+            tokens: made by this tokenizer.
+            stream: one stream alone; None joins those the tokens have.
+
+        Returns:
+            `(batch, channels, frames)`, float, zero past `num_frames`.
+
+        Raises:
+            TypeError: when the family has no latents.
+            TokensError: when the tokens are another tokenizer's or lack the stream.
+        """
+        raise TypeError(self._lack("latents to embed tokens in", EMBEDDING_FAMILIES))
+
+    def convert_voice(self, tokens: SpeechTokens, speaker: SpeechTokens | Tensor | str) -> Tensor:
+        """Return what `tokens` say in the voice of `speaker`, where the family can.
+
+        Args:
+            tokens: the source, made by this tokenizer.
+            speaker: tokens of the target, a speaker vector `(channels,)` or `(batch, channels)`, or a
+                name for families with a table of speakers.
+
+        Returns:
+            `(batch, samples)`, float, zero past `tokens.num_samples[i]`.
+
+        Raises:
+            TypeError: when the family does not convert voices, or not to such a `speaker`.
+            TokensError: when the tokens are another tokenizer's.
+        """
+        raise TypeError(self._lack("voice conversion", CONVERTING_FAMILIES))
+
     def check_tokens(self, tokens: SpeechTokens, *, accept_from: str | None = None) -> None:
         """Raise `TokensError` unless the tokens are this tokenizer's and every code is in range."""
         made_by = tokens.info
@@ -292,6 +329,12 @@ class SpeechTokenizer(ABC):
         if rate != self.sample_rate and not resample:
             raise AudioError(other_rate(str(path), rate, self.sample_rate))
         return read_blocks(path, sample_rate=self.sample_rate, channels="error", block_seconds=seconds)
+
+    def _lack(self, what: str, families: tuple[str, ...]) -> str:
+        return (
+            f"'{self.name}' is of the family '{self.card.family}', which has no {what}. "
+            f"Use a tokenizer of a family that has it: {', '.join(families)}."
+        )
 
     def _networks(self) -> tuple[torch.nn.Module, ...]:
         """Return the networks that `to` moves; none for families without weights."""

@@ -6,11 +6,9 @@ import pytest
 
 from speechtok.audio.io import probe_audio, read_waveform
 from speechtok.demo.make_clips import CLIPS, COLUMNS, SENTENCES, make_clips
-from speechtok.demo.run import CORPUS, run_demo
+from speechtok.demo.run import BROKEN, CORPUS, run_demo
 from speechtok.errors import AudioError, DatasetError
 from speechtok.jobs.run import tokenize_corpus
-
-BROKEN = "en-us/finn-2.flac"
 
 
 def test_the_demo_tells_what_it_does_and_can_be_repeated(tmp_path):

@@ -160,7 +160,7 @@ class FacodecTokenizer(SpeechTokenizer):
 
     @torch.no_grad()
     def convert_voice(
-        self, tokens: SpeechTokens, speaker: SpeechTokens | Tensor, *, use_residual: bool = False
+        self, tokens: SpeechTokens, speaker: SpeechTokens | Tensor | str, *, use_residual: bool = False
     ) -> Tensor:
         """Return the speech of `tokens` in the voice of `speaker`.
 
@@ -177,8 +177,13 @@ class FacodecTokenizer(SpeechTokenizer):
         Raises:
             TokensError: when the tokens are another tokenizer's, lack prosody or content, or hold no
                 speaker vector.
+            TypeError: when `speaker` is a name.
             ValueError: when `speaker` has another shape.
         """
+        if isinstance(speaker, str):
+            raise TypeError(
+                f"'{self.name}' has no table of speakers; `speaker` must be tokens or a vector, got '{speaker}'."
+            )
         self.check_tokens(tokens)
         tokens = self._with_streams(tokens.to(self.device), ("prosody", "content"), rest=True)
         if isinstance(speaker, SpeechTokens):

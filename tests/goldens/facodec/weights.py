@@ -45,3 +45,14 @@ def published_weights(model: str) -> dict[str, torch.Tensor]:
             value = recipe.tensor(key, tuple(entry["shape"]), gain=gain)
         weights[key] = torch.from_numpy(np.ascontiguousarray(value))
     return weights
+
+
+def write_published(folder: Path, model: str) -> Path:
+    """Write one published file with recipe weights, heads included (zeros that take no memory)."""
+    weights = dict(published_weights(model))
+    for key, entry in INVENTORY[model].items():
+        if key.startswith(HEADS):
+            weights[key] = torch.zeros(1).expand(entry["shape"])
+    path = folder / f"ns3_facodec_{model}.bin"
+    torch.save({key: weights[key] for key in INVENTORY[model]}, path)
+    return path

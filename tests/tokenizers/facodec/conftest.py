@@ -10,9 +10,9 @@ import torch
 
 from speechtok.tokenizers.facodec.codec import Codec
 from speechtok.tokenizers.facodec.config import FacodecConfig
-from speechtok.tokenizers.facodec.convert import HEADS, build_part, file_parts
+from speechtok.tokenizers.facodec.convert import build_part, file_parts
 from tests.goldens import recipe
-from tests.goldens.facodec.weights import GOLDENS, INVENTORY, published_weights
+from tests.goldens.facodec.weights import GOLDENS, INVENTORY, published_weights, write_published
 
 
 @cache
@@ -58,10 +58,6 @@ def signal() -> Callable[[int, int], torch.Tensor]:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the five published files, recipe weights in them, heads included (empty inside)."""
     folder = tmp_path_factory.mktemp("naturalspeech3_facodec")
-    for model, entries in INVENTORY.items():
-        weights = dict(published_weights(model))
-        for key, entry in entries.items():
-            if key.startswith(HEADS):
-                weights[key] = torch.zeros(1).expand(entry["shape"])
-        torch.save({key: weights[key] for key in entries}, folder / f"ns3_facodec_{model}.bin")
+    for model in INVENTORY:
+        write_published(folder, model)
     return folder

@@ -1,0 +1,29 @@
+"""`speechtok check`: prove a tokenizer's published files on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from speechtok.cli.options import checkpoint, device, verbose
+
+
+@click.command("check")
+@click.argument("name")
+@click.option(
+    "--pin",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a card with revision and sha256 of every file.",
+)
+@checkpoint
+@device
+@verbose
+def command(name: str, pin: Path | None, checkpoint: Path | None, device: str) -> None:
+    """Load the files of tokenizer NAME strictly, encode and decode the shipped clips, and tell the results.
+
+    NAME is a card name, a card file, a saved folder or a Hub repository.
+    """
+    from speechtok.demo.check import check_tokenizer
+
+    check_tokenizer(name, say=click.echo, checkpoint=checkpoint, device=device, pin=pin)

@@ -1,0 +1,55 @@
+"""`speechtok convert-voice`: what one recording says, in the voice of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from speechtok.cli.options import EXISTING, checkpoint, device, verbose
+
+
+@click.command("convert-voice")
+@click.argument("source", type=EXISTING)
+@click.argument("reference", type=EXISTING)
+@click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--id", "source_id", metavar="ID", help="SOURCE is a token dataset or token file: its row.")
+@click.option(
+    "--reference-id", metavar="ID", help="REFERENCE is a token dataset or token file: the row in it."
+)
+@click.option(
+    "--tokenizer", help="Card name, card file or saved folder. [default: the name in the token dataset]"
+)
+@checkpoint
+@device
+@verbose
+def command(
+    source: Path,
+    reference: Path,
+    output: Path,
+    source_id: str | None,
+    reference_id: str | None,
+    tokenizer: str | None,
+    checkpoint: Path | None,
+    device: str,
+) -> None:
+    """Write what SOURCE says in the voice of REFERENCE to OUTPUT, a WAV file.
+
+    SOURCE and REFERENCE are audio files; with --id and --reference-id, rows of a token dataset or of a
+    token file.
+    """
+    from speechtok.jobs.convert import convert_file
+    from speechtok.wording import duration_text
+
+    seconds = convert_file(
+        source,
+        reference,
+        output,
+        source_id=source_id,
+        reference_id=reference_id,
+        tokenizer=tokenizer,
+        checkpoint=checkpoint,
+        device=device,
+    )
+    said, voice = source_id or source, reference_id or reference
+    click.echo(f"Wrote {output}: {duration_text(seconds)}, {said} in the voice of {voice}.")

@@ -1,0 +1,27 @@
+"""`speechtok import`: files of another toolkit → token dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from speechtok.cli.options import EXISTING, checkpoint, verbose
+
+
+@click.command("import")
+@click.argument("source", type=EXISTING)
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--tokenizer", required=True, help="What made the codes: card name, card file or saved folder.")
+@click.option("--split", default="train", show_default=True, help="Split of the dataset.")
+@checkpoint
+@verbose
+def command(source: Path, output: Path, tokenizer: str, split: str, checkpoint: Path | None) -> None:
+    """Make the token dataset OUTPUT from SOURCE: FunCodec's codecs.txt, or indices.scp or indices.ark.
+
+    Levels and lengths are read from utt2scale and utt2num_samples beside SOURCE, where they exist.
+    """
+    from speechtok.jobs.import_tokens import import_tokens
+
+    written = import_tokens(source, output, tokenizer=tokenizer, checkpoint=checkpoint, split=split)
+    click.echo(f"{output}: {written:,} utterances.")

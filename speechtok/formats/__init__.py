@@ -1,0 +1,1 @@
+"""Token files of other toolkits: read and written as those toolkits do."""

@@ -1,0 +1,80 @@
+"""Say one recording in the voice of another, from audio or from stored tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from speechtok.audio.io import write_wav
+from speechtok.errors import DatasetError
+from speechtok.jobs.decode import choose_rows
+from speechtok.jobs.encode import encode_file
+from speechtok.loading import load_tokenizer
+from speechtok.shards.reader import TokenDataset
+from speechtok.tokens import SpeechTokens
+
+SUFFIX = ".wav"
+"""What the name of the output ends with."""
+
+
+def convert_file(
+    source: Path,
+    reference: Path,
+    output: Path,
+    *,
+    source_id: str | None = None,
+    reference_id: str | None = None,
+    tokenizer: str | None = None,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+) -> float:
+    """Write what `source` says in the voice of `reference` as a 16-bit WAV file; return its seconds.
+
+    The file appears whole or not at all; one that is there already is replaced. Several channels of a
+    recording are averaged, and other sample rates converted.
+
+    Args:
+        source: an audio file; or, with `source_id`, a token dataset or one Parquet file of tokens.
+        reference: the same for the voice, with `reference_id`.
+        output: file to write, ending in .wav; its folder is made when it is missing.
+        source_id: row of `source`.
+        reference_id: row of `reference`.
+        tokenizer: name, card path or folder for `load_tokenizer`; None takes the name in the dataset.
+        checkpoint: local folder with the published files.
+        device: where the tokenizer runs.
+
+    Returns:
+        Seconds written.
+
+    Raises:
+        ValueError: when `output` ends otherwise, or no tokenizer is named anywhere.
+        TypeError: when the family of the tokenizer does not convert voices.
+        AudioError: when a recording cannot be used.
+        DatasetError: when there is no token dataset or row of that name, or tokens come without id.
+        CardError, CheckpointError, HubError: when the tokenizer cannot be loaded.
+        TokensError: when the tokens were made by another tokenizer.
+        OSError: when the file cannot be written.
+    """
+    if output.suffix.lower() != SUFFIX:
+        raise ValueError(f"The output must be a {SUFFIX} file, got {output}.")
+    stored_source = _stored(source, source_id, "--id")
+    stored_reference = _stored(reference, reference_id, "--reference-id")
+    name = tokenizer or next((item.info.name for item in (stored_source, stored_reference) if item), None)
+    if name is None:
+        raise ValueError("Name the tokenizer that converts with --tokenizer, such as facodec.")
+    loaded = load_tokenizer(name, checkpoint=checkpoint, device=device)
+    tokens = encode_file(loaded, source) if stored_source is None else stored_source
+    speaker = encode_file(loaded, reference) if stored_reference is None else stored_reference
+    waveform = loaded.convert_voice(tokens, speaker)  # (1, samples)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_wav(output, waveform[0].cpu().numpy(), loaded.sample_rate)
+    return waveform.shape[1] / loaded.sample_rate
+
+
+def _stored(path: Path, row_id: str | None, option: str) -> SpeechTokens | None:
+    """Return one row of stored tokens, or None for an audio file."""
+    if row_id is None:
+        if path.is_dir() or path.suffix == ".parquet":
+            raise DatasetError(f"{path} is no audio file; if it holds tokens, choose a row with {option} ID.")
+        return None
+    ((index, _),) = choose_rows(path, ids=[row_id])
+    return TokenDataset(path).tokens(index)

@@ -1,0 +1,1 @@
+"""FunCodec: residual vector quantization of a convolutional latent, in time or in time and frequency."""

@@ -1,0 +1,121 @@
+"""Residual vector quantization with Euclidean codebooks.
+
+Source: Zeghidour et al. 2021, SoundStream, arXiv:2107.03312, Algorithm 1; repository
+`modelscope/FunCodec`, `funcodec/modules/quantization`.
+
+Conventions: features are `(batch, frames, channels)`; codes `(batch, codebooks, frames)`, int64.
+
+Contents: `Quantizer`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+BLOCK_FRAMES = 2048
+"""Frames that are searched together."""
+
+
+class Quantizer(nn.Module):
+    """Codebooks, each coding what the ones before it left over. Entry `rq.model.embed`.
+
+    A codebook narrower than the latent stands between two projections, entries `input_proj` and
+    `output_proj`.
+
+    Args:
+        channels: of the latent.
+        num_codebooks: stages.
+        codebook_size: codes per stage.
+        codebook_dim: channels in which codes are looked up.
+        codec_range: bound r of the squashing r·tanh before the search; None for none.
+    """
+
+    half_norms: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        num_codebooks: int,
+        codebook_size: int,
+        codebook_dim: int,
+        codec_range: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.codec_range = codec_range
+        self.rq = nn.Module()
+        self.rq.model = nn.Module()
+        self.rq.model.embed = nn.Parameter(torch.empty(num_codebooks, codebook_size, codebook_dim))
+        if codebook_dim != channels:
+            self.input_proj: nn.Linear | None = nn.Linear(channels, codebook_dim)
+            self.output_proj: nn.Linear | None = nn.Linear(codebook_dim, channels)
+        else:
+            self.input_proj = self.output_proj = None
+        self.register_buffer("half_norms", torch.empty(0), persistent=False)
+
+    def fold_constants(self) -> None:
+        """Compute half the squared length of every code."""
+        self.half_norms = self._codebooks.detach().square().sum(dim=-1) / 2
+
+    @property
+    def _codebooks(self) -> Tensor:
+        embed: Tensor = self.rq.model.embed  # type: ignore[assignment, union-attr]
+        return embed
+
+    def encode(self, features: Tensor, num_codebooks: int | None = None) -> Tensor:
+        """Return, for each frame, the nearest code of each stage.
+
+        Nearest is the least ‖e‖²/2 - r·e, which orders codes e as the distance to the residual r does;
+        ties fall to the lowest code on the CPU. Frames go through all stages in blocks, so the products with
+        a codebook never take more than `BLOCK_FRAMES * codebook_size` values.
+
+        Args:
+            features: `(batch, frames, channels)`.
+            num_codebooks: at most this many stages, the first; None runs all.
+
+        Returns:
+            `(batch, codebooks, frames)`, int64, in [0, codebook_size).
+        """
+        if self.input_proj is not None:
+            features = self.input_proj(features)
+        if self.codec_range is not None:
+            features = self.codec_range * torch.tanh(features)
+        blocks = torch.split(features.flatten(0, 1), BLOCK_FRAMES)  # of (batch * frames, codebook_dim)
+        codes = torch.cat([self._search(block, num_codebooks) for block in blocks], dim=1)
+        return codes.view(-1, *features.shape[:2]).transpose(0, 1).contiguous()
+
+    def _search(self, residual: Tensor, num_codebooks: int | None) -> Tensor:
+        """Return the codes `(codebooks, frames)` of `(frames, codebook_dim)`."""
+        codes: list[Tensor] = []
+        for codebook, half_norm in list(zip(self._codebooks, self.half_norms, strict=True))[:num_codebooks]:
+            code = torch.addmm(half_norm, residual, codebook.t(), alpha=-1).argmin(dim=-1)
+            residual = residual - functional.embedding(code, codebook)
+            codes.append(code)
+        return torch.stack(codes)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the sum of the codes' vectors.
+
+        Args:
+            codes: `(batch, codebooks, frames)`; fewer codebooks than stages keep the coarse ones.
+
+        Returns:
+            `(batch, frames, channels)`.
+        """
+        total = self.vectors(codes[:, :1])[:, 0]
+        for stage in range(1, codes.shape[1]):
+            total = total + functional.embedding(codes[:, stage], self._codebooks[stage])
+        return total if self.output_proj is None else self.output_proj(total)
+
+    def vectors(self, codes: Tensor) -> Tensor:
+        """Return the codes' vectors one by one.
+
+        Args:
+            codes: `(batch, codebooks, frames)`.
+
+        Returns:
+            `(batch, codebooks, frames, codebook_dim)`.
+        """
+        stages = [functional.embedding(codes[:, q], self._codebooks[q]) for q in range(codes.shape[1])]
+        return torch.stack(stages, dim=1)

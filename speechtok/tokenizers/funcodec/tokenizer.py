@@ -1,0 +1,305 @@
+"""FunCodec behind the shared interface: one stream of residual codes, and the level beside it.
+
+Source: Du et al. 2023, FunCodec, arXiv:2309.07405; released code: repository `modelscope/FunCodec`;
+weights: `alibaba-damo/audio_codec-*` on the Hugging Face Hub and `damo/audio_codec-*` on ModelScope.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechtok.cards import TokenizerCard
+from speechtok.cards.yaml_file import read_yaml
+from speechtok.errors import AudioError, CardError
+from speechtok.nets.weight_norm import fold
+from speechtok.tokenizers.base import SpeechTokenizer
+from speechtok.tokenizers.fingerprint import fingerprint
+from speechtok.tokenizers.funcodec.codec import Codec
+from speechtok.tokenizers.funcodec.convert import build_codec, read_weights
+from speechtok.tokenizers.funcodec.published_config import SECTIONS, parse_config
+from speechtok.tokens import SpeechTokens, StreamInfo
+
+METHOD = "funcodec/1"
+"""Family and version; the version rises when a change of code changes codes."""
+STREAM = "acoustic"
+"""The only stream."""
+CONFIG_FILE = "config.yaml"
+"""The published description of the network; without it the card's `architecture` holds its sections."""
+LONGEST_SECONDS = 600
+"""Longest utterance accepted from a stream; each second takes about 10 MB of memory while it is encoded."""
+_SNAPSHOT = re.compile(r"/snapshots/([0-9a-f]{40})/")
+
+logger = logging.getLogger(__name__)
+
+
+class FuncodecTokenizer(SpeechTokenizer):
+    """FunCodec, time-domain or FreqCodec, as a `config.yaml` describes it.
+
+    One stream, `acoustic`: the stages of a residual quantizer, coarse first, of which any number may be
+    kept. The level of an utterance is removed before encoding and stored as `scale`. Every code depends
+    on the whole utterance (its level, and the statistics of each layer), so `chunk_seconds` changes
+    nothing: cut long recordings into utterances before encoding them.
+
+    The configuration decides sample rate and stream, also where the card states others. The card of a
+    loaded tokenizer says which files it came from: `architecture["source"]` holds their sha256, and
+    repository and commit when they lie in the Hub's cache.
+
+    Args:
+        card: what was released.
+        files: local path of each of the card's files: `config.yaml`, if published, and the weights.
+        device: where tensors live.
+        dtype: float32 or float64.
+
+    Raises:
+        CardError: when the configuration is malformed or describes another network than is known.
+        CheckpointError: when the weights are damaged or do not fit the network.
+    """
+
+    def __init__(
+        self,
+        card: TokenizerCard,
+        files: Mapping[str, Path],
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        content, named = _configuration(card, files)
+        self.config = parse_config(content, named)
+        self._weights_path = _weights_path(card, files)
+        stored = read_weights(self.config, self._weights_path)
+        stream = StreamInfo(
+            name=STREAM,
+            num_codebooks=self.config.num_codebooks,
+            codebook_size=self.config.codebook_size,
+            frame_rate=self.config.sample_rate / self.config.hop_length,
+            hop_length=self.config.hop_length,
+        )
+        if card.streams != (stream,):
+            logger.warning(
+                "%s gives the stream %s, not %s as card '%s'.", named, stream, card.streams, card.name
+            )
+        source = card.architecture.get("source") or _provenance(card, files)
+        described = replace(
+            card,
+            sample_rate=self.config.sample_rate,
+            streams=(stream,),
+            has_scale=self.config.normalize,
+            architecture={**content, "source": source},
+        )
+        super().__init__(
+            described,
+            fingerprint=fingerprint(METHOD, asdict(self.config), stored),
+            streams=(stream,),
+            device=device,
+            dtype=dtype,
+        )
+        self.codec: Codec
+        self._build(stored)
+
+    @classmethod
+    def from_card(
+        cls, card: TokenizerCard, files: Mapping[str, Path], *, device: torch.device | str, dtype: torch.dtype
+    ) -> Self:
+        """Build the tokenizer a card describes from the published files, or from saved ones."""
+        return cls(card, files, device=device, dtype=dtype)
+
+    @property
+    def min_samples(self) -> int:  # type: ignore[override]
+        """Fewest samples that give tokens: 1, or 257 for FreqCodec."""
+        return self.codec.min_samples
+
+    def num_frames(self, num_samples: int, stream: str = STREAM) -> int:
+        """Return ceil(num_samples / hop_length); FreqCodec has ceil((1 + floor(num_samples / 160)) / ratio)."""
+        self.info.stream(stream)
+        return self.codec.num_frames(num_samples)
+
+    def num_samples(self, num_frames: int, stream: str = STREAM) -> int:
+        """Return the most samples that give `num_frames` frames."""
+        self.info.stream(stream)
+        return self.codec.num_samples(num_frames)
+
+    @torch.no_grad()
+    def encode_blocks(
+        self,
+        blocks: Iterable[np.ndarray[Any, Any]],
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
+    ) -> SpeechTokens:
+        """Return the tokens of one utterance that arrives in blocks; it is held and encoded whole.
+
+        Args:
+            blocks: consecutive float `(samples,)` pieces at the tokenizer's rate.
+            chunk_seconds: accepted as in other families; it changes nothing.
+            num_codebooks: keep only the first codebooks.
+
+        Raises:
+            AudioError: when the utterance is longer than `LONGEST_SECONDS`, or too short.
+        """
+        held, samples = [], 0
+        for block in blocks:
+            held.append(block)
+            samples += len(block)
+            if samples > LONGEST_SECONDS * self.sample_rate:
+                raise AudioError(
+                    f"The recording is longer than {LONGEST_SECONDS} s, but all of an utterance decides each code of "
+                    f"'{self.name}'; cut it into utterances first, as `--cut-seconds` does."
+                )
+        return super().encode_blocks(held, num_codebooks=num_codebooks)
+
+    @torch.no_grad()
+    def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
+        """Return quantized latents: the sum of the codes' vectors, what language models over FunCodec read.
+
+        Args:
+            tokens: made by this tokenizer.
+            stream: `acoustic` or None.
+
+        Returns:
+            `(batch, channels, frames)`, float, zero past `num_frames`.
+
+        Raises:
+            TokensError: when the tokens are another tokenizer's, or there is no such stream.
+        """
+        self.check_tokens(tokens)
+        self.info.stream(stream or STREAM)
+        tokens = tokens.to(self.device)
+        return self.codec.embed(tokens[STREAM], tokens.num_frames[STREAM])
+
+    @torch.no_grad()
+    def codebook_vectors(self, tokens: SpeechTokens) -> Tensor:
+        """Return the vector of every code, of which `embed` is the sum.
+
+        Args:
+            tokens: made by this tokenizer.
+
+        Returns:
+            `(batch, codebooks, channels, frames)`, float, arbitrary past `num_frames`.
+
+        Raises:
+            TokensError: when the tokens are another tokenizer's.
+        """
+        self.check_tokens(tokens)
+        return self.codec.quantizer.vectors(tokens.to(self.device)[STREAM]).transpose(2, 3)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move the tokenizer and return it; another dtype starts again from the stored weights."""
+        before = self.dtype
+        super().to(device, dtype)
+        if self.dtype != before:
+            self._build(self._state_dict())
+        else:
+            fold(self.codec)
+        return self
+
+    def _encode(
+        self,
+        waveform: Tensor,
+        num_samples: Tensor,
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
+        bandwidth: float | None = None,
+        bit_width: float | None = None,
+    ) -> SpeechTokens:
+        """Encode whole utterances; `bandwidth` or `bit_width` in bits per second chooses the codebooks to keep."""
+        kept = self._codebooks(num_codebooks, bandwidth, bit_width)
+        encoded = self.codec.encode(waveform, num_samples, num_codebooks=kept)
+        return SpeechTokens(
+            streams={STREAM: encoded.codes},
+            num_frames={STREAM: encoded.num_frames},
+            num_samples=num_samples,
+            scale=encoded.scale,
+            info=self.info,
+        )
+
+    def _decode(
+        self,
+        tokens: SpeechTokens,
+        *,
+        num_codebooks: int | None = None,
+        bandwidth: float | None = None,
+        bit_width: float | None = None,
+    ) -> Tensor:
+        """Decode the first codebooks, as many as a number or a rate in bits per second asks for."""
+        codes = tokens[STREAM][:, : self._codebooks(num_codebooks, bandwidth, bit_width)]
+        scale = tokens.scale
+        if scale is not None:
+            scale = scale.to(self.device, self.dtype)
+        elif self.config.normalize:
+            warnings.warn(
+                "The tokens hold no `scale`, so the speech is decoded at about unit level instead of its own.",
+                stacklevel=3,
+            )
+        waveforms = self.codec.decode(codes, tokens.num_frames[STREAM], scale)
+        lengths = tokens.num_samples.tolist()
+        out = torch.zeros(len(lengths), max(lengths), device=self.device, dtype=self.dtype)
+        for row, waveform, length in zip(out, waveforms, lengths, strict=True):
+            end = min(length, len(waveform))  # FreqCodec may end a hop before the recording did
+            row[:end] = waveform[:end]
+        return out
+
+    def _networks(self) -> tuple[torch.nn.Module, ...]:
+        return (self.codec,)
+
+    def _state_dict(self) -> dict[str, Tensor]:
+        return read_weights(self.config, self._weights_path)
+
+    def _build(self, stored: Mapping[str, Tensor]) -> None:
+        codec = build_codec(self.config, stored, dtype=self.dtype, source=f"'{self._weights_path}'")
+        self.codec = codec.to(self.device)
+        fold(self.codec)
+
+    def _codebooks(self, num_codebooks: int | None, bandwidth: float | None, bit_width: float | None) -> int:
+        """Return how many codebooks the options ask for; `bit_width` is what FunCodec calls the bandwidth."""
+        if sum(option is not None for option in (num_codebooks, bandwidth, bit_width)) > 1:
+            raise ValueError(
+                "`num_codebooks`, `bandwidth` and `bit_width` say the same thing; give one of them."
+            )
+        if num_codebooks is None:
+            return self.config.codebooks_for(bandwidth if bit_width is None else bit_width)
+        self.check_codebooks(num_codebooks)
+        return num_codebooks
+
+
+def _configuration(card: TokenizerCard, files: Mapping[str, Path]) -> tuple[dict[str, Any], str]:
+    """Return the sections that describe the network, and what messages call their origin."""
+    if CONFIG_FILE not in files:
+        return {
+            name: card.architecture[name] for name in SECTIONS if name in card.architecture
+        }, f"Card '{card.name}'"
+    content = read_yaml(files[CONFIG_FILE])
+    return {name: content[name] for name in SECTIONS if name in content}, str(files[CONFIG_FILE])
+
+
+def _weights_path(card: TokenizerCard, files: Mapping[str, Path]) -> Path:
+    paths = [path for name, path in files.items() if name != CONFIG_FILE]
+    if len(paths) != 1:
+        raise CardError(
+            f"Card '{card.name}' must name one weights file beside {CONFIG_FILE}, not {len(paths)}."
+        )
+    return paths[0]
+
+
+def _provenance(card: TokenizerCard, files: Mapping[str, Path]) -> list[dict[str, str]]:
+    """Return path and sha256 of each file, with repository and commit when it lies in the Hub's cache."""
+    found = []
+    for file in card.files:
+        with files[file.path].open("rb") as content:
+            entry = {"path": file.path, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+        snapshot = _SNAPSHOT.search(files[file.path].as_posix())
+        if snapshot and file.repository:
+            entry |= {"repository": file.repository, "revision": snapshot[1]}
+        found.append(entry)
+    return found
