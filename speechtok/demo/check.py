@@ -154,7 +154,10 @@ def _check_clips(
     for item in streams:
         _tell_use(item, say)
     _tell_stoi(scores if stoi is not None else None, say)
-    if tokenizer.card.family in CONVERTING_FAMILIES and len(clips) > 1:
+    with_voice = (
+        encoded[0].speaker_embedding is not None
+    )  # otherwise voices are named, and only its owner knows them
+    if tokenizer.card.family in CONVERTING_FAMILIES and with_voice and len(clips) > 1:
         _check_conversion(tokenizer, (encoded[0], clips[0]), (encoded[-1], clips[-1]), say)
     return TokenizerCheck(
         card=card,

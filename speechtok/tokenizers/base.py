@@ -25,9 +25,9 @@ from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the weights inside a folder that `save_pretrained` wrote."""
-EMBEDDING_FAMILIES = ("facodec", "funcodec")
+EMBEDDING_FAMILIES = ("facodec", "funcodec", "units")
 """Families whose tokenizers have `embed`."""
-CONVERTING_FAMILIES = ("facodec",)
+CONVERTING_FAMILIES = ("facodec", "units")
 """Families whose tokenizers have `convert_voice`."""
 
 
