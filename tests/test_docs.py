@@ -99,7 +99,7 @@ def speechtok(arguments):
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch):
+def folder_of_pages(tmp_path, monkeypatch):
     """A folder with the prepared files, where jobs run in this process instead of on Ray."""
     import torch
 
@@ -253,9 +253,9 @@ def escape(line):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_page(page, workplace, monkeypatch):
+def test_page(page, folder_of_pages, monkeypatch):
     monkeypatch.setattr("speechtok.cards.find.CARDS_VARIABLE", "SPEECHTOK_CARDS")
-    actor = Page(workplace, monkeypatch)
+    actor = Page(folder_of_pages, monkeypatch)
     for block in blocks_of(page):
         try:
             actor.act(block)
@@ -300,13 +300,13 @@ def check_keys(shown, real, place):
         check_keys(shown[name], real[name], f"{place}.{name}")
 
 
-def test_json_of_the_specification(workplace):
+def test_json_of_the_specification(folder_of_pages):
     import pyarrow.parquet as pq
 
     assert speechtok(["tokenize", "corpus", "tokens"])[0] == 0
-    state = workplace / "tokens" / ".speechtok"
+    state = folder_of_pages / "tokens" / ".speechtok"
     records = [json.loads(path.read_text()) for path in sorted((state / "shards").glob("*.json"))]
-    (shard, *_) = sorted((workplace / "tokens" / "data").glob("*.parquet"))
+    (shard, *_) = sorted((folder_of_pages / "tokens" / "data").glob("*.parquet"))
     real = [
         json.loads(pq.read_schema(shard).metadata[b"speechtok"]),
         json.loads((state / "plan.json").read_text()),
