@@ -58,7 +58,7 @@ def build(kind: type[T], content: Mapping[str, Any], source: str) -> T:
         unknown = sorted(str(key) for key in error.keys)
         hint = nearest(unknown[0], known)
         raise CardError(
-            f"{source} has the unknown field{'s' * (len(unknown) > 1)} {', '.join(unknown)}{hint}."
+            f"{source} has the unknown field{'s' * (len(unknown) > 1)} {', '.join(unknown)}{hint or '.'}"
         ) from None
     except dacite.MissingValueError as error:
         raise CardError(f"{source} lacks the field {error.field_path}.") from None
