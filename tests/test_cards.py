@@ -12,6 +12,7 @@ from speechtok.cards import (
     read_tokenizer_card,
 )
 from speechtok.errors import CardError
+from speechtok.loading import FAMILIES
 
 SHIPPED = Path(speechtok.__file__).parents[1] / "tokenizers"
 CARDS = sorted(SHIPPED.rglob("*.y*ml"))
@@ -54,7 +55,7 @@ def test_shipped_card_loads(path):
     assert card.name == path.stem
     assert card.name in list_tokenizers()
     assert card.info("x").streams == card.streams
-    assert card.family in speechtok.loading.FAMILIES
+    assert card.family in FAMILIES
     assert card.citation
     assert card.description.endswith(".")
 
