@@ -10,7 +10,7 @@ from speechtok.audio.io import probe_audio, read_blocks
 from speechtok.errors import AudioError, DatasetError
 from speechtok.loading import load_tokenizer
 from speechtok.shards.layout import replacing
-from speechtok.shards.reader import tokens_to_row
+from speechtok.shards.reader import tokens_to_rows
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
 from speechtok.tokenizers.base import SpeechTokenizer
@@ -64,7 +64,7 @@ def encode_files(
                 except AudioError as error:
                     yield file, str(error)
                     continue
-                row = tokens_to_row(tokens) | {
+                row = tokens_to_rows(tokens)[0] | {
                     "id": file.as_posix(),
                     "audio": file.as_posix(),
                     "source_sample_rate": probe_audio(file).sample_rate,

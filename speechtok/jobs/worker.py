@@ -21,7 +21,7 @@ from speechtok.jobs.settings import JobSettings, Progress
 from speechtok.loading import load_tokenizer
 from speechtok.shards.layout import Layout, file_sha256
 from speechtok.shards.plan import Failure, ShardRecord, ShardTask, write_record
-from speechtok.shards.reader import tokens_to_row
+from speechtok.shards.reader import tokens_to_rows
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
 from speechtok.tokens import SpeechTokens, TokenizerInfo
@@ -173,8 +173,8 @@ class ShardWorker:
             else:
                 yield self._count(batch[0].row, self._failure(batch[0].row, "encode", error))
             return
-        for item, waveform, one in zip(batch, waveforms, tokens, strict=True):
-            yield self._count(item.row, self._token_row(item.row, one, waveform.source_sample_rate))
+        for item, waveform, row in zip(batch, waveforms, tokens_to_rows(tokens), strict=True):
+            yield self._count(item.row, self._whole_row(item.row, row, waveform.source_sample_rate))
 
     def _encode(self, samples: list[Any]) -> SpeechTokens:
         return self._tokenizer.encode(samples, **self._options())
@@ -189,7 +189,7 @@ class ShardWorker:
         except Exception as error:  # whatever a damaged file provokes belongs in quarantine
             stage = "read" if isinstance(error, AudioError) else "encode"
             return self._count(row, self._failure(row, stage, error))
-        return self._count(row, self._token_row(row, tokens, source_rate))
+        return self._count(row, self._whole_row(row, tokens_to_rows(tokens)[0], source_rate))
 
     def _options(self) -> dict[str, Any]:
         wanted = self._settings.job.num_codebooks
@@ -203,12 +203,13 @@ class ShardWorker:
             "channels": self._settings.job.channels,
         }
 
-    def _token_row(self, row: dict[str, Any], tokens: SpeechTokens, source_rate: int) -> dict[str, Any]:
+    def _whole_row(self, row: dict[str, Any], columns: dict[str, Any], source_rate: int) -> dict[str, Any]:
+        """Return a planned row's columns with those of its tokens."""
         kept = {
             name: row[name]
             for name in ("id", "audio", "text", "speaker", "language", *self._settings.extra_types)
         }
-        return {**kept, **tokens_to_row(tokens), "source_sample_rate": source_rate}
+        return {**kept, **columns, "source_sample_rate": source_rate}
 
     def _count(self, row: dict[str, Any], result: dict[str, Any] | Failure) -> dict[str, Any] | Failure:
         failed = int(isinstance(result, Failure))

@@ -153,19 +153,22 @@ def row_to_tokens(row: dict[str, Any], info: TokenizerInfo) -> SpeechTokens:
     )
 
 
-def tokens_to_row(tokens: SpeechTokens) -> dict[str, Any]:
-    """Return the token columns of a batch of one: what `row_to_tokens` reads."""
-    (tokens,) = tokens
-    row: dict[str, Any] = {
-        name: codes[0].cpu().numpy().astype(np.uint16) for name, codes in tokens.streams.items()
-    }
-    row["num_samples"] = int(tokens.num_samples[0])
-    row["duration"] = row["num_samples"] / tokens.info.sample_rate
-    if tokens.speaker_embedding is not None:
-        row["speaker_embedding"] = tokens.speaker_embedding[0].float().cpu().numpy()
-    if tokens.scale is not None:
-        row["scale"] = float(tokens.scale[0])
-    return row
+def tokens_to_rows(tokens: SpeechTokens) -> list[dict[str, Any]]:
+    """Return the token columns of each utterance of a batch: what `row_to_tokens` reads."""
+    codes = {name: item.cpu().numpy().astype(np.uint16) for name, item in tokens.streams.items()}
+    num_frames = {name: item.tolist() for name, item in tokens.num_frames.items()}
+    embedding = None if tokens.speaker_embedding is None else tokens.speaker_embedding.float().cpu().numpy()
+    scale = None if tokens.scale is None else tokens.scale.tolist()
+    rows = []
+    for index, samples in enumerate(tokens.num_samples.tolist()):
+        row: dict[str, Any] = {name: codes[name][index, :, : num_frames[name][index]] for name in codes}
+        row |= {"num_samples": samples, "duration": samples / tokens.info.sample_rate}
+        if embedding is not None:
+            row["speaker_embedding"] = embedding[index]
+        if scale is not None:
+            row["scale"] = scale[index]
+        rows.append(row)
+    return rows
 
 
 def _open(file: Path) -> pq.ParquetFile:

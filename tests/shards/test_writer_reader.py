@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from speechtok import TokenDataset
 from speechtok.errors import DatasetError
 from speechtok.shards import writer as writer_module
-from speechtok.shards.reader import row_to_tokens, tokens_to_row
+from speechtok.shards.reader import row_to_tokens, tokens_to_rows
 from speechtok.shards.schema import quarantine_schema, token_schema
 from speechtok.shards.writer import ShardWriter, write_table
 from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
@@ -98,7 +98,7 @@ def test_tokens_and_rows(toy_info, toy_row, counts, seed):
     tokens = SpeechTokens.cat([row_to_tokens(row, toy_info) for row in as_int64])
     assert tokens.num_samples.tolist() == counts
     for row, one in zip(rows, tokens, strict=True):
-        back = tokens_to_row(one)
+        back = tokens_to_rows(one)[0]
         assert set(back) == {"content", "residual", "num_samples", "duration", "speaker_embedding", "scale"}
         for name, value in back.items():
             assert np.array_equal(value, row[name]), name

@@ -102,7 +102,7 @@ print(peak(11) - before)
 @settings(max_examples=10)
 @given(counts=lengths)
 def test_stored_tokens_decode_alike(speech, tmp_path_factory, counts):
-    from speechtok.shards.reader import TokenDataset, tokens_to_row
+    from speechtok.shards.reader import TokenDataset, tokens_to_rows
     from speechtok.shards.schema import token_schema
     from speechtok.shards.writer import ShardWriter
 
@@ -113,7 +113,7 @@ def test_stored_tokens_decode_alike(speech, tmp_path_factory, counts):
     constant = {"audio": "x", "source_sample_rate": 16000, "text": None, "speaker": None, "language": None}
     with ShardWriter(path, schema, tokenizer.info) as writer:
         for index, one in enumerate(fresh):
-            writer.add({"id": str(index), **constant, **tokens_to_row(one)})
+            writer.add({"id": str(index), **constant, **tokens_to_rows(one)[0]})
     stored = TokenDataset(path).tokens(range(len(counts)))
     assert stored.equals(fresh)
     assert torch.equal(tokenizer.decode(stored), tokenizer.decode(fresh))
