@@ -1,8 +1,8 @@
 """Speed of FACodec on this machine: `python benchmarks/facodec.py [--checkpoint DIR] [--codes N]`.
 
 Prints encode and decode of ten seconds, batch 1, float32, one thread, in CPU seconds and in yardsticks of the
-same run (`yardstick.py`), with the C kernel and with plain torch; and the share of float32 codes that differ
-from float64 over at least `--codes` codes. Without `--checkpoint` the weights are made by the recipe of the
+same run (`yardstick.py`), with the C kernel and with plain torch; and how many codes of `--dtype` (float32 or
+bfloat16) differ from float64 over at least `--codes` codes. Without `--checkpoint` the weights are made by the recipe of the
 tests, which changes no speed.
 """
 
@@ -31,15 +31,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, help="folder with the published files")
     parser.add_argument(
-        "--codes", type=int, default=100_000, help="codes compared between float32 and float64"
+        "--codes", type=int, default=100_000, help="codes compared between --dtype and float64"
     )
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--name", default="facodec", choices=["facodec", "facodec_v2"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = arguments.checkpoint or recipe_checkpoint(Path(folder), arguments.name)
         speed(arguments.name, checkpoint)
-        differing(arguments.name, checkpoint, arguments.codes)
+        differing(arguments.name, checkpoint, arguments.codes, getattr(torch, arguments.dtype))
 
 
 def recipe_checkpoint(folder: Path, name: str) -> Path:
@@ -83,8 +84,9 @@ def best(run: Callable[[], object], rounds: int = 4) -> float:
     return min(seconds)
 
 
-def differing(name: str, checkpoint: Path, wanted: int) -> None:
-    single = load_tokenizer(name, checkpoint=checkpoint)
+def differing(name: str, checkpoint: Path, wanted: int, dtype: torch.dtype) -> None:
+    """Count the codes of `dtype` that differ from float64, and between alone and batched."""
+    single = load_tokenizer(name, checkpoint=checkpoint, dtype=dtype)
     double = load_tokenizer(name, checkpoint=checkpoint, dtype=torch.float64)
     codes = different = batched = 0
     seed = 100
@@ -98,7 +100,8 @@ def differing(name: str, checkpoint: Path, wanted: int) -> None:
             batched += int((alone != mine.codes).sum())
         seed += 4
     print(
-        f"{name}: {different} of {codes} float32 codes differ from float64, {batched} between alone and batched"
+        f"{name}: {different} of {codes} {dtype} codes differ from float64 ({100 * different / codes:.3f} %), "
+        f"{batched} between alone and batched"
     )
 
 
