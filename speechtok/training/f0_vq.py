@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from speechtok.audio.pitch import extract_pitch
 from speechtok.checkpoints.read import load_plain
 from speechtok.errors import DatasetError
 from speechtok.tokenizers.units.jukebox import F0VqVae, VqVaeSettings
-from speechtok.tokenizers.units.pitch import extract_pitch, normalize_pitch
+from speechtok.tokenizers.units.pitch import normalize_pitch
 from speechtok.training.audio import read_utterances
 
 STATISTICS_UTTERANCES = 200
