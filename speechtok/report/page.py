@@ -11,9 +11,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from speechtok.corpora.originals import find_originals, read_run
 from speechtok.errors import CardError, CheckpointError, HubError, TokensError
 from speechtok.loading import load_tokenizer
-from speechtok.report.listening import Example, choose_rows, find_sources, make_examples, read_run, wav_uri
+from speechtok.report.listening import Example, choose_rows, make_examples, wav_uri
 from speechtok.report.plots import (
     FEW_CODEBOOKS,
     FEW_CODES,
@@ -135,10 +136,10 @@ def _listening(
     chosen = choose_rows(statistics.durations, examples) if examples and statistics.rows else []
     if not chosen:
         return [], "No rows were asked for." if statistics.rows else "The dataset has no rows."
-    sources = find_sources(path, corpus_root)
+    originals = find_originals(path, corpus_root)
     try:
         loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint)
-        return list(make_examples(rows, chosen, loaded, sources)), None
+        return list(make_examples(rows, chosen, loaded, originals)), None
     except (CardError, CheckpointError, HubError, TokensError) as error:
         return [], f"The tokens could not be turned back into speech. {error}"
 
