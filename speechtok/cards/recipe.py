@@ -10,6 +10,22 @@ from speechtok.cards.yaml_file import build, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
+class RayCluster:
+    """A recipe's `ray` section."""
+
+    address: str | None = None
+    """A running cluster; left out, Ray is started on this machine."""
+    workers: int | None = None
+    """Most workers."""
+    cpus_per_worker: float | None = None
+    """CPUs each worker takes."""
+    gpus_per_worker: float | None = None
+    """GPUs each worker takes, fractions allowed."""
+    runtime_env: dict[str, Any] | None = None
+    """What Ray prepares on each node, see its `runtime_env`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Arguments of `speechtok tokenize`; what is left out keeps the command's default.
 
@@ -48,14 +64,24 @@ class Recipe:
     """ray or local."""
     workers: int | None = None
     """Ray workers."""
-    ray_address: str | None = None
-    """A running Ray cluster."""
-    max_errors: int | None = None
-    """Quarantined inputs after which the job gives up."""
+    ray: RayCluster | None = None
+    """The Ray cluster, and what each worker takes of it."""
+    max_errors: int | str | None = None
+    """Quarantined inputs after which the job gives up: a number, or a share such as 1%."""
+    timeout_seconds: float | None = None
+    """How long reading one recording may take before it is quarantined."""
+    memory_mb: int | None = None
+    """Memory that decoding may take, in MiB, before the recording is quarantined."""
 
     def arguments(self) -> dict[str, Any]:
         """Return what the recipe sets."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        cluster = {name: value for name, value in given.pop("ray", {}).items() if value is not None}
+        return given | {_CLUSTER_ARGUMENTS.get(name, name): value for name, value in cluster.items()}
+
+
+_CLUSTER_ARGUMENTS = {"address": "ray_address"}
+"""Fields of `ray` that the command calls otherwise."""
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -13,8 +13,9 @@ import pytest
 
 from speechtok.cards import find_card
 from speechtok.errors import JobError
-from speechtok.jobs.run import Watcher, tokenize_corpus
+from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobSettings
+from speechtok.jobs.watcher import Watcher
 from speechtok.shards.layout import Layout
 from speechtok.shards.verify import verify
 
