@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from speechtok.audio.io import AUDIO_SUFFIXES, Channels, read_waveform, write_wav
 from speechtok.audio.trim import pad_to_multiple, trim_silence
-from speechtok.corpora import Corpus, read_corpus
+from speechtok.corpora import read_corpus
 from speechtok.errors import AudioError, DatasetError, JobError
 from speechtok.jobs.decode import wav_path
 from speechtok.shards.layout import replacing
@@ -98,9 +98,10 @@ def preprocess(
     if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
         raise DatasetError(f"{folder} lies in the corpus {source}, whose recordings it would join.")
     found = read_corpus(source)
+    utterances = list(found.utterances)
     _claim(folder, settings)
-    paths = _paths(folder, found)
-    missing = [item for item in found.utterances if not paths[item.id].exists()]
+    paths = _paths(folder, [item.id for item in utterances])
+    missing = [item for item in utterances if not paths[item.id].exists()]
     report = PreprocessReport(skipped=len(paths) - len(missing))
 
     def one(item: Utterance) -> float | AudioError:
@@ -172,9 +173,8 @@ def _claim(folder: Path, settings: PreprocessSettings) -> None:
     shutil.rmtree(folder / _TMP, ignore_errors=True)
 
 
-def _paths(folder: Path, corpus: Corpus) -> dict[str, Path]:
+def _paths(folder: Path, ids: list[str]) -> dict[str, Path]:
     """Return id → file."""
-    ids = [item.id for item in corpus.utterances]
     short = {name: _without_suffix(name) for name in ids}
     taken = Counter([*short.values(), *(name for name in ids if short[name] != name)])
     return {name: wav_path(folder, short[name] if taken[short[name]] == 1 else name) for name in ids}
