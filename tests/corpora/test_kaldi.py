@@ -103,7 +103,7 @@ def test_records_of_an_archive(kaldi, tmp_path):
 )
 def test_errors(kaldi, files, sentence):
     with pytest.raises(DatasetError, match=sentence):
-        read_corpus(kaldi(**files))
+        list(read_corpus(kaldi(**files)).utterances)
 
 
 def test_not_text(tmp_path):
