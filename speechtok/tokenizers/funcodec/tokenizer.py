@@ -19,6 +19,7 @@ from torch import Tensor
 
 from speechtok.cards import TokenizerCard
 from speechtok.errors import AudioError
+from speechtok.hub import provenance
 from speechtok.nets.weight_norm import fold
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
@@ -37,7 +38,6 @@ from speechtok.tokenizers.funcodec.streams import (
     rows_of,
     streams_of,
 )
-from speechtok.tokenizers.provenance import provenance
 from speechtok.tokens import SpeechTokens
 
 METHOD = "funcodec/1"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from speechtok.hub import file_sha256, origin_of
+from speechtok.hub.download import file_sha256, origin_of
 
 
 def provenance(files: Mapping[str, Path]) -> list[dict[str, str]]:
