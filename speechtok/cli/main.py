@@ -30,6 +30,7 @@ COMMANDS = (
     "decode",
     "convert-voice",
     "encode",
+    "preprocess",
     "train",
     "export",
     "import",
