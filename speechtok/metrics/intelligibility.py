@@ -26,17 +26,16 @@ def stoi(reference: Samples, decoded: Samples, sample_rate: int, *, extended: bo
     """
     from pystoi import stoi as pystoi
 
+    if not reference.any() or not decoded.any():
+        raise AudioError("STOI is undefined: one of the two is silent.")
     with warnings.catch_warnings():
         # in place of too short a pair's result the package warns and returns 1e-5
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            value = float(pystoi(reference, decoded, sample_rate, extended=extended))
+            return float(pystoi(reference, decoded, sample_rate, extended=extended))
         except RuntimeWarning as warning:
             raise AudioError(f"STOI is undefined: {str(warning).split('.')[0]}.") from warning
         except ValueError as error:  # shorter than one frame
             raise AudioError(
                 f"STOI is undefined for {len(reference) / sample_rate:.3f} s of audio."
             ) from error
-    if not np.isfinite(value):
-        raise AudioError("STOI is undefined: one of the two is silent.")
-    return value

@@ -30,14 +30,13 @@ def pesq(
     from pesq import BufferTooShortError, NoUtterancesError
     from pesq import pesq as measure
 
+    if not reference.any() or not decoded.any():
+        raise AudioError("PESQ is undefined: one of the two is silent.")
     rate = RATES[band]
     first, second = (resample(samples, sample_rate, rate) for samples in (reference, decoded))
     try:
-        value = float(measure(rate, first, second, band))
+        return float(measure(rate, first, second, band))
     except BufferTooShortError as error:
         raise AudioError(f"PESQ needs at least 0.25 s, got {len(first) / rate:.3f} s.") from error
     except NoUtterancesError as error:
         raise AudioError("PESQ is undefined: it finds no speech in the pair.") from error
-    if not np.isfinite(value):
-        raise AudioError("PESQ is undefined: one of the two is silent.")
-    return value

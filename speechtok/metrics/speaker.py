@@ -67,7 +67,7 @@ class SpeakerModel:
         try:
             with torch.inference_mode():
                 vector = self._network(**inputs).embeddings[0]
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise AudioError(
                 f"{len(samples) / sample_rate:.3f} s is too short for a speaker vector."
             ) from error
