@@ -27,7 +27,9 @@ def test_values_of_libraries_are_theirs(clips, damaged):
 
     clip, copy = clips[0], damaged[0][1]
     assert stoi(clip, copy, 16000) == pystoi.stoi(clip, copy, 16000)
-    assert stoi(clip, copy, 16000, extended=True) == pystoi.stoi(clip, copy, 16000, extended=True)
+    # pystoi adds noise at the level of rounding
+    extended = pystoi.stoi(clip, copy, 16000, extended=True)
+    assert stoi(clip, copy, 16000, extended=True) == pytest.approx(extended, abs=1e-12)
     assert pesq(clip, copy, 16000) == pesq_package.pesq(16000, clip, copy, "wb")
     assert pesq(clip[::2], copy[::2], 8000, band="nb") == pesq_package.pesq(8000, clip[::2], copy[::2], "nb")
 
