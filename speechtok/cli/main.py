@@ -31,6 +31,7 @@ COMMANDS = (
     "decode",
     "convert-voice",
     "encode",
+    "preprocess",
     "train",
     "export",
     "import",

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from speechtok.corpora.corpus import Corpus, read_lines, unique
+from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines
 from speechtok.errors import DatasetError
 from speechtok.utterances import Utterance
 
@@ -30,26 +31,25 @@ def read_kaldi(wav_scp: Path) -> Corpus:
             raise DatasetError(
                 f"{wav_scp} gives a command for '{name}'; commands are not run. Write the audio to files and list those."
             )
-    text, speakers, languages = (_table(folder / name) for name in ("text", "utt2spk", "utt2lang"))
+    tables = [_table(folder / name) for name in ("text", "utt2spk", "utt2lang")]
     segments = folder / "segments"
-    found = _segments(segments, recordings) if segments.is_file() else _whole(recordings, wav_scp)
-    labelled = (
-        (
-            Utterance(
-                id=item.id,
-                audio=item.audio,
-                start=item.start,
-                segment_seconds=item.segment_seconds,
-                text=text.get(item.id),
-                speaker=speakers.get(item.id),
-                language=languages.get(item.id),
-            ),
-            place,
-        )
-        for item, place in found
-    )
-    utterances = unique(labelled, str(segments if segments.is_file() else wav_scp))
-    return Corpus(kind="kaldi", name=folder.resolve().name, root=folder, utterances=utterances)
+
+    def read() -> Pairs:
+        found = _segments(segments, recordings) if segments.is_file() else _whole(recordings, wav_scp)
+        text, speakers, languages = tables
+        for item, place in found:
+            yield (
+                replace(
+                    item,
+                    text=text.get(item.id),
+                    speaker=speakers.get(item.id),
+                    language=languages.get(item.id),
+                ),
+                place,
+            )
+
+    source = str(segments if segments.is_file() else wav_scp)
+    return Corpus(kind="kaldi", name=folder.resolve().name, root=folder, utterances=Unique(read, source))
 
 
 def _whole(recordings: dict[str, str], wav_scp: Path) -> Iterator[tuple[Utterance, str]]:

@@ -125,6 +125,16 @@ class SpeechTokenizer(ABC):
         """Channels of the speaker vector, or None for families without one."""
         return self.info.speaker_embedding_dim
 
+    @property
+    def can_decode(self) -> bool:
+        """Whether stored tokens alone can be decoded; only parts of a composition can be missing."""
+        return True
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Names that `decode(tokens, speaker=)` takes, for decoders with a table of named voices."""
+        return ()
+
     @abstractmethod
     def num_frames(self, num_samples: int, stream: str) -> int:
         """Return the frames of `stream` that `num_samples` samples give."""
