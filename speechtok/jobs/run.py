@@ -201,8 +201,7 @@ def _frozen_plan(
         plan = read_plan(layout)
         check_same(plan, corpus, info, card, settings, str(layout.root))
         return plan
-    watcher.planning(len({item.audio for item in corpus.utterances}))
-    plan = make_plan(corpus, info, card, settings, on_probe=watcher.probed)
+    plan = make_plan(corpus, info, card, settings, on_planning=watcher.planning, on_probe=watcher.probed)
     plan.write(layout)
     return read_plan(layout)  # with the types that every later run will read
 

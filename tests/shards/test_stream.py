@@ -203,7 +203,7 @@ def test_state_of_another_dataset(dataset, folder):
     state = dataset.stream().state_dict()
     part = TokenDataset(folder / "data" / "train-00000-of-00002.parquet")
     with pytest.raises(
-        DatasetError, match="taken with dataset .* open the same dataset with the same arguments"
+        DatasetError, match=r"taken with dataset .* open the same dataset with the same arguments"
     ):
         part.stream().load_state_dict(state)
     with pytest.raises(DatasetError, match="taken with version nothing"):
