@@ -27,6 +27,7 @@ COMMANDS = (
     "run",
     "verify",
     "stats",
+    "evaluate",
     "decode",
     "convert-voice",
     "encode",

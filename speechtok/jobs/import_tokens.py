@@ -46,9 +46,9 @@ def import_tokens(
 ) -> int:
     """Make a token dataset from FunCodec's files, or from lists of units; returns the number of utterances.
 
-    For units see `import_units`. Of FunCodec's files, lengths and levels come from `utt2num_samples` and `utt2scale` beside the source. Without the first
-    an utterance is taken to fill its last frame; without the second the dataset has no `scale`, and
-    decodes at about unit level.
+    For units see `import_units`. Lengths and levels of FunCodec's files come from `utt2num_samples` and `utt2scale`
+    beside the source. Without the first an utterance is taken to fill its last frame; without the second the
+    dataset has no `scale`, and decodes at about unit level.
 
     Args:
         source: `codecs.txt`, or `.scp` or `.ark` with one matrix (frames, codebooks) per utterance; for unit
@@ -69,7 +69,8 @@ def import_tokens(
         return import_units(source, output, loaded, split=split, on_row=on_row)
     if [stream.name for stream in loaded.streams] != [STREAM]:
         raise DatasetError(
-            f"{source} holds FunCodec's stream '{STREAM}', which tokenizer '{loaded.name}' lacks."
+            f"{source} holds FunCodec's stream '{STREAM}' alone, but tokenizer '{loaded.name}' has "
+            f"{', '.join(stream.name for stream in loaded.streams)}."
         )
     scales = read_table(source.parent / SCALES, float)
     listed = _listed(source, loaded, read_table(source.parent / SAMPLES, int), scales)
