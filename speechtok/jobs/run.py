@@ -15,13 +15,13 @@ from typing import Any
 import filelock
 
 from speechtok.cards import dump_yaml
-from speechtok.corpora import Corpus, cut_long, read_corpus
+from speechtok.corpora import Corpus, read_corpus
 from speechtok.corpora.originals import read_run
 from speechtok.errors import DatasetError, JobError
 from speechtok.jobs.journal import Journal
 from speechtok.jobs.local import run_locally
 from speechtok.jobs.made import Made, check_errors
-from speechtok.jobs.plan import check_same, make_plan
+from speechtok.jobs.plan import check_same, make_plan, segmented
 from speechtok.jobs.ray import run_on_ray
 from speechtok.jobs.settings import JobReport, JobSettings, RunSettings
 from speechtok.jobs.watcher import Watcher
@@ -85,8 +85,6 @@ def tokenize_corpus(
         loaded.check_codebooks(settings.num_codebooks)
     info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
     found = read_corpus(corpus, columns=settings.columns)
-    if settings.cut_seconds is not None:
-        found = cut_long(found, settings.cut_seconds)
     layout = Layout(Path(output))
     with claimed(layout):
         plan = _frozen_plan(layout, found, info, card, settings, watcher)
@@ -193,7 +191,7 @@ def _worker_settings(layout: Layout, plan: Plan, source: _Source, run: RunSettin
         info=plan.info,
         card=plan.card,
         extra_types=plan.extra_types,
-        job=JobSettings(**plan.settings["job"]),
+        job=JobSettings.from_dict(plan.settings["job"]),
         timeout_seconds=run.timeout_seconds,
         memory_mb=run.memory_mb,
         readers=run.readers,
@@ -210,10 +208,11 @@ def _frozen_plan(
 ) -> Plan:
     if has_plan(layout):
         plan = read_plan(layout)
+        corpus = segmented(corpus, settings, plan)
         check_same(plan, corpus, info, card, settings, str(layout.root))
         return plan
-    watcher.planning(len({item.audio for item in corpus.utterances}))
-    plan = make_plan(corpus, info, card, settings, on_probe=watcher.probed)
+    corpus = segmented(corpus, settings)
+    plan = make_plan(corpus, info, card, settings, on_planning=watcher.planning, on_probe=watcher.probed)
     plan.write(layout)
     return read_plan(layout)  # with the types that every later run will read
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
 
 SPLIT_NAME = r"\w+(\.\w+)*"
 """What `datasets` accepts as the name of a split; it also becomes part of file names."""
+
+
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "channels": ("mean", "first", "error"),
+    "dtype": ("float32", "float64"),
+    "segment": (None, "vad", "silence", "fixed"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +34,10 @@ class JobSettings:
     """Utterances are encoded together up to this many seconds."""
     chunk_seconds: float = 60.0
     """Longer recordings are read and encoded in pieces of this length, with the same codes."""
-    cut_seconds: float | None = None
-    """Longer utterances are cut at quiet moments into several of at most this many seconds; None cuts none."""
+    segment: Literal["vad", "silence", "fixed"] | None = None
+    """How longer utterances become several: where somebody speaks, cut at quiet moments or evenly; None leaves them."""
+    max_segment_seconds: float = 20.0
+    """Utterances longer than this are segmented, and no segment is longer."""
     channels: Literal["mean", "first", "error"] = "mean"
     """How recordings of several channels become one: average, first channel, or quarantine."""
     num_codebooks: int | None = None
@@ -43,11 +52,12 @@ class JobSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"`{name}` must be more than 0, got {value}.")
-        for name, known in (("channels", ("mean", "first", "error")), ("dtype", ("float32", "float64"))):
+        for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"`{name}` must be one of {', '.join(known)}, got '{getattr(self, name)}'.")
-        if self.cut_seconds is not None and not self.cut_seconds >= 1:
-            raise ValueError(f"`cut_seconds` must be at least 1, got {self.cut_seconds}.")
+                listed = ", ".join(value for value in known if value)
+                raise ValueError(f"`{name}` must be one of {listed}, got '{getattr(self, name)}'.")
+        if not self.max_segment_seconds >= 1:
+            raise ValueError(f"`max_segment_seconds` must be at least 1, got {self.max_segment_seconds}.")
         if not re.fullmatch(SPLIT_NAME, self.split):
             raise ValueError(
                 f"`split` may hold letters, digits, underscores and single dots, got {self.split!r}."
@@ -58,6 +68,12 @@ class JobSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
         return {**asdict(self), "columns": dict(self.columns)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `to_dict` gave; settings that only an older version knew are left out."""
+        known = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
 
 
 @dataclass(frozen=True, kw_only=True)
