@@ -76,6 +76,7 @@ def test_an_input_that_kills_workers_is_named(tmp_path, write_corpus, account, p
     assert not (tmp_path / "out" / ".speechtok" / "attempts").exists()
 
 
+@pytest.mark.slow
 def test_an_input_that_kills_this_process(tmp_path, write_corpus, account, poison):
     """Without Ray nobody goes on after a death; the same command does, as often as it takes."""
     corpus = write_corpus(tmp_path / "c", dict.fromkeys(["a.wav", "b.wav"], 0.4))
