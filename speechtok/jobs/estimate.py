@@ -190,13 +190,7 @@ def _measured(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker
     try:
-        tried = (
-            [_try(tokenizer, corpus, row, settings) for row in rows.take(places).to_pylist()]
-            if len(rows)
-            else []
-        )
-        if tried:
-            chosen = rows.take(places).to_pylist() if len(rows) else []
+        chosen = rows.take(places).to_pylist() if len(rows) else []
         for _ in range(2):  # the first time is slower than those in a long job
             tried = [_try(tokenizer, corpus, row, settings) for row in chosen]
     finally:
