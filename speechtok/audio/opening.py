@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from speechtok.audio.cells import read_cell
 from speechtok.audio.containers import HEAD_BYTES, container_of, needs_ffmpeg
 from speechtok.audio.ffmpeg import FfmpegSource
+from speechtok.audio.headerless import HeaderlessSource
 from speechtok.audio.info import AudioInfo
 from speechtok.audio.location import Location, location_of
 from speechtok.audio.sndfile import SndfileSource
@@ -37,7 +38,12 @@ def open_source(audio: str | os.PathLike[str]) -> Source:
             decoded.
     """
     place = location_of(audio)
-    if place.is_whole_file:
+    source: Source
+    if place.rate is not None:
+        recording = Recording(path=Path(place.path), name=os.fspath(audio))
+        _read_head(recording)
+        source = HeaderlessSource(recording, place.rate)
+    elif place.is_whole_file:
         source = _decoder(Recording(path=Path(place.path), name=os.fspath(audio)))
     else:
         source = _Copied(place, os.fspath(audio))
@@ -118,14 +124,30 @@ def _copy(place: Location, file: IO[bytes]) -> None:
     if place.row is not None:
         file.write(read_cell(place.path, place.row, str(place.column)))
         return
-    left = place.bytes or 0
     with Path(place.path).open("rb") as around:
         around.seek(place.offset or 0)
+        left = _wav_bytes(around) if place.bytes is None else place.bytes
         while left and (data := around.read(min(left, _COPY_BYTES))):
             file.write(data)
             left -= len(data)
     if left:
         raise ValueError(f"{place.path} ends {left} bytes too early; it changed or was cut")
+
+
+def _wav_bytes(file: IO[bytes]) -> int:
+    """Return the size of the WAV recording that begins where the file stands.
+
+    Raises:
+        ValueError: when none begins there, or its header does not state its size; the message is a reason.
+    """
+    head = file.read(12)
+    file.seek(-len(head), os.SEEK_CUR)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        raise ValueError("no WAV recording begins there; only archives of WAV recordings can be read")
+    size = int.from_bytes(head[4:8], "little")
+    if size in (0, 0xFFFFFFFF):
+        raise ValueError("its WAV header does not state how long it is")
+    return 8 + size
 
 
 def _temporary() -> IO[bytes]:

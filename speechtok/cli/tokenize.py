@@ -44,7 +44,16 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
     help="Longer recordings go through in pieces.",
 )
 @click.option(
-    "--cut-seconds", type=float, help="Cut longer utterances at quiet moments. [default: none is cut]"
+    "--segment",
+    type=click.Choice(["vad", "silence", "fixed"]),
+    help="Segment long utterances: where somebody speaks, at quiet moments, or evenly. [default: leave them]",
+)
+@click.option(
+    "--max-segment-seconds",
+    type=float,
+    default=20.0,
+    show_default=True,
+    help="Utterances longer than this are segmented.",
 )
 @options.channels
 @options.num_codebooks
@@ -61,7 +70,7 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
     multiple=True,
     callback=_columns,
     metavar="NAME=THEIRS",
-    help="Name a manifest uses for audio, id, text, speaker, language, split, start or duration.",
+    help="Name the corpus uses for audio, id, text, speaker, language, split, start or duration.",
 )
 @options.executor
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers. [default: one per CPU]")
@@ -75,8 +84,9 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
 def command(**arguments: Any) -> None:
     """Tokenize CORPUS into the token dataset OUTPUT, or finish what was begun there.
 
-    CORPUS is a folder of audio, a folder with wav.scp, a fairseq .tsv, or a .csv, .tsv, .jsonl or
-    .parquet manifest with an `audio` column.
+    CORPUS is a folder of audio, WebDataset tars, a Hugging Face dataset, lhotse cuts, a wav.scp, a
+    fairseq .tsv, a well-known corpus as published, or a .csv, .tsv, .jsonl or .parquet manifest with an
+    `audio` column.
     """
     tokenize(**arguments)
 
