@@ -47,7 +47,7 @@ def read_examples(items: Any, vocabulary: Vocabulary) -> list[Example]:
     """Return the utterances of a batch.
 
     Args:
-        items: `SpeechTokens`; or a list of rows (dictionaries with a `(codebooks, frames)` or `(frames,)` array
+        items: `SpeechTokens`; a `TokenBatch` of a stream; or a list of rows (dictionaries with a `(codebooks, frames)` or `(frames,)` array
             or list for each stream, and columns such as `text` and `speaker`), of `SpeechTokens`, or of
             dictionaries with `SpeechTokens` under "tokens" beside such columns.
         vocabulary: the streams to read, and the tokenizer they must be of.
@@ -55,6 +55,17 @@ def read_examples(items: Any, vocabulary: Vocabulary) -> list[Example]:
     Raises:
         TokensError: when the tokens are another tokenizer's, lack a stream, or hold codes out of range.
     """
+    from speechtok.shards.stream import TokenBatch
+
+    if isinstance(items, TokenBatch):
+        columns = [
+            dict(zip(items.columns, values, strict=True))
+            for values in zip(*items.columns.values(), strict=True)
+        ]
+        items = [
+            {**row, "tokens": tokens}
+            for tokens, row in zip(items.tokens, columns or [{}] * len(items), strict=True)
+        ]
     examples = []
     for item in [items] if isinstance(items, SpeechTokens | Mapping) else items:
         if isinstance(item, SpeechTokens):

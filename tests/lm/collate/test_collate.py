@@ -27,6 +27,7 @@ from speechtok.lm.layouts.factors import unmask_stage
 from speechtok.lm.layouts.grid import coarse_first, flatten_codebooks, flatten_frames, undelay
 from speechtok.lm.layouts.interleave import gather, split_spans
 from speechtok.lm.layouts.valle import split_ar_sequence
+from speechtok.shards.stream import TokenBatch
 
 some_lengths = st.lists(st.integers(1, 4000), min_size=1, max_size=3)
 TEXTS = ["ab", "ba c", "c"]
@@ -246,6 +247,15 @@ def test_a_batch_of_tokens(factors, draw, as_tokens):
     assert same_batch(collate(rows), collate(tokens))
     assert same_batch(collate(rows), collate(list(tokens)))
     assert same_batch(collate(rows[:1]), collate(rows[0]))
+
+
+def test_a_batch_of_a_stream(factors, draw, as_tokens):
+    rows = rows_of(draw, factors, [900, 2000])
+    collate = FlatCollator(vocabulary=vocabulary_of(factors), text=True, speaker=True)
+    columns = {name: [row[name] for row in rows] for name in ("text", "speaker")}
+    assert same_batch(collate(rows), collate(TokenBatch(tokens=as_tokens(rows, factors), columns=columns)))
+    bare = FlatCollator(vocabulary=vocabulary_of(factors))
+    assert same_batch(bare(rows), bare(TokenBatch(tokens=as_tokens(rows, factors), columns={})))
 
 
 def test_rows_of_any_kind(units, draw):
