@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from speechtok.shards.reader import TokenDataset, token_files
+from speechtok.shards.reader import TokenDataset, split_of, token_files
 from speechtok.tokens import StreamInfo
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -144,7 +144,7 @@ def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = No
     files = token_files(path)
     splits = Counter[str]()
     for file in files:
-        splits[file.name.rsplit("-", 3)[0]] += pq.ParquetFile(file).metadata.num_rows
+        splits[split_of(file)] += pq.ParquetFile(file).metadata.num_rows
     return Statistics(
         rows=len(durations),
         seconds=float(sum(durations)),
