@@ -30,6 +30,7 @@ COMMANDS = (
     "verify",
     "stats",
     "evaluate",
+    "compare",
     "decode",
     "convert-voice",
     "encode",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from speechtok.cli import options
+from speechtok.cli.plan_only import plan_options, show_plan
 
 if TYPE_CHECKING:
     from speechtok.jobs.settings import JobReport
@@ -76,6 +77,7 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
     help="Name the corpus uses for audio, id, text, speaker, language, split, start or duration.",
 )
 @options.running
+@plan_options
 @options.verbose
 def command(**arguments: Any) -> None:
     """Tokenize CORPUS into the token dataset OUTPUT, or finish what was begun there.
@@ -93,9 +95,13 @@ def tokenize(
     output: Path,
     tokenizer: str = "dmel_16k",
     checkpoint: Path | None = None,
+    plan_only: bool = False,
+    speed: float | None = None,
+    price: float | None = None,
+    as_json: bool = False,
     **arguments: Any,
 ) -> None:
-    """Run the job with a display, and print what came of it."""
+    """Run the job with a display, and print what came of it; or only print what it would do."""
     from speechtok.cli.progress import job_display
     from speechtok.jobs.run import tokenize_corpus
     from speechtok.jobs.settings import JobSettings, RunSettings
@@ -104,6 +110,22 @@ def tokenize(
     how = {name: value for name, value in arguments.items() if name in names}
     options.check_running(how.get("executor", "ray"), how.get("workers"), how.get("ray_address"))
     job = JobSettings(**{name: value for name, value in arguments.items() if name not in names})
+    run = RunSettings(**how)
+    if plan_only:
+        show_plan(
+            corpus=corpus,
+            tokenizer=tokenizer,
+            checkpoint=checkpoint,
+            device=run.device,
+            settings=job,
+            workers=1 if run.executor == "local" else run.workers,
+            speed=speed,
+            price=price,
+            as_json=as_json,
+        )
+        return
+    if speed is not None or price is not None or as_json:
+        raise click.UsageError("--speed, --price and --json go with --plan-only.")
     with job_display() as watcher:
         report = tokenize_corpus(
             corpus,
