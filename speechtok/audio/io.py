@@ -24,6 +24,7 @@ from speechtok.audio.info import AudioInfo, Waveform
 from speechtok.audio.opening import open_source
 from speechtok.audio.resample import check_rate, resample_stream
 from speechtok.audio.source import unreadable
+from speechtok.storage import Place
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -43,7 +44,7 @@ SEGMENT_SLACK_SECONDS = 0.01
 """How far a segment may reach beyond the end of its file: segment lists round their times."""
 
 
-def probe_audio(path: str | os.PathLike[str]) -> AudioInfo:
+def probe_audio(path: Place) -> AudioInfo:
     """Return what the header of an audio file says, without decoding the file.
 
     The length is exact but for two cases: an MP3 file may decode to up to 2304 samples fewer, and a
@@ -58,7 +59,7 @@ def probe_audio(path: str | os.PathLike[str]) -> AudioInfo:
 
 
 def read_waveform(
-    path: str | os.PathLike[str],
+    path: Place,
     *,
     sample_rate: int | None = None,
     start: float = 0.0,
@@ -79,7 +80,7 @@ def read_waveform(
 
 
 def read_blocks(
-    path: str | os.PathLike[str],
+    path: Place,
     *,
     sample_rate: int | None = None,
     start: float = 0.0,
@@ -95,7 +96,7 @@ def read_blocks(
     10 ms after the file does, as happens where a list rounds its times, and is then cut at the end.
 
     Args:
-        path: an audio file.
+        path: an audio file; a path or the URI of an object store.
         sample_rate: Hz wanted; None keeps the file's rate. See `resample` for the length that results.
         start: seconds, at least 0, where the segment begins.
         duration: seconds, above 0, length of the segment; None means to the end of the file.
@@ -151,7 +152,7 @@ class _Blocks:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: Place,
         sample_rate: int | None,
         start: float,
         duration: float | None,

@@ -1,22 +1,68 @@
 """Choose the decoder of a recording by its content, whatever its name says."""
 
-import os
 import stat
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from speechtok.audio.containers import HEAD_BYTES, container_of, needs_ffmpeg
 from speechtok.audio.ffmpeg import FfmpegSource
 from speechtok.audio.sndfile import SndfileSource
 from speechtok.audio.source import Source, unreadable
+from speechtok.errors import AudioError
+from speechtok.storage import Place, StorePath, as_path, local_copy
 
 
-def open_source(path: str | os.PathLike[str]) -> Source:
+def open_source(path: Place) -> Source:
     """Return an opened recording, by libsndfile if it reads the container, else by ffmpeg.
+
+    An object of a store is fetched into a temporary file, which goes when the recording is closed.
 
     Raises:
         AudioError: If `path` is no regular file, is empty, or is not audio that can be decoded.
+        StorageError: If the store fails.
     """
-    path = Path(path)
+    place = as_path(path)
+    return _FetchedSource(place) if isinstance(place, StorePath) else _open(place)
+
+
+class _FetchedSource:
+    """A recording in a store, decoded from a temporary copy."""
+
+    def __init__(self, path: StorePath) -> None:
+        self._path = path
+        with ExitStack() as stack:
+            try:
+                self._copy = stack.enter_context(local_copy(path))
+            except FileNotFoundError:
+                raise unreadable(path, "there is no such file") from None
+            try:
+                self._source = stack.enter_context(closing(_open(self._copy)))
+            except AudioError as error:
+                raise self._named(error) from None
+            self.info = self._source.info
+            self._stack = stack.pop_all()
+
+    def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
+        """Yield `(samples, channels)` from sample `first` up to `stop`, or to the end if that is None."""
+        try:
+            yield from self._source.pieces(first, stop)
+        except AudioError as error:
+            raise self._named(error) from None
+
+    def close(self) -> None:
+        """Let go of the file and remove the copy."""
+        self._stack.close()
+
+    def _named(self, error: AudioError) -> AudioError:
+        """Return an error about the copy as one about the recording."""
+        return AudioError(str(error).replace(repr(str(self._copy)), repr(str(self._path))))
+
+
+def _open(path: Path) -> Source:
     head = _read_head(path)
     container = container_of(head)
     if needs_ffmpeg(container):

@@ -23,10 +23,10 @@ from speechtok.cards import CardFile, TokenizerCard
 from speechtok.corpora import read_corpus
 from speechtok.demo.run import BROKEN, CORPUS
 from speechtok.errors import CheckpointError
-from speechtok.hub import commit_of, file_sha256
+from speechtok.hub import commit_of
 from speechtok.jobs.encode import encode_file
 from speechtok.loading import build_tokenizer, locate_files
-from speechtok.shards.layout import replacing
+from speechtok.storage import file_sha256, replacing
 from speechtok.shards.statistics import StreamStatistics, count_codes
 from speechtok.tokenizers.base import CONVERTING_FAMILIES, SpeechTokenizer
 from speechtok.tokens import SpeechTokens

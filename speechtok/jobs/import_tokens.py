@@ -21,10 +21,12 @@ from speechtok.jobs.export_tokens import STREAM
 from speechtok.jobs.run import claimed, finish
 from speechtok.jobs.settings import JobSettings
 from speechtok.loading import load_tokenizer
-from speechtok.shards.layout import Layout, file_sha256
-from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardRecord, ShardTask, has_plan, write_record
+from speechtok.shards.commit import commit
+from speechtok.shards.layout import Layout
+from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardRecord, ShardTask, has_plan
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
+from speechtok.storage import as_path, file_sha256
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import with_codebooks
 from speechtok.version import __version__
@@ -80,7 +82,7 @@ def import_tokens(
     scales = read_table(source.parent / SCALES, float)
     listed = _listed(source, loaded, read_table(source.parent / SAMPLES, int), scales)
     info = replace(with_codebooks(loaded.info, listed[0].codebooks), has_scale=bool(scales))
-    layout = Layout(Path(output))
+    layout = Layout(as_path(output))
     with claimed(layout):
         if has_plan(layout):
             raise DatasetError(f"{output} holds a token dataset already; import into another folder.")
@@ -187,7 +189,7 @@ def _write_shard(
 ) -> ShardRecord:
     path, rate = layout.shard(task.split, task.index, task.count), plan.info.sample_rate
     schema, seconds = token_schema(plan.info, plan.card, plan.extra_types), 0.0
-    with layout.replacing(path) as temporary:
+    with layout.temporary(path) as temporary:
         with ShardWriter(temporary, schema, plan.info) as writer:
             for _ in range(len(task.rows)):
                 (_, key, codes), item = next(found), next(listing)
@@ -212,5 +214,4 @@ def _write_shard(
             rows=len(task.rows),
             seconds=seconds,
         )
-    write_record(layout, record)
-    return record
+        return commit(layout, temporary, record)

@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from speechtok.errors import DatasetError
 from speechtok.shards.layout import Layout
 from speechtok.shards.schema import read_info
+from speechtok.storage import AnyPath, as_path, readable
 from speechtok.tokens import SpeechTokens, TokenizerInfo
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class TokenDataset(Base):
     a torch dataset (`torch.utils.data.DataLoader` needs `__len__` and `__getitem__` only).
 
     Args:
-        path: a token dataset, or one Parquet file of tokens.
+        path: a token dataset, or one Parquet file of tokens; a path or the URI of an object store.
         split: only this split; None reads all.
         columns: only these columns; None reads all. `tokens` needs the streams and `num_samples`.
 
@@ -42,9 +42,9 @@ class TokenDataset(Base):
     """
 
     def __init__(
-        self, path: str | Path, *, split: str | None = None, columns: Sequence[str] | None = None
+        self, path: str | AnyPath, *, split: str | None = None, columns: Sequence[str] | None = None
     ) -> None:
-        self.path, self.split = Path(path), split
+        self.path, self.split = as_path(path), split
         self.files = token_files(self.path, split)
         self._readers = [_open(file) for file in self.files]
         self.info, self.card = read_info(self._readers[0].schema_arrow, str(self.files[0]))
@@ -108,7 +108,7 @@ class TokenDataset(Base):
         return row
 
 
-def token_files(path: Path, split: str | None = None) -> list[Path]:
+def token_files(path: AnyPath, split: str | None = None) -> list[AnyPath]:
     """Return the Parquet files of a token dataset, or the file itself.
 
     Raises:
@@ -116,7 +116,7 @@ def token_files(path: Path, split: str | None = None) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    files = sorted(Layout(path).data.glob("*.parquet"))
+    files: list[AnyPath] = sorted(Layout(path).data.glob("*.parquet"), key=str)
     if not files:
         raise DatasetError(f"{path} holds no token dataset: there is no Parquet file in {path / 'data'}.")
     if split is None:
@@ -171,15 +171,15 @@ def tokens_to_rows(tokens: SpeechTokens) -> list[dict[str, Any]]:
     return rows
 
 
-def _open(file: Path) -> pq.ParquetFile:
+def _open(file: AnyPath) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file)
+        return pq.ParquetFile(readable(file))
     except (OSError, pa.ArrowInvalid) as error:
         reason = " ".join(str(error).split())
         raise DatasetError(f"{file} cannot be read as Parquet: {reason}") from error
 
 
-def read_parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_parquet_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
     """Yield the rows of any Parquet file as plain values.
 
     Raises:
