@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from yardstick import yardstick
 
+from speechtok.audio.pitch import extract_pitch
 from speechtok.nets.weight_norm import fold
 from speechtok.tokenizers.units.hubert import Hubert
 from speechtok.tokenizers.units.hubert_extractor import HubertSettings
 from speechtok.tokenizers.units.kmeans import KMeans
-from speechtok.tokenizers.units.pitch import extract_pitch
 from speechtok.tokenizers.units.vocoder import UnitVocoder, VocoderSettings
 from speechtok.tokenizers.units.xvector import XVector
 

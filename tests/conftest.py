@@ -60,7 +60,8 @@ def write_corpus():
             if isinstance(content, bytes):
                 path.write_bytes(content)
             else:
-                soundfile.write(path, speech(content, rate, seed), rate, subtype="PCM_16")
+                subtype = None if path.suffix == ".mp3" else "PCM_16"
+                soundfile.write(path, speech(content, rate, seed), rate, subtype=subtype)
         return Path(folder)
 
     return write
@@ -83,3 +84,11 @@ def run_python():
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def miniature(tmp_path, write_corpus):
+    """Write a well-known corpus below a temporary folder."""
+    from tests.miniatures import MINIATURES
+
+    return lambda name: MINIATURES[name](tmp_path, write_corpus)

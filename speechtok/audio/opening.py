@@ -1,89 +1,167 @@
-"""Choose the decoder of a recording by its content, whatever its name says."""
+"""Open a recording, wherever it lies: the only door to sound.
 
+The decoder is chosen by content, whatever the name says. A recording in an object store or inside another file
+is first copied to a temporary one that vanishes with the process, so that every decoder sees an ordinary file.
+"""
+
+import errno
+import os
 import stat
+import tempfile
 from collections.abc import Generator
-from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from speechtok.audio.cells import read_cell
 from speechtok.audio.containers import HEAD_BYTES, container_of, needs_ffmpeg
 from speechtok.audio.ffmpeg import FfmpegSource
+from speechtok.audio.info import AudioInfo
+from speechtok.audio.location import Location, location_of
 from speechtok.audio.sndfile import SndfileSource
-from speechtok.audio.source import Source, unreadable
-from speechtok.errors import AudioError
-from speechtok.storage import Place, StorePath, as_path, local_copy
+from speechtok.audio.source import Recording, Source, unreadable
+from speechtok.errors import StorageError
+from speechtok.storage import AnyPath, Place, as_path, copy_bytes
+
+_HAS_PROC = Path("/proc/self/fd").is_dir()
 
 
-def open_source(path: Place) -> Source:
+def open_source(audio: Place) -> Source:
     """Return an opened recording, by libsndfile if it reads the container, else by ffmpeg.
 
-    An object of a store is fetched into a temporary file, which goes when the recording is closed.
+    Args:
+        audio: a path, the URI of an object, or a place inside a file, see `speechtok.audio.location`.
 
     Raises:
-        AudioError: If `path` is no regular file, is empty, or is not audio that can be decoded.
-        StorageError: If the store fails.
+        AudioError: If `audio` is no regular file nor part of one, is empty, or is not audio that can be
+            decoded.
+        StorageError: If an object store fails, or there is no room for a temporary copy.
     """
-    place = as_path(path)
-    return _FetchedSource(place) if isinstance(place, StorePath) else _open(place)
+    place, name = location_of(audio), str(audio)
+    file = as_path(place.path)
+    source: Source
+    if place.is_whole_file and isinstance(file, Path):
+        source = _decoder(Recording(path=file, name=name))
+    else:
+        source = _Copied(place, file, name)
+    if place.channel is None:
+        return source
+    if place.channel >= source.info.num_channels:
+        source.close()
+        raise unreadable(audio, f"it has {source.info.num_channels} channels, counted from 0")
+    return _OneChannel(source, place.channel)
 
 
-class _FetchedSource:
-    """A recording in a store, decoded from a temporary copy."""
-
-    def __init__(self, path: StorePath) -> None:
-        self._path = path
-        with ExitStack() as stack:
-            try:
-                self._copy = stack.enter_context(local_copy(path))
-            except FileNotFoundError:
-                raise unreadable(path, "there is no such file") from None
-            try:
-                self._source = stack.enter_context(closing(_open(self._copy)))
-            except AudioError as error:
-                raise self._named(error) from None
-            self.info = self._source.info
-            self._stack = stack.pop_all()
-
-    def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
-        """Yield `(samples, channels)` from sample `first` up to `stop`, or to the end if that is None."""
-        try:
-            yield from self._source.pieces(first, stop)
-        except AudioError as error:
-            raise self._named(error) from None
-
-    def close(self) -> None:
-        """Let go of the file and remove the copy."""
-        self._stack.close()
-
-    def _named(self, error: AudioError) -> AudioError:
-        """Return an error about the copy as one about the recording."""
-        return AudioError(str(error).replace(repr(str(self._copy)), repr(str(self._path))))
-
-
-def _open(path: Path) -> Source:
-    head = _read_head(path)
+def _decoder(recording: Recording) -> Source:
+    head = _read_head(recording)
     container = container_of(head)
     if needs_ffmpeg(container):
-        return FfmpegSource(path, str(container))
-    return SndfileSource(path, container, head)
+        return FfmpegSource(recording, str(container))
+    return SndfileSource(recording, container, head)
 
 
-def _read_head(path: Path) -> bytes:
+class _Copied:
+    """A recording in a store or inside another file, opened as a temporary copy."""
+
+    def __init__(self, place: Location, around: AnyPath, name: str) -> None:
+        self._file = _temporary()
+        try:
+            try:
+                _copy(place, around, self._file)
+                self._file.flush()
+            except ValueError as error:
+                raise unreadable(name, str(error)) from None
+            except FileNotFoundError:
+                raise unreadable(name, "there is no such file") from None
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no fault of the recording
+                    raise StorageError(
+                        f"{tempfile.gettempdir()} has no room for a copy of {name}; free some space, or set TMPDIR."
+                    ) from None
+                raise unreadable(name, f"{place.path} cannot be read ({error.strerror or error})") from None
+            self._source = _decoder(Recording(path=_path_of(self._file), name=name))
+        except BaseException:
+            self._file.close()
+            raise
+        self.info = self._source.info
+
+    def begins(self, first: int) -> int:
+        return self._source.begins(first)
+
+    def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
+        return self._source.pieces(first, stop)
+
+    def close(self) -> None:
+        self._source.close()
+        self._file.close()
+
+
+class _OneChannel:
+    """One channel of a recording."""
+
+    def __init__(self, source: Source, channel: int) -> None:
+        self._source, self._channel = source, channel
+        info = source.info
+        self.info = AudioInfo(
+            sample_rate=info.sample_rate, num_channels=1, num_samples=info.num_samples, format=info.format
+        )
+
+    def begins(self, first: int) -> int:
+        return self._source.begins(first)
+
+    def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
+        for piece in self._source.pieces(first, stop):
+            yield piece[:, self._channel : self._channel + 1]
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _copy(place: Location, around: AnyPath, file: IO[bytes]) -> None:
+    """Write the bytes of a recording to a file; of an object, only these are fetched.
+
+    Raises:
+        OSError: when the file around it cannot be read.
+        ValueError: when the recording is not there; the message is a reason.
+    """
+    if place.row is not None:
+        file.write(read_cell(around, place.row, str(place.column)))
+        return
+    copied = copy_bytes(around, file, place.offset or 0, place.bytes)
+    left = 0 if place.bytes is None else place.bytes - copied
+    if left:
+        raise ValueError(f"{place.path} ends {left} bytes too early; it changed or was cut")
+
+
+def _temporary() -> IO[bytes]:
+    if _HAS_PROC:  # a file without a name, so that nothing is left even by a kill
+        return tempfile.TemporaryFile()
+    return tempfile.NamedTemporaryFile()
+
+
+def _path_of(file: IO[bytes]) -> Path:
+    if _HAS_PROC:
+        return Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+    return Path(file.name)
+
+
+def _read_head(recording: Recording) -> bytes:
     """Return the first bytes of a regular file that has any."""
+    path, name = recording.path, recording.name
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise unreadable(path, "it is a directory; name the files in it")
+            raise unreadable(name, "it is a directory; name the files in it")
         if not stat.S_ISREG(mode):
-            raise unreadable(path, "it is a pipe or a device; only regular files can be read")
+            raise unreadable(name, "it is a pipe or a device; only regular files can be read")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError:
-        raise unreadable(path, "there is no such file") from None
+        raise unreadable(name, "there is no such file") from None
     except OSError as error:
-        raise unreadable(path, f"the system says {error.strerror!r}") from None
+        raise unreadable(name, f"the system says {error.strerror!r}") from None
     if not head:
-        raise unreadable(path, "the file is empty (0 bytes)")
+        raise unreadable(name, "the file is empty (0 bytes)")
     return head

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, checkpoint, verbose
+from speechtok.cli.options import EXISTING, LOCAL_FOLDER, checkpoint, verbose
+from speechtok.storage import AnyPath, StorePath
 
 
 @click.command("export")
 @click.argument("dataset", type=EXISTING)
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.argument("folder", type=LOCAL_FOLDER, required=False)
 @click.option(
     "--to",
     type=click.Choice(["funcodec-codecs", "funcodec-indices", "funcodec-embeddings"]),
@@ -24,13 +25,13 @@ from speechtok.cli.options import EXISTING, checkpoint, verbose
 @checkpoint
 @verbose
 def command(
-    dataset: Path,
+    dataset: AnyPath,
     folder: Path | None,
     to: str,
     split: str | None,
     tokenizer: str | None,
     all_frames: bool,
-    checkpoint: Path | None,
+    checkpoint: AnyPath | None,
 ) -> None:
     """Write the codes of DATASET (a token dataset or a token file) into FOLDER.
 
@@ -41,7 +42,10 @@ def command(
     from speechtok.jobs.export_tokens import FORMATS, export_tokens
     from speechtok.shards.reader import TokenDataset
 
-    folder = folder or dataset.resolve().with_name(f"{dataset.resolve().name}-{to}")
+    if folder is None:
+        if isinstance(dataset, StorePath):
+            raise click.UsageError(f"{dataset} lies in an object store; give the FOLDER to write to.")
+        folder = dataset.resolve().with_name(f"{dataset.resolve().name}-{to}")
     with counting("Exporting", len(TokenDataset(dataset, split=split))) as step:
         written = export_tokens(
             dataset,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from speechtok.cli import options
+from speechtok.storage import AnyPath
 
 
 def _columns(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -19,7 +19,7 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
 
 @click.command("tokenize")
 @click.argument("corpus", type=options.EXISTING)
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=options.PLACE)
 @options.tokenizer
 @options.checkpoint
 @options.device
@@ -61,7 +61,7 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
     multiple=True,
     callback=_columns,
     metavar="NAME=THEIRS",
-    help="Name a manifest uses for audio, id, text, speaker, language, split, start or duration.",
+    help="Name the corpus uses for audio, id, text, speaker, language, split, start or duration.",
 )
 @options.executor
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers. [default: one per CPU]")
@@ -75,18 +75,19 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
 def command(**arguments: Any) -> None:
     """Tokenize CORPUS into the token dataset OUTPUT, or finish what was begun there.
 
-    CORPUS is a folder of audio, a folder with wav.scp, a fairseq .tsv, or a .csv, .tsv, .jsonl or
-    .parquet manifest with an `audio` column.
+    CORPUS is a folder of audio, WebDataset tars, a Hugging Face dataset, lhotse cuts, a wav.scp, a
+    fairseq .tsv, a well-known corpus as published, or a .csv, .tsv, .jsonl or .parquet manifest with an
+    `audio` column.
     """
     tokenize(**arguments)
 
 
 def tokenize(
     *,
-    corpus: Path,
-    output: Path,
+    corpus: AnyPath,
+    output: AnyPath,
     tokenizer: str = "dmel_16k",
-    checkpoint: Path | None = None,
+    checkpoint: AnyPath | None = None,
     device: str = "cpu",
     executor: Any = "ray",
     workers: int | None = None,

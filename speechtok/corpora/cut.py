@@ -9,8 +9,9 @@ from itertools import pairwise
 
 from speechtok.audio.io import probe_audio, read_blocks
 from speechtok.audio.segment import quiet_cuts
-from speechtok.corpora.corpus import Corpus, unique
+from speechtok.corpora.corpus import Corpus, Unique
 from speechtok.errors import AudioError
+from speechtok.storage import join
 from speechtok.utterances import Utterance
 
 READ_THREADS = 8
@@ -40,12 +41,11 @@ def cut_long(corpus: Corpus, max_seconds: float) -> Corpus:
 
     with ThreadPoolExecutor(READ_THREADS) as pool:
         found = [item for group in pool.map(pieces, corpus.utterances) for item in group]
-    utterances = unique(((item, item.audio) for item in found), corpus.name)
-    return replace(corpus, utterances=utterances)
+    return replace(corpus, utterances=Unique(lambda: ((item, item.audio) for item in found), corpus.name))
 
 
 def _pieces(corpus: Corpus, utterance: Utterance, max_seconds: float) -> Iterator[Utterance]:
-    path = corpus.root / utterance.audio
+    path = join(corpus.root, utterance.audio)
     info = probe_audio(path)
     seconds = info.duration - utterance.start
     if utterance.segment_seconds is not None:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 
-from speechtok.corpora.corpus import Corpus, read_lines, unique
+from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath
 from speechtok.utterances import Utterance
 
 
-def read_kaldi(wav_scp: Path) -> Corpus:
+def read_kaldi(wav_scp: AnyPath) -> Corpus:
     """Return the utterances of a `wav.scp`, or of the `segments` beside it.
 
     Relative paths start at the folder of `wav.scp`.
@@ -30,34 +31,33 @@ def read_kaldi(wav_scp: Path) -> Corpus:
             raise DatasetError(
                 f"{wav_scp} gives a command for '{name}'; commands are not run. Write the audio to files and list those."
             )
-    text, speakers, languages = (_table(folder / name) for name in ("text", "utt2spk", "utt2lang"))
+    tables = [_table(folder / name) for name in ("text", "utt2spk", "utt2lang")]
     segments = folder / "segments"
-    found = _segments(segments, recordings) if segments.is_file() else _whole(recordings, wav_scp)
-    labelled = (
-        (
-            Utterance(
-                id=item.id,
-                audio=item.audio,
-                start=item.start,
-                segment_seconds=item.segment_seconds,
-                text=text.get(item.id),
-                speaker=speakers.get(item.id),
-                language=languages.get(item.id),
-            ),
-            place,
-        )
-        for item, place in found
-    )
-    utterances = unique(labelled, str(segments if segments.is_file() else wav_scp))
-    return Corpus(kind="kaldi", name=folder.resolve().name, root=folder, utterances=utterances)
+
+    def read() -> Pairs:
+        found = _segments(segments, recordings) if segments.is_file() else _whole(recordings, wav_scp)
+        text, speakers, languages = tables
+        for item, place in found:
+            yield (
+                replace(
+                    item,
+                    text=text.get(item.id),
+                    speaker=speakers.get(item.id),
+                    language=languages.get(item.id),
+                ),
+                place,
+            )
+
+    source = str(segments if segments.is_file() else wav_scp)
+    return Corpus(kind="kaldi", name=folder.resolve().name, root=folder, utterances=Unique(read, source))
 
 
-def _whole(recordings: dict[str, str], wav_scp: Path) -> Iterator[tuple[Utterance, str]]:
+def _whole(recordings: dict[str, str], wav_scp: AnyPath) -> Iterator[tuple[Utterance, str]]:
     for name, path in recordings.items():
         yield Utterance(id=name, audio=path), wav_scp.name
 
 
-def _segments(segments: Path, recordings: dict[str, str]) -> Iterator[tuple[Utterance, str]]:
+def _segments(segments: AnyPath, recordings: dict[str, str]) -> Iterator[tuple[Utterance, str]]:
     for number, line in enumerate(read_lines(segments), start=1):
         parts = line.split()
         if not parts:
@@ -82,7 +82,7 @@ def _segments(segments: Path, recordings: dict[str, str]) -> Iterator[tuple[Utte
         )
 
 
-def _table(path: Path) -> dict[str, str]:
+def _table(path: AnyPath) -> dict[str, str]:
     """Return the `key value…` lines of a file; nothing when there is no such file."""
     if not path.is_file():
         return {}

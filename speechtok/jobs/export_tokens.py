@@ -16,7 +16,7 @@ from speechtok.formats.kaldi_matrix import Matrix, MatrixWriter
 from speechtok.formats.table import SAMPLES, SCALES, write_table
 from speechtok.loading import load_tokenizer
 from speechtok.shards.reader import TokenDataset, row_to_tokens
-from speechtok.storage import as_path, replacing
+from speechtok.storage import AnyPath, replacing
 
 FORMATS = {
     "funcodec-codecs": ("codecs.txt",),
@@ -29,13 +29,13 @@ STREAM = "acoustic"
 
 
 def export_tokens(
-    dataset: str | Path,
+    dataset: str | AnyPath,
     folder: str | Path,
     *,
     to: str = "funcodec-codecs",
     split: str | None = None,
     tokenizer: str | Path | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     all_frames: bool = False,
     on_row: Callable[[], None] | None = None,
 ) -> int:
@@ -116,7 +116,7 @@ def _codes(rows: TokenDataset) -> Iterator[tuple[dict[str, Any], Matrix]]:
 
 
 def _embeddings(
-    rows: TokenDataset, tokenizer: str | Path | None, checkpoint: str | Path | None
+    rows: TokenDataset, tokenizer: str | Path | None, checkpoint: str | AnyPath | None
 ) -> Iterator[tuple[dict[str, Any], Matrix]]:
     """Yield each frame's codebook vectors side by side, `(frames, codebooks * channels)`, float32."""
     from speechtok.tokenizers.funcodec.tokenizer import FuncodecTokenizer

@@ -26,7 +26,7 @@ from speechtok.shards.layout import Layout
 from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardRecord, ShardTask, has_plan
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
-from speechtok.storage import as_path, file_sha256
+from speechtok.storage import AnyPath, as_path, file_sha256
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import with_codebooks
 from speechtok.version import __version__
@@ -48,10 +48,10 @@ class _Listed:
 
 def import_tokens(
     source: str | Path,
-    output: str | Path,
+    output: str | AnyPath,
     *,
     tokenizer: str,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     split: str = "train",
     on_row: Callable[[], None] | None = None,
 ) -> int:

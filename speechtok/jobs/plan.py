@@ -16,11 +16,13 @@ from typing import Any
 import pyarrow as pa
 
 from speechtok.audio.io import probe_audio
+from speechtok.audio.location import location_of
 from speechtok.corpora import Corpus
 from speechtok.errors import AudioError, DatasetError, JobError
 from speechtok.jobs.settings import SPLIT_NAME, JobSettings
 from speechtok.shards.plan import PLAN_COLUMNS, Plan
 from speechtok.shards.schema import column_names
+from speechtok.storage import join
 from speechtok.tokens import TokenizerInfo
 from speechtok.utterances import Utterance
 from speechtok.version import __version__
@@ -41,7 +43,8 @@ def make_plan(
     card: dict[str, Any],
     settings: JobSettings,
     *,
-    on_probe: Callable[[], None] | None = None,
+    on_planning: Callable[[int], None] = lambda recordings: None,
+    on_probe: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Return the plan for tokenizing a corpus.
 
@@ -53,10 +56,15 @@ def make_plan(
         info: the tokenizer, with the codebooks that are kept.
         card: its card, as plain values.
         settings: what decides the rows.
-        on_probe: called after each recording's header was read.
+        on_planning: called with the number of recordings whose headers have to be read.
+        on_probe: called after each of these was read.
     """
     utterances = in_order(corpus, settings)
-    seconds = _probe(corpus, utterances, on_probe)
+    lengths = _probe(corpus, utterances, on_planning, on_probe)
+    seconds = [
+        item.seconds if item.seconds is not None else _seconds(item, lengths[item.audio])
+        for item in utterances
+    ]
     known = [value or 0.0 for value in seconds]
     target = settings.shard_seconds or min(
         MOST_SHARD_SECONDS, max(LEAST_SHARD_SECONDS, sum(known) / WANTED_SHARDS)
@@ -143,14 +151,21 @@ def _listing(utterances: Iterable[Utterance]) -> dict[str, list[Any]]:
 
 
 def _probe(
-    corpus: Corpus, utterances: list[Utterance], on_probe: Callable[[], None] | None
-) -> list[float | None]:
-    """Return the seconds of each utterance by its recording's header, or None."""
-    recordings = list(dict.fromkeys(item.audio for item in utterances))
+    corpus: Corpus,
+    utterances: list[Utterance],
+    on_planning: Callable[[int], None],
+    on_probe: Callable[[], None],
+) -> dict[str, float | None]:
+    """Return the seconds of recordings by their headers, or None, where the corpus states no length.
+
+    Each is read once, in the order in which they lie.
+    """
+    recordings = sorted({item.audio for item in utterances if item.seconds is None}, key=_place)
+    on_planning(len(recordings))
 
     def length(audio: str) -> float | None:
         try:
-            return probe_audio(corpus.root / audio).duration
+            return probe_audio(join(corpus.root, audio)).duration
         except AudioError:
             return None
 
@@ -158,9 +173,13 @@ def _probe(
     with ThreadPoolExecutor(PROBE_THREADS) as pool:
         for audio, value in zip(recordings, pool.map(length, recordings), strict=True):
             lengths[audio] = value
-            if on_probe is not None:
-                on_probe()
-    return [_seconds(item, lengths[item.audio]) for item in utterances]
+            on_probe()
+    return lengths
+
+
+def _place(audio: str) -> tuple[str, int]:
+    place = location_of(audio)
+    return place.path, place.offset or place.row or 0
 
 
 def _seconds(utterance: Utterance, recording: float | None) -> float | None:

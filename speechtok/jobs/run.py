@@ -207,8 +207,7 @@ def _frozen_plan(
         plan = read_plan(layout)
         check_same(plan, corpus, info, card, settings, str(layout.root))
         return plan
-    watcher.planning(len({item.audio for item in corpus.utterances}))
-    plan = make_plan(corpus, info, card, settings, on_probe=watcher.probed)
+    plan = make_plan(corpus, info, card, settings, on_planning=watcher.planning, on_probe=watcher.probed)
     plan.write(layout)
     return read_plan(layout)  # with the types that every later run will read
 
@@ -230,7 +229,7 @@ def claimed(layout: Layout) -> Iterator[Callable[[], None]]:
         if layout.root.exists() and not layout.root.is_dir():
             raise JobError(f"{layout.root} is a file; the output must be a folder.")
         _check_new(layout)
-        Path(layout.state).mkdir(parents=True, exist_ok=True)
+        layout.lock.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(layout.lock, timeout=0):
             layout.clear_tmp()
             yield lambda: None

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechtok.audio.io import read_blocks
+from speechtok.corpora.originals import Originals
 from speechtok.errors import AudioError
-from speechtok.shards.layout import Layout
-from speechtok.shards.plan import has_plan, read_plan
 from speechtok.shards.reader import TokenDataset
 
 if TYPE_CHECKING:
@@ -58,18 +54,6 @@ class Example:
         return len(self.reconstruction) / self.sample_rate
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sources:
-    """Where the recordings of a dataset lie."""
-
-    root: Path | None
-    """Folder that relative paths start from; None when nobody said."""
-    starts: dict[str, float]
-    """Seconds into its recording where a segment begins, by id; whole recordings are left out."""
-    channels: Any = "mean"
-    """How several channels become one, as for `read_blocks`."""
-
-
 def choose_rows(durations: np.ndarray[Any, np.dtype[np.float64]], count: int) -> list[int]:
     """Return `count` row numbers spread evenly over the order of durations, short to long.
 
@@ -83,7 +67,7 @@ def choose_rows(durations: np.ndarray[Any, np.dtype[np.float64]], count: int) ->
 
 
 def make_examples(
-    dataset: TokenDataset, rows: list[int], tokenizer: SpeechTokenizer, sources: Sources
+    dataset: TokenDataset, rows: list[int], tokenizer: SpeechTokenizer, originals: Originals
 ) -> Iterator[Example]:
     """Yield the chosen rows, decoded, with their originals where these can be read.
 
@@ -93,7 +77,7 @@ def make_examples(
     for index in rows:
         row = dataset[index]
         reconstruction = _decode(dataset, index, tokenizer)
-        original, missing = _original(row, sources, tokenizer.sample_rate, len(reconstruction))
+        original, missing = _original(row, originals, tokenizer.sample_rate, len(reconstruction))
         yield Example(
             id=row["id"],
             duration=row["duration"],
@@ -105,35 +89,6 @@ def make_examples(
             original=original,
             missing=missing,
         )
-
-
-def find_sources(path: Path, corpus_root: Path | None) -> Sources:
-    """Return where the recordings of a dataset or token file lie, as far as its plan and last run say.
-
-    Raises:
-        DatasetError: when the plan is damaged.
-    """
-    layout = Layout(path)
-    root = corpus_root or _last_root(layout)
-    if not has_plan(layout):
-        return Sources(root=root, starts={})
-    plan = read_plan(layout)
-    ids, starts = plan.rows["id"].to_pylist(), plan.rows["start"].to_pylist()
-    channels = plan.settings["job"].get("channels")
-    return Sources(
-        root=root,
-        starts={name: start for name, start in zip(ids, starts, strict=True) if start},
-        channels="first" if channels == "first" else "mean",
-    )
-
-
-def read_run(layout: Layout) -> dict[str, Any]:
-    """Return the facts of the last run, or nothing where there are none that can be read."""
-    try:
-        content = json.loads(layout.run.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def wav_uri(samples: Samples, sample_rate: int) -> str:
@@ -155,30 +110,11 @@ def _decode(dataset: TokenDataset, index: int, tokenizer: SpeechTokenizer) -> Sa
     return np.asarray(tokenizer.decode(tokens)[0].cpu().numpy(), dtype=np.float64)
 
 
-def _last_root(layout: Layout) -> Path | None:
-    root = read_run(layout).get("corpus_root")
-    return Path(root) if isinstance(root, str) else None
-
-
 def _original(
-    row: dict[str, Any], sources: Sources, sample_rate: int, num_samples: int
+    row: dict[str, Any], originals: Originals, sample_rate: int, num_samples: int
 ) -> tuple[Samples | None, str | None]:
     """Return the first `num_samples` of a row's recording, or the reason why there are none."""
-    if sources.root is None:
-        return None, "The dataset does not say where its recordings lie."
-    path = sources.root / row["audio"]
-    if not path.is_file():
-        return None, "The original recording is not where it was when the dataset was made."
-    start = sources.starts.get(row["id"], 0.0)
-    blocks = read_blocks(
-        path,
-        sample_rate=sample_rate,
-        start=start,
-        channels=sources.channels,
-        block_seconds=num_samples / sample_rate,
-    )
     try:
-        samples = next(blocks)
+        return originals.read(row["id"], row["audio"], sample_rate, num_samples), None
     except AudioError as error:
-        return None, f"The original recording cannot be read any more: {error}"
-    return np.asarray(samples[:num_samples], dtype=np.float64), None
+        return None, str(error)

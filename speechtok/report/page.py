@@ -11,9 +11,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from speechtok.corpora.originals import find_originals, read_run
 from speechtok.errors import CardError, CheckpointError, HubError, TokensError
 from speechtok.loading import load_tokenizer
-from speechtok.report.listening import Example, choose_rows, find_sources, make_examples, read_run, wav_uri
+from speechtok.report.listening import Example, choose_rows, make_examples, wav_uri
 from speechtok.report.plots import (
     FEW_CODEBOOKS,
     FEW_CODES,
@@ -28,6 +29,7 @@ from speechtok.report.tables import group_rows, read_failures
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import Statistics, StreamStatistics, compute_statistics
+from speechtok.storage import AnyPath, as_path
 from speechtok.version import __version__
 from speechtok.wording import count_text, duration_text, rate_text, size_text
 
@@ -36,13 +38,13 @@ TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 def write_report(
-    dataset: Path,
+    dataset: AnyPath,
     html: Path,
     *,
-    corpus_root: Path | None = None,
+    corpus_root: AnyPath | None = None,
     examples: int = 4,
     tokenizer: str | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
 ) -> None:
     """Write one self-contained HTML page about a token dataset.
 
@@ -65,7 +67,7 @@ def write_report(
     """
     if examples < 0:
         raise ValueError(f"`examples` must be at least 0, got {examples}.")
-    text = _render(_content(Path(dataset), corpus_root, examples, tokenizer, checkpoint))
+    text = _render(_content(as_path(dataset), corpus_root, examples, tokenizer, checkpoint))
     html = Path(html)
     html.parent.mkdir(parents=True, exist_ok=True)
     temporary = html.with_name(f".{html.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -96,7 +98,11 @@ def _render(content: dict[str, Any]) -> str:
 
 
 def _content(
-    path: Path, corpus_root: Path | None, examples: int, tokenizer: str | None, checkpoint: str | Path | None
+    path: AnyPath,
+    corpus_root: AnyPath | None,
+    examples: int,
+    tokenizer: str | None,
+    checkpoint: str | AnyPath | None,
 ) -> dict[str, Any]:
     """Return everything the template needs."""
     rows = TokenDataset(path)
@@ -123,22 +129,22 @@ def _content(
 
 
 def _listening(
-    path: Path,
+    path: AnyPath,
     rows: TokenDataset,
     statistics: Statistics,
-    corpus_root: Path | None,
+    corpus_root: AnyPath | None,
     examples: int,
     tokenizer: str | None,
-    checkpoint: str | Path | None,
+    checkpoint: str | AnyPath | None,
 ) -> tuple[list[Example], str | None]:
     """Return the rows to listen to, or none and a sentence why."""
     chosen = choose_rows(statistics.durations, examples) if examples and statistics.rows else []
     if not chosen:
         return [], "No rows were asked for." if statistics.rows else "The dataset has no rows."
-    sources = find_sources(path, corpus_root)
+    originals = find_originals(path, corpus_root)
     try:
         loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint)
-        return list(make_examples(rows, chosen, loaded, sources)), None
+        return list(make_examples(rows, chosen, loaded, originals)), None
     except (CardError, CheckpointError, HubError, TokensError) as error:
         return [], f"The tokens could not be turned back into speech. {error}"
 

@@ -96,7 +96,9 @@ def quarantine_table(layout: Layout, plan: Plan, split: str) -> pa.Table:
 def has_quarantine(layout: Layout, plan: Plan, split: str) -> bool:
     """Return whether the quarantine file of a split lists the recorded failures."""
     try:
-        return bool(pq.read_table(readable(layout.quarantine(split))).equals(quarantine_table(layout, plan, split)))
+        return bool(
+            pq.read_table(readable(layout.quarantine(split))).equals(quarantine_table(layout, plan, split))
+        )
     except (OSError, pa.ArrowInvalid):
         return False
 

@@ -5,6 +5,7 @@ imports fsspec or a store's client before a store is used.
 """
 
 from speechtok.storage.files import (
+    copy_bytes,
     download_folder,
     file_sha256,
     join,
@@ -17,7 +18,7 @@ from speechtok.storage.files import (
 )
 from speechtok.storage.path import AnyPath, Place, StorePath, as_path
 from speechtok.storage.stores import ABSENT
-from speechtok.storage.uri import is_uri, redact
+from speechtok.storage.uri import is_store, is_uri, redact
 
 __all__ = [
     "ABSENT",
@@ -25,8 +26,10 @@ __all__ = [
     "Place",
     "StorePath",
     "as_path",
+    "copy_bytes",
     "download_folder",
     "file_sha256",
+    "is_store",
     "is_uri",
     "join",
     "local_copy",

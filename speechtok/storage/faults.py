@@ -23,10 +23,24 @@ LONGEST_PAUSE_SECONDS = 20.0
 
 _PASSING_STATUS = {408, 429, 500, 502, 503, 504}
 _PASSING_CODES = {
-    *("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "ThrottlingException"),
+    *(
+        "SlowDown",
+        "InternalError",
+        "ServiceUnavailable",
+        "RequestTimeout",
+        "Throttling",
+        "ThrottlingException",
+    ),
     *("BadDigest", "IncompleteBody", "ConditionalRequestConflict", "OperationAborted"),
 }
-_PASSING_ERRNO = {errno.EBUSY, errno.EAGAIN, errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED, errno.ETIMEDOUT}
+_PASSING_ERRNO = {
+    errno.EBUSY,
+    errno.EAGAIN,
+    errno.EPIPE,
+    errno.ECONNRESET,
+    errno.ECONNREFUSED,
+    errno.ETIMEDOUT,
+}
 _PASSING_TYPES = {
     *("HTTPClientError", "EndpointConnectionError", "ConnectionClosedError", "ReadTimeoutError"),
     *("ConnectTimeoutError", "IncompleteReadError", "IncompleteRead", "ResponseStreamingError"),
@@ -36,7 +50,12 @@ _PASSING_TYPES = {
 """Names of the clients' own errors, and of their bases, so that no client needs to be imported."""
 _NO_CREDENTIALS = {
     *("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError"),
-    *("CredentialRetrievalError", "TokenRetrievalError", "UnauthorizedSSOTokenError", "LocalTokenNotFoundError"),
+    *(
+        "CredentialRetrievalError",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+        "LocalTokenNotFoundError",
+    ),
 }
 _CREDENTIALS = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
@@ -83,12 +102,14 @@ def status_of(error: BaseException) -> tuple[int | None, str]:
             code = str(response.get("Error", {}).get("Code", ""))
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             return status or (int(code) if code.isdecimal() else None), code
-        status = getattr(response, "status_code", None) or getattr(link, "status", None)
-        if not isinstance(status, int):
-            code = getattr(link, "code", None)  # gcsfs
-            status = int(code) if str(code).isdecimal() else None
-        if status is not None:
-            return status, ""
+        stated = [
+            getattr(response, "status_code", None),
+            getattr(link, "status", None),
+            getattr(link, "code", None),
+        ]
+        numbers = [int(str(item)) for item in stated if str(item).isdecimal()]  # gcsfs has it as text
+        if numbers:
+            return numbers[0], ""
     return None, ""
 
 
@@ -127,7 +148,9 @@ def _translated(error: Exception, where: str, doing: str) -> Exception:
             "Finished work is kept; run the same command again when the store is well."
         )
     if code == "NoSuchBucket" or any("NoSuchBucket" in _names(link) for link in _chain(error)):
-        return StorageError(f"{where} could not be {doing}: there is no bucket '{bucket}'; create it, or check the name.")
+        return StorageError(
+            f"{where} could not be {doing}: there is no bucket '{bucket}'; create it, or check the name."
+        )
     if any(_names(link) & _NO_CREDENTIALS for link in _chain(error)):
         return StorageError(
             f"{where} could not be {doing}: no credentials for {scheme}:// were found; {_CREDENTIALS[scheme]}."

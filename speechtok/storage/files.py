@@ -1,6 +1,6 @@
 """Files that are needed whole on a disk, or put somewhere whole.
 
-Contents: `replacing`, `temporary_file`, `put_in_place`, `local_copy`, `download_folder`, `join`, `relative`,
+Contents: `replacing`, `temporary_file`, `put_in_place`, `copy_bytes`, `local_copy`, `download_folder`, `join`, `relative`,
 `readable`, `file_sha256`.
 """
 
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from speechtok.errors import StorageError
 from speechtok.storage.path import AnyPath, StorePath, as_path
@@ -107,6 +106,38 @@ def temporary_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+def copy_bytes(path: AnyPath, file: IO[bytes], start: int = 0, size: int | None = None) -> int:
+    """Write a file's bytes, or a part of them, to another one, and return how many there were.
+
+    Args:
+        path: what to read; of an object only the part is fetched, in one request if it is small.
+        file: where to write.
+        start: where the part begins.
+        size: its length; None means to the end.
+
+    Raises:
+        OSError: when the file cannot be read, or the other one not written.
+        StorageError: when a store fails.
+    """
+    copied = 0
+    with ExitStack() as stack:
+        opened = stack.enter_context(path.open("rb")) if isinstance(path, Path) else None
+        if opened is not None:
+            opened.seek(start)
+        while size is None or copied < size:
+            wanted = COPY_BYTES if size is None else min(COPY_BYTES, size - copied)
+            if isinstance(path, StorePath):
+                data = path.read_range(start + copied, start + copied + wanted)
+            else:
+                assert opened is not None  # noqa: S101
+                data = opened.read(wanted)
+            file.write(data)
+            copied += len(data)
+            if len(data) < wanted:
+                break
+    return copied
+
+
 @contextmanager
 def local_copy(path: AnyPath) -> Iterator[Path]:
     """Give a local file with the same content: the file itself, or a copy that vanishes afterwards.
@@ -119,9 +150,9 @@ def local_copy(path: AnyPath) -> Iterator[Path]:
         yield path
         return
     with temporary_folder() as folder:
-        copy = folder / path.name
-        _fetch(path, copy, path.stat().st_size)
-        yield copy
+        with (folder / path.name).open("wb") as file:
+            copy_bytes(path, file)
+        yield folder / path.name
 
 
 def download_folder(folder: AnyPath) -> Path:
@@ -145,7 +176,11 @@ def download_folder(folder: AnyPath) -> Path:
     if not names:
         raise StorageError(f"There is nothing at {folder}; check the address.")
     for file in sorted(copy.rglob("*")):
-        if file.is_file() and not file.name.startswith(".") and file.relative_to(copy).as_posix() not in names:
+        if (
+            file.is_file()
+            and not file.name.startswith(".")
+            and file.relative_to(copy).as_posix() not in names
+        ):
             file.unlink()
     return copy
 
@@ -160,23 +195,21 @@ def _keep(path: StorePath, copy: Path) -> None:
     """Bring a kept copy up to date; what it was made from is noted beside it."""
     head, note = path.stat(), copy.with_name(f".{copy.name}.version")
     stated = f"{head.version} {head.st_size}"
-    if copy.is_file() and copy.stat().st_size == head.st_size and note.is_file() and note.read_text() == stated:
+    if (
+        copy.is_file()
+        and copy.stat().st_size == head.st_size
+        and note.is_file()
+        and note.read_text() == stated
+    ):
         return
     with replacing(copy) as temporary:
-        _fetch(path, temporary, head.st_size)
+        with temporary.open("wb") as file:
+            copy_bytes(path, file)
         if head.sha256 is not None and file_sha256(temporary) != head.sha256:
-            raise StorageError(f"{path} arrived damaged: its sha256 is not the one stored with it; fetch it again.")
+            raise StorageError(
+                f"{path} arrived damaged: its sha256 is not the one stored with it; fetch it again."
+            )
     note.write_text(stated)
-
-
-def _fetch(path: StorePath, copy: Path, size: int) -> None:
-    if shutil.disk_usage(copy.parent).free < size:
-        raise StorageError(
-            f"{path} has {size:,} bytes, and {copy.parent} has no room for a copy; free some space or set TMPDIR."
-        )
-    with copy.open("wb") as file:
-        for start in range(0, size, COPY_BYTES):
-            file.write(path.read_range(start, min(start + COPY_BYTES, size)))
 
 
 def _flush(path: Path) -> None:

@@ -75,7 +75,9 @@ class Lease:
             if not content or _is_dead(content) or self._outlasts(version):
                 self._version = version
                 continue
-            raise HeldError(f"on {content.get('host', 'another machine')}, process {content.get('process', '?')}")
+            raise HeldError(
+                f"on {content.get('host', 'another machine')}, process {content.get('process', '?')}"
+            )
         self._thread.start()
 
     def release(self) -> None:

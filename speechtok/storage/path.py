@@ -8,7 +8,7 @@ import os
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 from urllib.parse import unquote
 
 from speechtok.storage.faults import call
@@ -33,10 +33,11 @@ class StorePath:
         StorageError: when the URI is of an unknown kind, names no bucket, or holds credentials.
     """
 
-    __slots__ = ("_key", "_scheme")
+    __slots__ = ("_is_folder", "_key", "_scheme")
 
     def __init__(self, uri: str) -> None:
         self._scheme, self._key = split_uri(uri)
+        self._is_folder: bool | None = None  # known of what a listing has named
 
     def __str__(self) -> str:
         return f"{self._scheme}://{self._key}"
@@ -98,6 +99,14 @@ class StorePath:
             folders.append(path)
         return folders
 
+    def with_name(self, name: str) -> StorePath:
+        """Return the object of another name in the same folder."""
+        return self.parent / name
+
+    def with_suffix(self, suffix: str) -> StorePath:
+        """Return the object whose name ends in another suffix."""
+        return self.parent / (self.stem + suffix)
+
     def as_posix(self) -> str:
         """Return the URI."""
         return str(self)
@@ -125,7 +134,9 @@ class StorePath:
         return call(lambda: self._store.head(self._key), str(self), "read")
 
     def is_file(self) -> bool:
-        """Return whether there is such an object; one request."""
+        """Return whether there is such an object; one request, or none if a listing has named it."""
+        if self._is_folder is not None:
+            return not self._is_folder
         try:
             self.stat()
         except FileNotFoundError:
@@ -133,7 +144,9 @@ class StorePath:
         return True
 
     def is_dir(self) -> bool:
-        """Return whether an object lies below this path."""
+        """Return whether an object lies below this path; one request, or none if a listing has named it."""
+        if self._is_folder is not None:
+            return self._is_folder
         try:
             return next(self._below(recursive=True), None) is not None
         except FileNotFoundError:
@@ -171,18 +184,41 @@ class StorePath:
         return self.read_bytes().decode(encoding)
 
     def read_range(self, start: int, stop: int) -> bytes:
-        """Return the bytes from `start` up to `stop`; one request."""
+        """Return the bytes from `start` up to `stop`, fewer at the end; one request."""
         return call(lambda: self._store.read(self._key, start, stop), str(self), "read")
 
-    def open(self, mode: str = "rb") -> io.BufferedReader:
-        """Return the object as a binary file that can be sought in; what is read is fetched, not more.
+    @overload
+    def open(self, mode: Literal["rb"]) -> io.BufferedReader[Any]: ...
+
+    @overload
+    def open(
+        self,
+        mode: Literal["r"] = ...,
+        *,
+        encoding: str | None = ...,
+        errors: str | None = ...,
+        newline: str | None = ...,
+    ) -> io.TextIOWrapper[Any]: ...
+
+    def open(
+        self,
+        mode: str = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> io.BufferedReader[Any] | io.TextIOWrapper[Any]:
+        """Return the object as a file to read, which can be sought in; what is read is fetched, not more.
 
         Raises:
             FileNotFoundError: when there is none.
         """
-        if mode != "rb":
-            raise ValueError(f'objects are opened with mode "rb" only, not {mode!r}; write them with `put`')
-        return io.BufferedReader(_Reader(self), READ_BYTES)
+        if mode not in ("r", "rb"):
+            raise ValueError(
+                f"objects are opened for reading only, not with mode {mode!r}; write them with `put`"
+            )
+        file = io.BufferedReader(_Reader(self), READ_BYTES)
+        return file if mode == "rb" else io.TextIOWrapper(file, encoding or "utf-8", errors, newline)
 
     def put(
         self, content: bytes | Path, *, sha256: str | None = None, replaces: str | None = None
@@ -213,7 +249,10 @@ class StorePath:
         after, more = None, True
         while more:
             names, after = self._page(recursive, after)
-            yield from (StorePath(f"{self._scheme}://{name}") for name in sorted(names))
+            for name in sorted(names):
+                path = StorePath(f"{self._scheme}://{name}")
+                path._is_folder = name.endswith("/")
+                yield path
             more = after is not None
 
     def _page(self, recursive: bool, after: str | None) -> tuple[list[str], str | None]:
@@ -269,4 +308,3 @@ def as_path(place: Place) -> AnyPath:
         return Path(place)
     scheme, rest = split_uri(place)
     return Path(unquote(rest.removeprefix("localhost"))) if scheme == "file" else StorePath(place)
-

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -56,7 +56,7 @@ class Store(Protocol):
         ...
 
     def page(self, key: str, recursive: bool, after: str | None) -> tuple[list[str], str | None]:
-        """Return keys below a key, and what to ask the next page with."""
+        """Return keys below a key, folders with a slash at the end, and what to ask the next page with."""
         ...
 
     def put(self, key: str, content: bytes | Path, sha256: str | None, replaces: str | None) -> str | None:
@@ -68,7 +68,7 @@ class Store(Protocol):
         ...
 
 
-class S3Store:
+class _S3Store:
     """Amazon S3 and what speaks its language, through s3fs."""
 
     def __init__(self) -> None:
@@ -89,8 +89,7 @@ class S3Store:
         return Head(st_size=int(found["ContentLength"]), version=found["ETag"], sha256=sha256)
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
-        data: bytes = self._fs.cat_file(key, start=start, end=stop, max_concurrency=1)
-        return data
+        return _unless_beyond(lambda: self._fs.cat_file(key, start=start, end=stop, max_concurrency=1))
 
     def page(self, key: str, recursive: bool, after: str | None) -> tuple[list[str], str | None]:
         bucket, _, prefix = key.partition("/")
@@ -103,7 +102,7 @@ class S3Store:
             **({"ContinuationToken": after} if after else {}),
         )
         keys = [item["Key"] for item in found.get("Contents", []) if not item["Key"].endswith("/")]
-        keys += [item["Prefix"].rstrip("/") for item in found.get("CommonPrefixes", [])]
+        keys += [item["Prefix"] for item in found.get("CommonPrefixes", [])]
         return [f"{bucket}/{name}" for name in keys], found.get("NextContinuationToken")
 
     def put(self, key: str, content: bytes | Path, sha256: str | None, replaces: str | None) -> str | None:
@@ -127,15 +126,16 @@ class _FsspecStore:
     _fs: Any
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
-        data: bytes = self._fs.cat_file(key, start=start, end=stop)
-        return data
+        return _unless_beyond(lambda: self._fs.cat_file(key, start=start, end=stop))
 
     def page(self, key: str, recursive: bool, after: str | None) -> tuple[list[str], str | None]:
-        found = self._fs.find(key) if recursive else self._fs.ls(key, detail=False)
-        return [name.rstrip("/") for name in found if name.rstrip("/") != key], None
+        if recursive:
+            return [name for name in self._fs.find(key) if name != key], None
+        found = [item for item in self._fs.ls(key, detail=True) if item["name"].rstrip("/") != key]
+        return [item["name"].rstrip("/") + "/" * (item["type"] != "file") for item in found], None
 
 
-class GcsStore(_FsspecStore):
+class _GcsStore(_FsspecStore):
     """Google Cloud Storage, through gcsfs."""
 
     def __init__(self) -> None:
@@ -177,7 +177,7 @@ class GcsStore(_FsspecStore):
         self._fs.rm_file(key)
 
 
-class HubStore(_FsspecStore):
+class _HubStore(_FsspecStore):
     """Repositories of the Hugging Face Hub, through huggingface_hub; each put is a commit."""
 
     def __init__(self) -> None:
@@ -234,9 +234,9 @@ def store_of(scheme: str) -> Store:
     return _store(scheme, os.getpid())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _store(scheme: str, process: int) -> Store:
-    stores: dict[str, Callable[[], Store]] = {"s3": S3Store, "gs": GcsStore, "hf": HubStore}
+    stores: dict[str, Callable[[], Store]] = {"s3": _S3Store, "gs": _GcsStore, "hf": _HubStore}
     return stores[scheme]()
 
 
@@ -273,6 +273,16 @@ def _bytes_of(content: bytes | Path, most: int) -> bytes:
             f"A file of {size:,} bytes is more than a store takes in one request ({most:,}); make smaller shards with --shard-seconds."
         )
     return content.read_bytes()
+
+
+def _unless_beyond(request: Callable[[], bytes]) -> bytes:
+    """Return the bytes of a range; one that begins beyond the end holds none, as in a file."""
+    try:
+        return request()
+    except Exception as error:
+        if status_of(error)[0] == 416:
+            return b""
+        raise
 
 
 def _unless_changed(request: Callable[[], str], replaces: str | None) -> str | None:

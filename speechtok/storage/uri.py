@@ -22,6 +22,11 @@ def is_uri(text: object) -> bool:
     return isinstance(text, str) and _URI.fullmatch(text) is not None
 
 
+def is_store(text: object) -> bool:
+    """Return whether something is the URI of an object store known here."""
+    return is_uri(text) and str(text).partition("://")[0].lower() in SCHEMES
+
+
 def redact(text: str) -> str:
     """Return a text without what URIs in it may hold of credentials: user names, keys, signatures."""
     return _SIGNED.sub(r"\g<name>=…", _USERINFO.sub(r"\g<scheme>…@", text))

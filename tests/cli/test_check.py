@@ -9,8 +9,8 @@ from speechtok.cards import find_card, read_tokenizer_card
 from speechtok.demo.check import check_tokenizer
 from speechtok.errors import CheckpointError
 from speechtok.hub import commit_of
-from speechtok.storage import file_sha256
 from speechtok.loading import load_tokenizer, locate_files
+from speechtok.storage import file_sha256
 from speechtok.tokenizers.dmel.tokenizer import DMelTokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -91,7 +91,7 @@ def test_segments(kaldi):
 )
 def test_errors(kaldi, files, sentence):
     with pytest.raises(DatasetError, match=sentence):
-        read_corpus(kaldi(**files))
+        list(read_corpus(kaldi(**files)).utterances)
 
 
 def test_not_text(tmp_path):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from speechtok.report.listening import Sources, choose_rows, find_sources, make_examples
+from speechtok.corpora.originals import Originals, find_originals
+from speechtok.report.listening import choose_rows, make_examples
 from speechtok.report.plots import spectrogram_db
 from speechtok.report.svg import drawing, to_svg
 from speechtok.report.tables import MOST_FAILURES, MOST_GROUPS, group_rows, read_failures
@@ -53,9 +54,9 @@ def test_long_rows_are_played_from_their_beginning(tmp_path):
     write_wav(tmp_path / "corpus/a.wav", 0.2 * np.sin(np.arange(20 * 16000) * 0.1), 16000)
     (tmp_path / "corpus/all.csv").write_text("audio,start,duration\na.wav,2,16\na.wav,1.5,3\n")
     tokenize_corpus(tmp_path / "corpus/all.csv", tmp_path / "out", executor="local")
-    rows, sources = TokenDataset(tmp_path / "out"), find_sources(tmp_path / "out", None)
-    assert sorted(sources.starts.values()) == [1.5, 2.0]
-    short, long = make_examples(rows, [0, 1], load_tokenizer("dmel_16k"), sources)
+    rows, originals = TokenDataset(tmp_path / "out"), find_originals(tmp_path / "out")
+    assert sorted(originals.starts.values()) == [1.5, 2.0]
+    short, long = make_examples(rows, [0, 1], load_tokenizer("dmel_16k"), originals)
     assert (short.seconds, long.seconds, long.duration) == (3.0, 15.0, 16.0)
     wanted = 0.2 * np.sin((np.arange(15 * 16000) + 2 * 16000) * 0.1)
     np.testing.assert_allclose(long.original, wanted, atol=1e-4)
@@ -68,8 +69,8 @@ def test_an_original_that_is_damaged_by_now_is_named(dataset, tmp_path):
     rows = TokenDataset(dataset)
     (tmp_path / "de").mkdir()
     (tmp_path / rows[0]["audio"]).write_bytes(b"not audio")
-    sources = Sources(root=tmp_path, starts={})
-    (example,) = make_examples(rows, [0], load_tokenizer("dmel_16k"), sources)
+    originals = Originals(root=tmp_path)
+    (example,) = make_examples(rows, [0], load_tokenizer("dmel_16k"), originals)
     assert example.original is None
     assert "cannot be read any more: Cannot read" in example.missing
 

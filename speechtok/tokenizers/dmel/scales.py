@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from speechtok.nets.mel import slaney_filters
 from speechtok.tokenizers.dmel.config import DMelConfig
 
 
@@ -57,29 +58,11 @@ def hann_window(length: int) -> Tensor:
 
 
 def mel_filters(config: DMelConfig, fft_length: int) -> Tensor:
-    """Return triangular filters of height 1, equally spaced on Slaney's mel scale.
-
-    The scale is linear up to 1000 Hz (15 mel) and logarithmic above, 27 mel to a factor of 6.4.
-
-    Args:
-        config: number of filters and their frequency range.
-        fft_length: points of the Fourier transform whose bins are weighted.
-
-    Returns:
-        `(bins, channels)`, float64, in [0, 1], with `bins` = `fft_length / 2 + 1`.
-
-    Source:
-        Slaney 1998, Auditory Toolbox, Interval Research technical report 1998-010, `mfcc`.
-    """
-    ends = [_hz_to_mel(config.min_hz), _hz_to_mel(config.max_hz)]
-    mel = torch.linspace(ends[0], ends[1], config.num_channels + 2, dtype=torch.float64)
-    hz = torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp((mel - 15) * (math.log(6.4) / 27)))
-    low, centre, high = hz[:-2], hz[1:-1], hz[2:]
-    bins = torch.arange(fft_length // 2 + 1, dtype=torch.float64)[:, None]
-    bins_hz = bins * config.sample_rate / fft_length
-    rising, falling = (bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre)
-    return torch.minimum(rising, falling).clamp(min=0)
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz * 3 / 200 if hz < 1000 else 15 + math.log(hz / 1000) * 27 / math.log(6.4)
+    """Return the filters of the channels over the bins of a Fourier transform, `(bins, channels)`, float64."""
+    return slaney_filters(
+        config.num_channels,
+        fft_length=fft_length,
+        sample_rate=config.sample_rate,
+        min_hz=config.min_hz,
+        max_hz=config.max_hz,
+    )

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechtok.audio.pitch import PEAK, extract_pitch
 from speechtok.tokenizers.units.components import Components
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.hubert import Hubert
 from speechtok.tokenizers.units.jukebox import F0VqVae
-from speechtok.tokenizers.units.pitch import PEAK, PitchStatistics, extract_pitch, normalize_pitch
+from speechtok.tokenizers.units.pitch import PitchStatistics, normalize_pitch
 from speechtok.tokenizers.units.segments import plan_reference_segments, plan_segments
 
 WHOLE_SECONDS, REFERENCE_SECONDS = 60.0, 100.0

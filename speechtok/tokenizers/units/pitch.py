@@ -1,4 +1,4 @@
-"""From speech to normalised pitch contours.
+"""Statistics of pitch and normalised contours.
 
 Source: Polyak et al. 2021, arXiv:2104.00355, section 2.2; the rules are those of the released
 `facebookresearch/speech-resynthesis`.
@@ -6,7 +6,7 @@ Source: Polyak et al. 2021, arXiv:2104.00355, section 2.2; the rules are those o
 Conventions: contours are in Hz, linear, 0 where unvoiced; normalised contours have voiced frames at zero mean and
 unit variance of a speaker, and exactly 0 where unvoiced.
 
-Contents: `PitchStatistics`, `read_statistics`, `level_peak`, `extract_pitch`, `normalize_pitch`.
+Contents: `PitchStatistics`, `read_statistics`, `normalize_pitch`, `contour_tensor`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from speechtok.audio.yaapt_path import Array
 from speechtok.checkpoints.read import load_plain
 from speechtok.errors import CheckpointError
-from speechtok.tokenizers.units.yaapt import MIN_SAMPLES, num_pitch_frames, track_pitch
-from speechtok.tokenizers.units.yaapt_path import Array
-
-PEAK = 0.95
-"""Level audio is brought to before pitch is tracked and a vocoder trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +68,6 @@ def read_statistics(path: Path) -> PitchStatistics:
         raise CheckpointError(
             f"'{path}' holds no pitch statistics: `f0_mean` and `f0_std` are needed, alone or by speaker."
         ) from error
-
-
-def level_peak(waveform: Array) -> Array:
-    """Return `(samples,)` audio with its peak at 0.95, or as it is when it is silent."""
-    peak = np.abs(waveform).max(initial=0.0)
-    return waveform * (PEAK / peak) if peak > np.finfo(np.float64).tiny else waveform
-
-
-def extract_pitch(waveform: Array) -> Array:
-    """Return the pitch contour of `(samples,)` audio of any level, `ceil(samples / 80)` frames, in Hz.
-
-    Audio too short for a single correlation is unvoiced.
-    """
-    if len(waveform) < MIN_SAMPLES:
-        return np.zeros(num_pitch_frames(len(waveform)))
-    return track_pitch(level_peak(np.asarray(waveform, dtype=np.float64)))
 
 
 def normalize_pitch(f0_hz: Array, mean_hz: float, std_hz: float, *, fill_unvoiced: bool = False) -> Array:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from speechtok.audio.pitch import PEAK
 from speechtok.tokenizers.units.jukebox import Codebook, VqEncoder, VqVaeSettings
-from speechtok.tokenizers.units.pitch import PEAK
 
 
 class VqVaeUnits(nn.Module):

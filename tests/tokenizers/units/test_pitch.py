@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from speechtok.audio.pitch import extract_pitch
+from speechtok.audio.yaapt import track_pitch
 from speechtok.errors import CheckpointError
 from speechtok.tokenizers.units.jukebox import F0VqVae
 from speechtok.tokenizers.units.pitch import (
     PitchStatistics,
-    extract_pitch,
     normalize_pitch,
     read_statistics,
 )
-from speechtok.tokenizers.units.yaapt import track_pitch
 from tests.goldens import recipe
 from tests.tokenizers.units.conftest import GOLDENS, INVENTORY, recipe_weights
 

@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from speechtok.tokenizers.units.yaapt_path import Array, cheapest_path, median_filter
-from speechtok.tokenizers.units.yaapt_spectral import band_energy, band_pass, spectral_track
-from speechtok.tokenizers.units.yaapt_temporal import correlation_candidates
+from speechtok.audio.yaapt_path import Array, cheapest_path, median_filter
+from speechtok.audio.yaapt_spectral import band_energy, band_pass, spectral_track
+from speechtok.audio.yaapt_temporal import correlation_candidates
 
 HOP = 80
 """Samples per frame."""

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from speechtok.tokenizers.units.yaapt_path import Array
-from speechtok.tokenizers.units.yaapt_spectral import MAX_HZ, MIN_HZ, SAMPLE_RATE
+from speechtok.audio.yaapt_path import Array
+from speechtok.audio.yaapt_spectral import MAX_HZ, MIN_HZ, SAMPLE_RATE
 
 _HOP = 80
 _FRAME = 400

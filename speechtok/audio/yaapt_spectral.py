@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from speechtok.tokenizers.units.yaapt_path import Array, cheapest_path, median_filter, monotone_cubic
+from speechtok.audio.yaapt_path import Array, cheapest_path, median_filter, monotone_cubic
 
 SAMPLE_RATE = 16_000
 MIN_HZ, MAX_HZ = 60.0, 400.0
