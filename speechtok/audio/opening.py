@@ -73,9 +73,9 @@ class _Copied:
                 self._file.flush()
             except ValueError as error:
                 raise unreadable(name, str(error)) from None
-            except FileNotFoundError:
-                raise unreadable(name, "there is no such file") from None
             except OSError as error:
+                if place.is_whole_file and isinstance(error, FileNotFoundError):
+                    raise unreadable(name, "there is no such file") from None
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no fault of the recording
                     raise StorageError(
                         f"{tempfile.gettempdir()} has no room for a copy of {name}; free some space, or set TMPDIR."
