@@ -153,7 +153,7 @@ def _send(request, status, headers, content):
     for name, value in headers:
         if name.lower() not in ("transfer-encoding", "connection", "content-length"):
             request.send_header(name, value)
-    length = dict((name.lower(), value) for name, value in headers).get("content-length")
+    length = {name.lower(): value for name, value in headers}.get("content-length")
     request.send_header(
         "Content-Length", length if request.command == "HEAD" and length else str(len(content))
     )
