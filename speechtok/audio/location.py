@@ -5,7 +5,9 @@ file; what follows a `#` says which part of it is meant, as the fragment of an a
 
 - `call.wav#channel=1`: one channel of a file, counted from 0.
 - `000.tar#offset=1536&bytes=48213&member=a/utt1.flac`: a member of a tar archive, by its place.
+- `wav.ark#offset=6`: a WAV recording that begins there, as in Kaldi's archives; its header says where it ends.
 - `train-00000.parquet#row=17&column=audio`: a cell of a Parquet or Arrow file, rows counted from 0.
+- `call.pcm#rate=8000`: a file without a header, mono, 16-bit little-endian integers at that rate in Hz.
 
 A `#` that is not followed by one of these belongs to the path.
 
@@ -20,9 +22,9 @@ from dataclasses import dataclass
 from speechtok.storage import Place
 
 _PART = re.compile(
-    r"^(?P<path>.+?)#(?=channel=\d|offset=\d|row=\d)(?:channel=(?P<channel>\d+)(?:&|$))?"
-    r"(?:offset=(?P<offset>\d+)&bytes=(?P<bytes>\d+)&member=(?P<member>.*)"
-    r"|row=(?P<row>\d+)&column=(?P<column>.+))?$",
+    r"^(?P<path>.+?)#(?=channel=\d|offset=\d|row=\d|rate=[1-9])(?:channel=(?P<channel>\d+)(?:&|$))?"
+    r"(?:offset=(?P<offset>\d+)(?:&bytes=(?P<bytes>\d+)&member=(?P<member>.*))?"
+    r"|row=(?P<row>\d+)&column=(?P<column>.+)|rate=(?P<rate>\d+))?$",
     re.DOTALL,
 )
 
@@ -38,13 +40,15 @@ class Location:
     offset: int | None = None
     """Where the recording's bytes begin in the file; None for a whole file or a cell."""
     bytes: int | None = None
-    """How many bytes it has, when `offset` is given."""
+    """How many bytes it has, when `offset` is given; None where its own header tells."""
     member: str | None = None
     """What the archive calls it; for readers, the bytes are found by `offset`."""
     row: int | None = None
     """Row of a Parquet or Arrow file, from 0, whose cell holds the recording."""
     column: str | None = None
     """Column of that cell."""
+    rate: int | None = None
+    """Hz of a file of samples without a header; None for all other files."""
 
     @property
     def is_whole_file(self) -> bool:
@@ -54,9 +58,12 @@ class Location:
     def __str__(self) -> str:
         parts = [] if self.channel is None else [f"channel={self.channel}"]
         if self.offset is not None:
-            parts.append(f"offset={self.offset}&bytes={self.bytes}&member={self.member or ''}")
+            rest = "" if self.bytes is None else f"&bytes={self.bytes}&member={self.member or ''}"
+            parts.append(f"offset={self.offset}{rest}")
         if self.row is not None:
             parts.append(f"row={self.row}&column={self.column}")
+        if self.rate is not None:
+            parts.append(f"rate={self.rate}")
         return f"{self.path}#{'&'.join(parts)}" if parts else self.path
 
 
@@ -66,7 +73,7 @@ def location_of(audio: Place) -> Location:
     found = _PART.match(text)
     if not found:
         return Location(path=text)
-    numbers = {name: found[name] for name in ("channel", "offset", "bytes", "row")}
+    numbers = {name: found[name] for name in ("channel", "offset", "bytes", "row", "rate")}
     return Location(
         path=found["path"],
         member=found["member"],

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from speechtok.audio.cells import read_cell
 from speechtok.audio.containers import HEAD_BYTES, container_of, needs_ffmpeg
 from speechtok.audio.ffmpeg import FfmpegSource
+from speechtok.audio.headerless import HeaderlessSource
 from speechtok.audio.info import AudioInfo
 from speechtok.audio.location import Location, location_of
 from speechtok.audio.sndfile import SndfileSource
@@ -43,7 +44,7 @@ def open_source(audio: Place) -> Source:
     file = as_path(place.path)
     source: Source
     if place.is_whole_file and isinstance(file, Path):
-        source = _decoder(Recording(path=file, name=name))
+        source = _decoder(Recording(path=file, name=name), place.rate)
     else:
         source = _Copied(place, file, name)
     if place.channel is None:
@@ -54,8 +55,10 @@ def open_source(audio: Place) -> Source:
     return _OneChannel(source, place.channel)
 
 
-def _decoder(recording: Recording) -> Source:
+def _decoder(recording: Recording, rate: int | None) -> Source:
     head = _read_head(recording)
+    if rate is not None:
+        return HeaderlessSource(recording, rate)
     container = container_of(head)
     if needs_ffmpeg(container):
         return FfmpegSource(recording, str(container))
@@ -81,7 +84,7 @@ class _Copied:
                         f"{tempfile.gettempdir()} has no room for a copy of {name}; free some space, or set TMPDIR."
                     ) from None
                 raise unreadable(name, f"{place.path} cannot be read ({error.strerror or error})") from None
-            self._source = _decoder(Recording(path=_path_of(self._file), name=name))
+            self._source = _decoder(Recording(path=_path_of(self._file), name=name), place.rate)
         except BaseException:
             self._file.close()
             raise
@@ -129,10 +132,30 @@ def _copy(place: Location, around: AnyPath, file: IO[bytes]) -> None:
     if place.row is not None:
         file.write(read_cell(around, place.row, str(place.column)))
         return
-    copied = copy_bytes(around, file, place.offset or 0, place.bytes)
-    left = 0 if place.bytes is None else place.bytes - copied
+    start, size = place.offset or 0, place.bytes
+    if size is None and place.offset is not None:
+        size = _wav_bytes(around, start)
+    copied = copy_bytes(around, file, start, size)
+    left = 0 if size is None else size - copied
     if left:
         raise ValueError(f"{place.path} ends {left} bytes too early; it changed or was cut")
+
+
+def _wav_bytes(path: AnyPath, start: int) -> int:
+    """Return the size of the WAV recording that begins at a place in a file.
+
+    Raises:
+        ValueError: when none begins there, or its header does not state its size; the message is a reason.
+    """
+    with path.open("rb") as file:
+        file.seek(start)
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        raise ValueError("no WAV recording begins there; only archives of WAV recordings can be read")
+    size = int.from_bytes(head[4:8], "little")
+    if size in (0, 0xFFFFFFFF):
+        raise ValueError("its WAV header does not state how long it is")
+    return 8 + size
 
 
 def _temporary() -> IO[bytes]:

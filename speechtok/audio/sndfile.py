@@ -171,7 +171,10 @@ def _open(recording: Recording, descriptor: int, container: str | None, head: by
     if container is not None:
         reason = f"its {container} header is cut or malformed ({detail})"
     elif Path(recording.name).suffix.lower() in (".raw", ".pcm"):
-        reason = "it has no header, so rate, channels and sample format are unknown; convert it to WAV"
+        reason = (
+            "it has no header, so rate, channels and sample format are unknown; convert it to WAV, "
+            "or name it FILE#rate=HZ if it holds 16-bit mono samples"
+        )
     elif all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         reason = "it is not audio but text"
     else:

@@ -34,8 +34,10 @@ class Recipe:
     """Audio that is encoded together at most, in seconds."""
     chunk_seconds: float | None = None
     """Recordings longer than this many seconds go through in pieces."""
-    cut_seconds: float | None = None
-    """Longer utterances are cut at quiet moments into several of at most this many seconds."""
+    segment: str | None = None
+    """How long utterances become several: vad, silence or fixed."""
+    max_segment_seconds: float | None = None
+    """Utterances longer than this many seconds are segmented."""
     channels: str | None = None
     """How several channels become one: mean, first or error."""
     num_codebooks: int | None = None

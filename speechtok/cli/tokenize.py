@@ -44,7 +44,16 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
     help="Longer recordings go through in pieces.",
 )
 @click.option(
-    "--cut-seconds", type=float, help="Cut longer utterances at quiet moments. [default: none is cut]"
+    "--segment",
+    type=click.Choice(["vad", "silence", "fixed"]),
+    help="Segment long utterances: where somebody speaks, at quiet moments, or evenly. [default: leave them]",
+)
+@click.option(
+    "--max-segment-seconds",
+    type=float,
+    default=20.0,
+    show_default=True,
+    help="Utterances longer than this are segmented.",
 )
 @options.channels
 @options.num_codebooks

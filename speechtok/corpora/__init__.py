@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from speechtok.audio.io import looks_like_audio
 from speechtok.corpora.corpus import Corpus
-from speechtok.corpora.cut import cut_long
 from speechtok.corpora.fairseq import is_fairseq, read_fairseq
 from speechtok.corpora.folder import read_folder, walk
 from speechtok.corpora.hugging_face import holds_audio, is_saved, read_hugging_face
@@ -14,6 +13,7 @@ from speechtok.corpora.kaldi import read_kaldi
 from speechtok.corpora.layouts import read_layout
 from speechtok.corpora.lhotse import lhotse_kind, read_lhotse
 from speechtok.corpora.manifest import SUFFIXES, read_manifest
+from speechtok.corpora.segments import segment_corpus
 from speechtok.corpora.webdataset import read_webdataset
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, as_path
@@ -83,4 +83,4 @@ def _file(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
     )
 
 
-__all__ = ["Corpus", "cut_long", "read_corpus"]
+__all__ = ["Corpus", "read_corpus", "segment_corpus"]

@@ -1,18 +1,22 @@
 """A Kaldi data folder: `wav.scp`, and beside it optionally `text`, `utt2spk`, `utt2lang`, `segments`.
 
-Source: Kaldi documentation, "Data preparation".
+Source: Kaldi documentation, "Data preparation" and "Kaldi I/O mechanisms" (archives).
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from speechtok.audio.location import Location
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines
 from speechtok.errors import DatasetError
-from speechtok.storage import AnyPath
+from speechtok.storage import AnyPath, join
 from speechtok.utterances import Utterance
+
+_RECORD = re.compile(r"(.+):(\d+)$")
 
 
 def read_kaldi(wav_scp: AnyPath) -> Corpus:
@@ -25,7 +29,7 @@ def read_kaldi(wav_scp: AnyPath) -> Corpus:
             recording, or an entry that is a command (commands are never run).
     """
     folder = wav_scp.parent
-    recordings = _table(wav_scp)
+    recordings = {name: _located(path, folder) for name, path in _table(wav_scp).items()}
     for name, path in recordings.items():
         if path.endswith("|"):
             raise DatasetError(
@@ -50,6 +54,14 @@ def read_kaldi(wav_scp: AnyPath) -> Corpus:
 
     source = str(segments if segments.is_file() else wav_scp)
     return Corpus(kind="kaldi", name=folder.resolve().name, root=folder, utterances=Unique(read, source))
+
+
+def _located(path: str, folder: AnyPath) -> str:
+    """Return where a recording lies; `path:offset` is a record of an archive unless there is such a file."""
+    found = _RECORD.match(path)
+    if found is None or join(folder, path).exists():
+        return path
+    return str(Location(path=found[1], offset=int(found[2])))
 
 
 def _whole(recordings: dict[str, str], wav_scp: AnyPath) -> Iterator[tuple[Utterance, str]]:

@@ -64,7 +64,8 @@ def export_tokens(
     rows = TokenDataset(dataset, split=split)
     if [stream.name for stream in rows.info.streams] != [STREAM]:
         raise DatasetError(
-            f"{dataset} holds tokens of '{rows.info.name}'; the format {to} holds FunCodec's stream '{STREAM}' only."
+            f"{dataset} holds {', '.join(stream.name for stream in rows.info.streams)} of '{rows.info.name}'; "
+            f"the format {to} holds FunCodec's stream '{STREAM}' only."
         )
     folder = Path(folder)
     names = [*FORMATS[to], SAMPLES, *([SCALES] if rows.info.has_scale else [])]

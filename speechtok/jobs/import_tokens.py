@@ -77,7 +77,8 @@ def import_tokens(
     loaded = load_tokenizer(tokenizer, checkpoint=checkpoint)
     if [stream.name for stream in loaded.streams] != [STREAM]:
         raise DatasetError(
-            f"{source} holds FunCodec's stream '{STREAM}', which tokenizer '{loaded.name}' lacks."
+            f"{source} holds FunCodec's stream '{STREAM}' alone, but tokenizer '{loaded.name}' has "
+            f"{', '.join(stream.name for stream in loaded.streams)}."
         )
     scales = read_table(source.parent / SCALES, float)
     listed = _listed(source, loaded, read_table(source.parent / SAMPLES, int), scales)

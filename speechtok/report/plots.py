@@ -7,6 +7,7 @@ figure.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +65,30 @@ def plot_durations(durations: Array) -> Markup:
             figure,
             "durations",
             f"Histogram of the durations of {len(durations)} utterances, from {shortest:.2f} to {longest:.2f} seconds.",
+        )
+
+
+def plot_values(values: Sequence[float], label: str, name: str) -> Markup:
+    """Return the histogram of a measure over pairs, with a line at its mean.
+
+    Args:
+        values: finite, at least two.
+        label: measure and unit.
+        name: unique on the page.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    bins = min(MOST_BINS, max(8, math.ceil(2 * len(found) ** (1 / 3))))
+    with drawing(2.2) as (figure, (axes,)):
+        axes.hist(found, bins=bins, color=ACCENT, rwidth=0.92)
+        axes.axvline(float(found.mean()), color=CONTRAST, linestyle=(0, (4, 3)), linewidth=1.4)
+        axes.set_xlabel(label)
+        axes.set_ylabel("pairs")
+        _few_ticks(axes.yaxis, 5, integer=True)
+        axes.grid(axis="y", linewidth=0.6)
+        return to_svg(
+            figure,
+            name,
+            f"Histogram of {label} over {len(found)} pairs, from {found.min():.4g} to {found.max():.4g}.",
         )
 
 

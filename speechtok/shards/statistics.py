@@ -51,6 +51,11 @@ class StreamStatistics:
         return np.asarray(np.abs(-(share * logs).sum(axis=1)))
 
     @property
+    def perplexity(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """`(codebooks,)`, codes that would give this entropy if all were as frequent; at most `codebook_size`."""
+        return np.asarray(np.exp2(self.entropy))
+
+    @property
     def used(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """`(codebooks,)`, share of the codebook that occurs at all."""
         return np.asarray((self.counts > 0).mean(axis=1))
@@ -104,6 +109,7 @@ class Statistics:
                     "stored_bits_per_code": item.stored_bits_per_code,
                     "bound_bits_per_code": math.log2(item.stream.codebook_size),
                     "entropy_bits": [round(float(value), 4) for value in item.entropy],
+                    "perplexity": [round(float(value), 2) for value in item.perplexity],
                     "used_share": [round(float(value), 4) for value in item.used],
                 }
                 for item in self.streams

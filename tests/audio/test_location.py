@@ -27,12 +27,14 @@ names = st.text(min_size=1).filter(lambda text: not is_location(text))
     | st.tuples(numbers, numbers, st.text()).map(
         lambda t: dict(zip(("offset", "bytes", "member"), t, strict=True))
     )
-    | st.tuples(numbers, st.text(min_size=1)).map(lambda t: dict(zip(("row", "column"), t, strict=True))),
+    | st.tuples(numbers, st.text(min_size=1)).map(lambda t: dict(zip(("row", "column"), t, strict=True)))
+    | numbers.map(lambda offset: {"offset": offset})
+    | st.integers(1, 10**6).map(lambda rate: {"rate": rate}),
 )
 def test_what_is_written_is_read(path, channel, part):
     place = Location(path=path, channel=channel, **(part or {}))
     assert location_of(str(place)) == place
-    assert place.is_whole_file == (part is None)
+    assert place.is_whole_file == (part is None or "rate" in part)
 
 
 @pytest.mark.parametrize(
@@ -156,3 +158,52 @@ def test_row_groups_are_read_once_for_neighbours_and_let_go(tmp_path, monkeypatc
         expected = np.random.default_rng(row).standard_normal(4000) / 9
         np.testing.assert_array_equal(waveform.samples, expected.astype(np.float32))
     assert read == [0, 1, 3, 0]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_32"])
+def test_wav_recordings_of_an_archive(tmp_path, subtype):
+    waves = [np.linspace(-1, 0.5, 100 + 10 * i) for i in range(3)]
+    offsets = []
+    with (tmp_path / "wav.ark").open("wb") as ark:
+        for index, wave in enumerate(waves):
+            ark.write(f"utt{index} ".encode())
+            offsets.append(ark.tell())
+            content = io.BytesIO()
+            soundfile.write(content, wave, RATE, format="WAV", subtype=subtype)
+            ark.write(content.getvalue())
+    for wave, offset in zip(waves, offsets, strict=True):
+        found = read_waveform(f"{tmp_path}/wav.ark#offset={offset}")
+        step = 2.0 ** (1 - (16 if subtype == "PCM_16" else 32))
+        assert found.source_sample_rate == RATE
+        np.testing.assert_allclose(found.samples, wave, rtol=0, atol=step + 1e-7)
+    with pytest.raises(AudioError, match="no WAV recording begins there; only archives of WAV recordings"):
+        read_waveform(f"{tmp_path}/wav.ark#offset={offsets[1] + 1}")
+    with pytest.raises(AudioError, match="no WAV recording begins there"):
+        read_waveform(f"{tmp_path}/wav.ark#offset=1000000")
+    data = bytearray((tmp_path / "wav.ark").read_bytes())
+    data[offsets[0] + 4 : offsets[0] + 8] = b"\xff" * 4
+    (tmp_path / "wav.ark").write_bytes(data)
+    with pytest.raises(AudioError, match="its WAV header does not state how long it is"):
+        read_waveform(f"{tmp_path}/wav.ark#offset={offsets[0]}")
+    (tmp_path / "wav.ark").write_bytes(data[:-20])
+    with pytest.raises(AudioError, match="bytes too early; it changed or was cut"):
+        read_waveform(f"{tmp_path}/wav.ark#offset={offsets[2]}")
+
+
+def test_samples_without_a_header(tmp_path):
+    samples = np.array([0, 1, -1, 32_767, -32_768, *range(70_000)], "<i4").astype("<i2")
+    (tmp_path / "a.pcm").write_bytes(samples.tobytes())
+    place = f"{tmp_path}/a.pcm#rate=8000"
+    info = probe_audio(place)
+    assert (info.sample_rate, info.num_channels, info.num_samples) == (8000, 1, 70_005)
+    np.testing.assert_array_equal(read_waveform(place).samples, samples.astype(np.float32) / 32_768)
+    part = read_waveform(place, start=1.0, duration=0.5).samples
+    np.testing.assert_array_equal(part, samples[8000:12_000].astype(np.float32) / 32_768)
+    assert len(read_waveform(place, sample_rate=16_000).samples) == 140_010
+    (tmp_path / "a.pcm").write_bytes(b"abc")
+    with pytest.raises(AudioError, match="its 3 bytes are no 16-bit samples"):
+        read_waveform(place)
+    for content, sentence in ((b"", "the file is empty"), (None, "there is no such file")):
+        (tmp_path / "a.pcm").write_bytes(content) if content is not None else (tmp_path / "a.pcm").unlink()
+        with pytest.raises(AudioError, match=sentence):
+            read_waveform(place)

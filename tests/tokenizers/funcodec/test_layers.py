@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from speechtok.tokenizers.funcodec.layers import Conv, ConvTranspose, groups_for
+from speechtok.tokenizers.funcodec.convolutions import Conv, ConvTranspose
+from speechtok.tokenizers.funcodec.layers import groups_for
 from speechtok.tokenizers.funcodec.padding import reflect_pad
 from tests.goldens import recipe
 from tests.tokenizers.funcodec.published import golden
