@@ -18,12 +18,12 @@ from speechtok.loading import load_tokenizer
 from speechtok.shards.reader import TokenDataset, row_to_tokens
 from speechtok.storage import AnyPath, replacing
 
-FORMATS = {
+FORMATS: dict[str, tuple[str, ...]] = {
     "funcodec-codecs": ("codecs.txt",),
     "funcodec-indices": ("indices.ark", "indices.scp"),
     "funcodec-embeddings": ("codec_emb.ark", "codec_emb.scp"),
 }
-"""Name of a format → the files it writes, beside `utt2num_samples` and, for levels, `utt2scale`."""
+"""Name of a format of FunCodec → the files it writes, beside `utt2num_samples` and, for levels, `utt2scale`."""
 STREAM = "acoustic"
 """The stream FunCodec's formats hold."""
 

@@ -199,11 +199,16 @@ def token_files(path: AnyPath, split: str | None = None) -> list[AnyPath]:
         raise DatasetError(f"{path} holds no token dataset: there is no Parquet file in {path / 'data'}.")
     if split is None:
         return files
-    chosen = [file for file in files if file.name.rsplit("-", 3)[0] == split]
+    chosen = [file for file in files if split_of(file) == split]
     if not chosen:
-        have = ", ".join(sorted({file.name.rsplit("-", 3)[0] for file in files}))
+        have = ", ".join(sorted({split_of(file) for file in files}))
         raise DatasetError(f"{path} has no split '{split}'; it has: {have}.")
     return chosen
+
+
+def split_of(file: AnyPath) -> str:
+    """Return the split that a shard's name states."""
+    return file.name.rsplit("-", 3)[0]
 
 
 def row_to_tokens(row: dict[str, Any], info: TokenizerInfo) -> SpeechTokens:

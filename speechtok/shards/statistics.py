@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from speechtok.shards.reader import TokenDataset, token_files
+from speechtok.shards.reader import TokenDataset, split_of, token_files
 from speechtok.storage import AnyPath, readable
 from speechtok.tokens import StreamInfo
 
@@ -145,7 +145,7 @@ def compute_statistics(path: AnyPath, *, on_rows: Callable[[int], None] | None =
     splits = Counter[str]()
     footers = [pq.ParquetFile(readable(file)).metadata for file in files]
     for file, footer in zip(files, footers, strict=True):
-        splits[file.name.rsplit("-", 3)[0]] += footer.num_rows
+        splits[split_of(file)] += footer.num_rows
     return Statistics(
         rows=len(durations),
         seconds=float(sum(durations)),
