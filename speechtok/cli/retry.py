@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from speechtok.cli import options
 from speechtok.cli.tokenize import tell
+from speechtok.storage import AnyPath
 
 
 @click.command("retry")
@@ -27,10 +27,10 @@ from speechtok.cli.tokenize import tell
 @options.running
 @options.verbose
 def command(
-    output: Path,
-    corpus_root: Path | None,
+    output: AnyPath,
+    corpus_root: AnyPath | None,
     tokenizer: str | None,
-    checkpoint: Path | None,
+    checkpoint: AnyPath | None,
     **how: Any,
 ) -> None:
     """Try the quarantined inputs of the token dataset OUTPUT again, after they were repaired.

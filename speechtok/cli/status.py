@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
 from speechtok.cli import options
+from speechtok.storage import AnyPath
 
 
 @click.command("status")
 @click.argument("output", type=options.EXISTING)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 @options.verbose
-def command(output: Path, as_json: bool) -> None:
+def command(output: AnyPath, as_json: bool) -> None:
     """Tell how far the job that writes the token dataset OUTPUT is, and what its workers wait for.
 
     Works while the job runs, after it ended, and after a crash.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from speechtok.cli import options
 from speechtok.cli.plan_only import plan_options, show_plan
+from speechtok.storage import AnyPath
 
 if TYPE_CHECKING:
     from speechtok.jobs.settings import JobReport
@@ -24,7 +24,7 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
 
 @click.command("tokenize")
 @click.argument("corpus", type=options.EXISTING)
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=options.PLACE)
 @options.tokenizer
 @options.checkpoint
 @click.option(
@@ -91,10 +91,10 @@ def command(**arguments: Any) -> None:
 
 def tokenize(
     *,
-    corpus: Path,
-    output: Path,
+    corpus: AnyPath,
+    output: AnyPath,
     tokenizer: str = "dmel_16k",
-    checkpoint: Path | None = None,
+    checkpoint: AnyPath | None = None,
     plan_only: bool = False,
     speed: float | None = None,
     price: float | None = None,
@@ -139,7 +139,7 @@ def tokenize(
     tell(report, output)
 
 
-def tell(report: JobReport, output: Path) -> None:
+def tell(report: JobReport, output: AnyPath) -> None:
     """Print what came of a job."""
     from speechtok.wording import count_text, duration_text, size_text
 

@@ -32,7 +32,8 @@ class ReadError(Exception):
     Args:
         error: type of the error.
         message: its sentence.
-        stage: "read", or "crash" when the recording ended the process that read it.
+        stage: "read", "crash" when the recording ended the process that read it, or "storage" when a
+            store failed and the recording is not to blame.
     """
 
     def __init__(self, error: str, message: str, stage: str = "read") -> None:
@@ -117,7 +118,7 @@ class Reader:
             kind, rate, size = HEADER.unpack(header)
             if kind == FAILED:
                 content = json.loads(self._exactly(size))
-                raise ReadError(content["error"], content["message"])
+                raise ReadError(content["error"], content["message"], content["stage"])
         except OSError:
             raise Died from None
         samples = np.empty(size, np.float32)

@@ -29,11 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechtok.audio.io import AudioReader, probe_audio, read_blocks
+from speechtok.errors import StorageError
 
 HEADER = struct.Struct("!BIQ")
 """Kind of the answer, rate of the recording in Hz, number of samples or of bytes of JSON."""
 WHOLE, BLOCK, END, FAILED = range(4)
 """Kinds: a recording; one block of a long one; nothing follows the blocks; it cannot be read."""
+READ, STORAGE = "read", "storage"
+"""Where it went wrong: with the recording, or with the store that holds it."""
 BLOCKS_AHEAD = 2
 """Blocks of a long recording that are read before the first of them was used."""
 
@@ -120,7 +123,8 @@ class _Server:
                 f"Cannot read {request['audio']!r}: it needs more than {self._settings['memory_mb']} MB of memory to decode; "
                 "allow more with --memory-mb, or leave it out."
             )
-        content = json.dumps({"error": name, "message": message}).encode()
+        stage = STORAGE if isinstance(error, StorageError) else READ
+        content = json.dumps({"error": name, "message": message, "stage": stage}).encode()
         self._connection.sendall(HEADER.pack(FAILED, 0, len(content)) + content)
 
 

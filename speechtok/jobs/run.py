@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import filelock
@@ -23,7 +22,7 @@ from speechtok.jobs.local import run_locally
 from speechtok.jobs.made import Made, check_errors
 from speechtok.jobs.plan import check_same, make_plan, segmented
 from speechtok.jobs.ray import run_on_ray
-from speechtok.jobs.settings import JobReport, JobSettings, RunSettings
+from speechtok.jobs.settings import JobReport, JobSettings, Progress, RunSettings
 from speechtok.jobs.watcher import Watcher
 from speechtok.jobs.worker import WorkerSettings
 from speechtok.loading import load_tokenizer
@@ -40,6 +39,8 @@ from speechtok.shards.plan import (
 )
 from speechtok.shards.verify import has_quarantine, quarantine_table
 from speechtok.shards.writer import write_table
+from speechtok.storage import AnyPath, StorePath, as_path
+from speechtok.storage.lease import HeldError, leased
 from speechtok.tokens import TokenizerInfo, with_codebooks
 from speechtok.version import __version__
 
@@ -48,11 +49,11 @@ HASH_THREADS = 4
 
 
 def tokenize_corpus(
-    corpus: str | Path,
-    output: str | Path,
+    corpus: str | AnyPath,
+    output: str | AnyPath,
     *,
     tokenizer: str = "dmel_16k",
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     settings: JobSettings | None = None,
     watcher: Watcher | None = None,
     **how: Any,
@@ -65,9 +66,9 @@ def tokenize_corpus(
 
     Args:
         corpus: see `speechtok.corpora.read_corpus`.
-        output: folder of the dataset; new, empty, or begun by the same call.
+        output: folder of the dataset, or the URI of one in an object store; new, empty, or begun by the same call.
         tokenizer: name, card path or folder for `load_tokenizer`.
-        checkpoint: local folder with the published files.
+        checkpoint: folder with the published files, local or in an object store.
         settings: what decides the rows.
         watcher: hooks for a progress display.
         how: where and how to run, fields of `RunSettings` such as `device`, `executor` and `workers`.
@@ -75,6 +76,7 @@ def tokenize_corpus(
     Raises:
         CardError, CheckpointError, HubError: when the tokenizer cannot be loaded.
         DatasetError: when the corpus or an existing dataset is malformed.
+        StorageError: when an object store fails or refuses.
         JobError: when the output is not ours, belongs to another job or cannot be written, when too
             many inputs fail, or when not a single one could be tokenized.
         ValueError, TypeError: when a field of `RunSettings` is out of its range or unknown.
@@ -85,8 +87,8 @@ def tokenize_corpus(
         loaded.check_codebooks(settings.num_codebooks)
     info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
     found = read_corpus(corpus, columns=settings.columns)
-    layout = Layout(Path(output))
-    with claimed(layout):
+    layout = Layout(as_path(output))
+    with claimed(layout) as check_claim:
         plan = _frozen_plan(layout, found, info, card, settings, watcher)
         with ThreadPoolExecutor(HASH_THREADS) as pool:
             done = list(pool.map(lambda task: is_done(layout, task), plan.tasks))
@@ -95,15 +97,15 @@ def tokenize_corpus(
         source = _Source(
             corpus_root=str(found.root.resolve()), tokenizer=str(tokenizer), checkpoint=checkpoint
         )
-        return _make(layout, plan, missing, source, run, watcher)
+        return _make(layout, plan, missing, source, run, _checked(watcher, check_claim))
 
 
 def retry_quarantined(
-    output: str | Path,
+    output: str | AnyPath,
     *,
-    corpus_root: str | Path | None = None,
+    corpus_root: str | AnyPath | None = None,
     tokenizer: str | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     watcher: Watcher | None = None,
     **how: Any,
 ) -> JobReport:
@@ -117,7 +119,7 @@ def retry_quarantined(
         output: the dataset.
         corpus_root: folder that relative audio paths start from; None takes that of the last run.
         tokenizer: name, card path or folder for `load_tokenizer`; None takes that of the last run.
-        checkpoint: local folder with the published files; None takes that of the last run.
+        checkpoint: folder with the published files; None takes that of the last run.
         watcher: hooks for a progress display.
         how: where and how to run, fields of `RunSettings`.
 
@@ -125,7 +127,7 @@ def retry_quarantined(
         DatasetError: when there is no dataset, or nothing says where its corpus lies.
         JobError: as `tokenize_corpus`.
     """
-    watcher, run, layout = watcher or Watcher(), RunSettings(**how), Layout(Path(output))
+    watcher, run, layout = watcher or Watcher(), RunSettings(**how), Layout(as_path(output))
     plan = read_plan(layout)
     about = read_run(layout).get("about", {})
     if corpus_root is None and not about:
@@ -133,17 +135,27 @@ def retry_quarantined(
             f"Nothing says where the corpus of {output} lies; give its folder with --corpus-root."
         )
     source = _Source(
-        corpus_root=str(about["corpus_root"] if corpus_root is None else Path(corpus_root).resolve()),
+        corpus_root=str(about["corpus_root"] if corpus_root is None else as_path(corpus_root).resolve()),
         tokenizer=str(tokenizer or about.get("tokenizer") or plan.info.name),
         checkpoint=about.get("checkpoint") if checkpoint is None else checkpoint,
     )
-    with claimed(layout):
+    with claimed(layout) as check_claim:
         failed = {(item.split, item.index) for item in _committed(layout, plan) if item.quarantined}
         tasks = [
             task for task in plan.tasks if (task.split, task.index) in failed or not is_done(layout, task)
         ]
         watcher.planned(plan, len(tasks), None)
-        return _make(layout, plan, tasks, source, run, watcher)
+        return _make(layout, plan, tasks, source, run, _checked(watcher, check_claim))
+
+
+def _checked(watcher: Watcher, check_claim: Callable[[], None]) -> Watcher:
+    """Return a watcher that also checks, at each progress, that the output is still ours."""
+
+    def progressed(progress: Progress) -> None:
+        check_claim()
+        watcher.progressed(progress)
+
+    return replace(watcher, progressed=progressed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +166,8 @@ class _Source:
     """Folder that relative audio paths start from."""
     tokenizer: str
     """Name, card path or folder for `load_tokenizer`."""
-    checkpoint: str | Path | None
-    """Local folder with the published files."""
+    checkpoint: str | AnyPath | None
+    """Folder with the published files."""
 
 
 def _make(
@@ -184,7 +196,7 @@ def _make(
 def _worker_settings(layout: Layout, plan: Plan, source: _Source, run: RunSettings) -> WorkerSettings:
     return WorkerSettings(
         tokenizer=source.tokenizer,
-        checkpoint=None if source.checkpoint is None else str(Path(source.checkpoint).resolve()),
+        checkpoint=None if source.checkpoint is None else str(as_path(source.checkpoint).resolve()),
         device=run.device,
         output=str(layout.root.resolve()),
         corpus_root=source.corpus_root,
@@ -218,23 +230,34 @@ def _frozen_plan(
 
 
 @contextmanager
-def claimed(layout: Layout) -> Iterator[None]:
-    """Claim the output folder for one job, and turn what the filesystem refuses into a sentence."""
+def claimed(layout: Layout) -> Iterator[Callable[[], None]]:
+    """Claim the output for one job, and turn what the filesystem refuses into a sentence.
+
+    Gives a function that raises `StorageError` when the claim was lost, which happens in object stores
+    only, see `speechtok.storage.lease`.
+    """
     try:
+        if isinstance(layout.lock, StorePath):
+            _check_new(layout)
+            with leased(layout.lock) as lease:
+                yield lease.check
+                lease.check()
+            return
         if layout.root.exists() and not layout.root.is_dir():
             raise JobError(f"{layout.root} is a file; the output must be a folder.")
-        if layout.root.is_dir() and not layout.state.is_dir() and any(layout.root.iterdir()):
-            raise JobError(
-                f"{layout.root} is not empty and holds no token dataset; use a new or empty folder."
-            )
-        layout.state.mkdir(parents=True, exist_ok=True)
+        _check_new(layout)
+        layout.lock.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(layout.lock, timeout=0):
             layout.clear_tmp()
-            yield
+            yield lambda: None
             layout.clear_tmp()
     except filelock.Timeout:
         raise JobError(
             f"Another job is writing to {layout.root}; wait for it or use another output folder."
+        ) from None
+    except HeldError as error:
+        raise JobError(
+            f"Another job is writing to {layout.root} ({error}); wait for it or use another output folder."
         ) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -244,6 +267,12 @@ def claimed(layout: Layout) -> Iterator[None]:
         raise JobError(
             f"{error.filename or layout.root} cannot be written: {error.strerror or error}. {advice}"
         ) from error
+
+
+def _check_new(layout: Layout) -> None:
+    """Raise when something else than a dataset lies where the output is wanted."""
+    if layout.root.is_dir() and not layout.state.is_dir() and any(layout.root.iterdir()):
+        raise JobError(f"{layout.root} is not empty and holds no token dataset; use a new or empty folder.")
 
 
 def _committed(layout: Layout, plan: Plan) -> list[ShardRecord]:

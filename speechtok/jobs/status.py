@@ -6,7 +6,6 @@ import os
 import platform
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from speechtok.corpora.originals import read_run
@@ -14,6 +13,7 @@ from speechtok.errors import DatasetError
 from speechtok.jobs.journal import STATE_SECONDS, STORE_PATIENCE, read_events
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import has_plan, read_plan, read_record
+from speechtok.storage import AnyPath, as_path
 from speechtok.wording import duration_text
 
 SILENT_SECONDS = 15 * STATE_SECONDS * STORE_PATIENCE
@@ -58,7 +58,7 @@ class JobStatus:
     """The last events."""
 
 
-def read_status(output: str | Path, *, last_events: int = 20) -> JobStatus:
+def read_status(output: str | AnyPath, *, last_events: int = 20) -> JobStatus:
     """Return how far the job is that writes, or wrote, a dataset.
 
     Args:
@@ -68,10 +68,10 @@ def read_status(output: str | Path, *, last_events: int = 20) -> JobStatus:
     Raises:
         DatasetError: when no job has begun there.
     """
-    layout = Layout(Path(output))
+    layout = Layout(as_path(output))
     job = read_run(layout)
     if not has_plan(layout):
-        if not layout.state.is_dir():
+        if not job and not layout.state.is_dir():
             raise DatasetError(f"{output} holds no token dataset, and no job has begun one there.")
         return _status("planning", "the job is planning, or ended before its plan was frozen.", job, layout)
     plan = read_plan(layout)

@@ -12,24 +12,26 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from speechtok.audio.info import Waveform
-from speechtok.errors import JobError
+from speechtok.errors import JobError, StorageError
 from speechtok.jobs.attempts import Attempts
 from speechtok.jobs.reader import ReadError, ReadSettings, Request
+from speechtok.jobs.reader_process import STORAGE
 from speechtok.jobs.reading import LongRecording, ReaderPool, ReadResult
 from speechtok.jobs.settings import JobSettings, Progress
 from speechtok.jobs.stages import ENCODE, IDLE, READ, WRITE, Stopwatch, WorkerStatus
 from speechtok.loading import load_tokenizer
-from speechtok.shards.layout import Layout, file_sha256
-from speechtok.shards.plan import Failure, ShardRecord, ShardTask, is_done, write_record
+from speechtok.shards.commit import commit
+from speechtok.shards.layout import Layout
+from speechtok.shards.plan import Failure, ShardRecord, ShardTask, is_done, read_record
 from speechtok.shards.reader import TokenDataset, tokens_to_rows
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
+from speechtok.storage import as_path, file_sha256, join
 from speechtok.tokens import SpeechTokens, TokenizerInfo
 
 BATCHES_AHEAD = 2
@@ -73,7 +75,7 @@ class ShardWorker:
         torch.set_num_threads(1)
         self._settings = settings
         self._stopwatch = Stopwatch()
-        self._layout = Layout(Path(settings.output))
+        self._layout = Layout(as_path(settings.output))
         self._schema = token_schema(settings.info, settings.card, settings.extra_types)
         self._tokenizer = load_tokenizer(
             settings.tokenizer,
@@ -112,6 +114,7 @@ class ShardWorker:
 
         Raises:
             OSError: when the shard cannot be written.
+            StorageError: when a store fails.
             JobError: when too many workers have died on it.
         """
         self._progress, self._shard = Progress(), task.name
@@ -130,10 +133,11 @@ class ShardWorker:
         )
         if attempts.suspected_batch is not None:
             self._try_one_by_one(batches[attempts.suspected_batch], attempts)
-        kept = self._kept(task)
+        earlier = read_record(self._layout, task.split, task.index) if is_done(self._layout, task) else None
+        kept = self._kept(task) if earlier is not None else {}
         path = self._layout.shard(task.split, task.index, task.count)
         rows, samples, failures = 0, 0, []
-        with self._layout.replacing(path) as temporary:
+        with self._layout.temporary(path) as temporary:
             with ShardWriter(temporary, self._schema, self._settings.info) as writer:
                 for result in self._results(batches, kept, attempts):
                     self._stopwatch.enter(WRITE)
@@ -152,8 +156,7 @@ class ShardWorker:
                 seconds=samples / self._settings.info.sample_rate,
                 quarantined=tuple(failures),
             )
-        write_record(self._layout, record)
-        return record
+            return commit(self._layout, temporary, record, instead_of=earlier)
 
     def _results(
         self, batches: list[list[dict[str, Any]]], kept: Mapping[str, dict[str, Any]], attempts: Attempts
@@ -207,7 +210,7 @@ class ShardWorker:
             result = next(results)
             self._stopwatch.enter(ENCODE)
             if isinstance(result, ReadError):
-                made[row["id"]] = self._failure(row, result.stage, result.error, str(result))
+                made[row["id"]] = self._unread(row, result)
             elif isinstance(result, LongRecording):
                 made[row["id"]] = self._encode_long(row, result)
             else:
@@ -240,7 +243,7 @@ class ShardWorker:
         try:
             tokens = self._tokenizer.encode_blocks(iter(recording), chunk_seconds=seconds, **self._options())
         except ReadError as error:
-            return self._failure(row, error.stage, error.error, str(error))
+            return self._unread(row, error)
         except Exception as error:  # whatever the tokenizer does not like belongs in quarantine
             return self._failure(row, "encode", type(error).__name__, str(error))
         columns = {**tokens_to_rows(tokens)[0], "source_sample_rate": recording.source_sample_rate}
@@ -255,8 +258,6 @@ class ShardWorker:
 
     def _kept(self, task: ShardTask) -> dict[str, dict[str, Any]]:
         """Return the token columns of a shard that is done already, by id: its failures are tried again."""
-        if not is_done(self._layout, task):
-            return {}
         planned = set(task.rows.column_names)
         columns = [name for name in self._schema.names if name == "id" or name not in planned | {"start"}]
         path = self._layout.shard(task.split, task.index, task.count)
@@ -281,7 +282,12 @@ class ShardWorker:
         return result
 
     def _path(self, row: dict[str, Any]) -> str:
-        return str(Path(self._settings.corpus_root, row["audio"]))
+        return str(join(as_path(self._settings.corpus_root), row["audio"]))
+
+    def _unread(self, row: dict[str, Any], error: ReadError) -> Failure:
+        if error.stage == STORAGE:
+            raise StorageError(str(error))  # no fault of the recording
+        return self._failure(row, error.stage, error.error, str(error))
 
     def _crashed(self, row: dict[str, Any]) -> Failure:
         message = f"Tokenizing {row['audio']!r} ended its worker twice; convert it or leave it out."
