@@ -87,7 +87,7 @@ class Layout:
         """The note about a shard that is being made."""
         return self.state / "attempts" / f"{split}-{index:05d}.json"
 
-    def quarantine(self, split: str) -> Path:
+    def quarantine(self, split: str) -> AnyPath:
         """The Parquet file of the inputs of one split that failed."""
         return self.root / "quarantine" / f"{split}.parquet"
 
