@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from speechtok.cards import find_recipe, read_recipe
-from speechtok.cli.options import EXISTING, verbose
+from speechtok.cli.options import EXISTING, PLACE, verbose
 from speechtok.cli.tokenize import tokenize
+from speechtok.storage import AnyPath, as_path
 
 
 @click.command("run")
 @click.argument("recipe")
 @click.option("--corpus", type=EXISTING, help="What to tokenize.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the token dataset.")
+@click.option("--output", type=PLACE, help="Folder of the token dataset.")
 @click.option("--checkpoint", type=EXISTING, help="Folder with the published files.")
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers.")
 @verbose
 def command(
-    recipe: str, corpus: Path | None, output: Path | None, checkpoint: Path | None, workers: int | None
+    recipe: str,
+    corpus: AnyPath | None,
+    output: AnyPath | None,
+    checkpoint: AnyPath | None,
+    workers: int | None,
 ) -> None:
     """Run RECIPE, a YAML file with the arguments of `tokenize`, or the name of a shipped one.
 
@@ -35,5 +38,5 @@ def command(
             raise click.UsageError(f"Recipe {path} names no {name}; give --{name}.")
     for name in ("corpus", "output", "checkpoint"):
         if name in arguments:
-            arguments[name] = Path(arguments[name])
+            arguments[name] = as_path(arguments[name])
     tokenize(**arguments)
