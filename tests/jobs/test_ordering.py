@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechtok.jobs.ordering import Runs, evenly
+from speechtok.jobs.ordering import Runs
 
 text = st.text(st.characters(codec="utf-8"), max_size=3)
 
@@ -36,19 +36,7 @@ def test_columns_and_types_are_united(tmp_path):
     runs.add(pa.table({"id": ["b"], "n": [1], "only": [None]}))
     runs.add(pa.table({"id": ["a"], "n": [2.5]}))
     runs.add(pa.table({"id": ["c"], "n": [None], "only": ["x"]}))
-    (table,) = evenly(runs.sorted(), 10)
+    table = pa.concat_tables(runs.sorted())
     assert table.to_pydict() == {"id": ["a", "b", "c"], "n": [2.5, 1.0, None], "only": [None, None, "x"]}
     with pytest.raises(pa.ArrowTypeError):
         runs.add(pa.table({"id": ["d"], "n": ["text"]}))
-
-
-@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 6))
-def test_tables_of_equal_length(lengths, rows):
-    tables, start = [], 0
-    for length in lengths:
-        tables.append(pa.table({"n": pa.array(range(start, start + length), pa.int64())}))
-        start += length
-    found = list(evenly(tables, rows))
-    assert [n for table in found for n in table["n"].to_pylist()] == list(range(start))
-    assert all(len(table) == rows for table in found[:-1])
-    assert not found or 0 < len(found[-1]) <= rows
