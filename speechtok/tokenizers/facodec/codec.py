@@ -12,18 +12,18 @@ that length, whose vectors are averaged by length), the prosody codes of version
 that follow from them, and the prosody part of voice conversion in version 1. The last two need memory in
 proportion to length and time in proportion to its square.
 
-Contents: `Codec`, `Encoded`, `Timbre`, `exact`.
+Contents: `Codec`, `Encoded`, `Timbre`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from speechtok.nets.precision import exact
 from speechtok.nets.windows import Window, plan_windows
 from speechtok.tokenizers.facodec.config import FacodecConfig
 from speechtok.tokenizers.facodec.factors import STREAMS, Factors, MelFeature
@@ -38,26 +38,6 @@ GENERATOR_WINDOW = 320
 """Frames generated per window: 4 s."""
 GPU_WINDOWS = 16
 """Windows per pass on a GPU."""
-
-
-@contextmanager
-def exact(device: torch.device) -> Iterator[None]:
-    """Compute without gradients and, on an NVIDIA GPU, at full precision.
-
-    Convolutions there round float32 to TF32's 10 bits unless told otherwise, which changes codes.
-    """
-    flags = torch.backends.cudnn
-    with torch.no_grad():
-        if device.type != "cuda":
-            yield
-            return
-        with flags.flags(
-            enabled=flags.enabled,
-            benchmark=flags.benchmark,
-            deterministic=flags.deterministic,
-            allow_tf32=False,
-        ):
-            yield
 
 
 @dataclass(frozen=True, kw_only=True)

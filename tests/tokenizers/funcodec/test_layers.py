@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from speechtok.tokenizers.funcodec.layers import Conv, ConvTranspose, groups_for
-from speechtok.tokenizers.funcodec.padding import reflect_pad
+from speechtok.nets.padding import reflect_pad
 from tests.goldens import recipe
 from tests.tokenizers.funcodec.published import golden
 
