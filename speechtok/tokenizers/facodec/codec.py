@@ -12,7 +12,7 @@ that length, whose vectors are averaged by length), the prosody codes of version
 that follow from them, and the prosody part of voice conversion in version 1. The last two need memory in
 proportion to length and time in proportion to its square.
 
-Contents: `Codec`, `Encoded`, `Timbre`.
+Contents: `Codec`, `Encoded`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from speechtok.nets.parts import MeanOfParts
 from speechtok.nets.precision import exact
 from speechtok.nets.windows import Window, plan_windows
 from speechtok.tokenizers.facodec.config import FacodecConfig
@@ -116,7 +117,7 @@ class Codec(nn.Module):
                     mel = self.mel(waveform[item, :length])[None]
                     prosody[item] = self.factors.encode_prosody(mel, num_codebooks)
         size = ENCODER_WINDOW if chunk_samples is None else max(1, chunk_samples // self.config.hop_length)
-        timbres = [Timbre(self.factors) for _ in frames]
+        timbres = [self.timbre() for _ in frames]
         for item, window, latent in self._latents(waveform, lengths, frames, size):
             known, span = prosody[item], slice(window.first, window.stop)
             coded = self.factors.encode(latent, None if known is None else known[..., span], num_codebooks)
@@ -128,6 +129,10 @@ class Codec(nn.Module):
             num_frames=torch.tensor(frames, dtype=torch.int64, device=waveform.device),
             speaker_embedding=torch.cat([timbre.vector() for timbre in timbres]),
         )
+
+    def timbre(self) -> MeanOfParts:
+        """Return what collects the latents of one utterance and gives its speaker vector."""
+        return MeanOfParts(self.factors.timbre, TIMBRE_FRAMES)
 
     @torch.no_grad()
     def embed(self, codes: Mapping[str, Tensor], num_frames: Tensor) -> Tensor:
@@ -266,31 +271,3 @@ def _padded(pieces: list[Tensor]) -> tuple[Tensor, Tensor | None]:
     lengths = [len(piece) for piece in pieces]
     ragged = None if len(set(lengths)) == 1 else torch.tensor(lengths, device=pieces[0].device)
     return torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True), ragged
-
-
-class Timbre:
-    """Collects the latents of one utterance, and runs the timbre encoder on every `TIMBRE_FRAMES` of them."""
-
-    def __init__(self, factors: Factors) -> None:
-        self._factors = factors
-        self._held: list[Tensor] = []
-        self._weighted: list[Tensor] = []
-        self._num_frames = 0
-
-    def add(self, latent: Tensor) -> None:
-        """Take the next frames, `(1, frames, channels)`."""
-        self._held.append(latent)
-        while sum(part.shape[1] for part in self._held) > TIMBRE_FRAMES:
-            whole = torch.cat(self._held, dim=1)
-            self._work_off(whole[:, :TIMBRE_FRAMES])
-            self._held = [whole[:, TIMBRE_FRAMES:]]
-
-    def vector(self) -> Tensor:
-        """Return the speaker vector, `(1, channels)`, once all frames were added."""
-        self._work_off(torch.cat(self._held, dim=1))
-        return torch.stack(self._weighted).sum(dim=0) / self._num_frames
-
-    def _work_off(self, latent: Tensor) -> None:
-        with exact(latent.device):
-            self._weighted.append(self._factors.timbre(latent) * latent.shape[1])
-        self._num_frames += latent.shape[1]

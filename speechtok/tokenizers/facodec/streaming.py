@@ -13,9 +13,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from speechtok.nets.parts import MeanOfParts
 from speechtok.nets.precision import exact
 from speechtok.nets.windows import JoinedBlocks
-from speechtok.tokenizers.facodec.codec import ENCODER_WINDOW, Codec, Encoded, Timbre
+from speechtok.tokenizers.facodec.codec import ENCODER_WINDOW, Codec, Encoded
 from speechtok.tokenizers.facodec.network import ENCODER_CONTEXT
 
 
@@ -41,7 +42,7 @@ def encode_blocks(
     """
     hop = codec.config.hop_length
     size = ENCODER_WINDOW if chunk_samples is None else max(1, chunk_samples // hop)
-    timbre, parts = Timbre(codec.factors), []
+    timbre, parts = codec.timbre(), []
     joined = JoinedBlocks(blocks)
     first = 0
     while joined.fill(hop * (first + size + 2 * ENCODER_CONTEXT)):
@@ -60,7 +61,7 @@ def encode_blocks(
 
 
 def _window(
-    codec: Codec, joined: JoinedBlocks, first: int, stop: int, timbre: Timbre, num_codebooks: int | None
+    codec: Codec, joined: JoinedBlocks, first: int, stop: int, timbre: MeanOfParts, num_codebooks: int | None
 ) -> dict[str, Tensor]:
     """Return the codes of frames `first` to `stop`, int16 to save memory, and forget what came before."""
     hop = codec.config.hop_length
