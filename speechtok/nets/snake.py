@@ -36,7 +36,7 @@ class Snake(nn.Module):
             return x + gain * torch.sin(alpha * x).square()
         out = torch.empty_like(x)
         size = x.shape[1] if x.device.type != "cpu" else max(1, _PIECE // max(1, x.shape[0] * x.shape[2]))
-        for piece, target in zip(x.split(size, dim=1), out.split(size, dim=1), strict=True):
+        for piece, target in zip(torch.split(x, size, dim=1), torch.split(out, size, dim=1), strict=True):
             sine = (piece * alpha).sin_()
             torch.addcmul(piece, sine.mul_(sine), gain, out=target)
         return out

@@ -12,16 +12,15 @@ that length, whose vectors are averaged by length), the prosody codes of version
 that follow from them, and the prosody part of voice conversion in version 1. The last two need memory in
 proportion to length and time in proportion to its square.
 
-Contents: `Codec`, `Encoded`.
+Contents: `Codec`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechtok.nets.parts import MeanOfParts
 from speechtok.nets.precision import exact
@@ -30,6 +29,7 @@ from speechtok.tokenizers.facodec.config import FacodecConfig
 from speechtok.tokenizers.facodec.factors import STREAMS, Factors, MelFeature
 from speechtok.tokenizers.facodec.network import ENCODER_CONTEXT, GENERATOR_CONTEXT, Encoder, Generator
 from speechtok.tokenizers.facodec.redecoder import Redecoder
+from speechtok.tokenizers.factors import Encoded, FactorCodec
 
 TIMBRE_FRAMES = 9600
 """Longest stretch the timbre encoder sees at once: two minutes."""
@@ -37,24 +37,10 @@ ENCODER_WINDOW = 320
 """Frames encoded per window unless asked otherwise: 4 s."""
 GENERATOR_WINDOW = 320
 """Frames generated per window: 4 s."""
-GPU_WINDOWS = 16
-"""Windows per pass on a GPU."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Encoded:
-    """What encoding a batch gives."""
-
-    codes: dict[str, Tensor]
-    """Stream → `(batch, codebooks, frames)`, int64, zero past `num_frames`."""
-    num_frames: Tensor
-    """`(batch,)`, int64, the same for all streams."""
-    speaker_embedding: Tensor
-    """`(batch, channels)`."""
-
-
-class Codec(nn.Module):
-    """The networks of one FACodec, each present or not: encoding needs no generator, decoding no encoder."""
+class Codec(FactorCodec):
+    """The networks of one FACodec."""
 
     encoder: Encoder
     factors: Factors
@@ -62,13 +48,7 @@ class Codec(nn.Module):
     generator: Generator
     redecoder: Redecoder
 
-    def __init__(self, config: FacodecConfig, parts: Mapping[str, nn.Module]) -> None:
-        super().__init__()
-        self.config = config
-        self.windows_per_pass: int | None = None
-        """Windows computed at once; None chooses by device."""
-        for name, part in parts.items():
-            self.add_module(name, part)
+    config: FacodecConfig
 
     def num_frames(self, num_samples: int) -> int:
         """Return the frames that `num_samples` samples give.
@@ -134,20 +114,9 @@ class Codec(nn.Module):
         """Return what collects the latents of one utterance and gives its speaker vector."""
         return MeanOfParts(self.factors.timbre, TIMBRE_FRAMES)
 
-    @torch.no_grad()
-    def embed(self, codes: Mapping[str, Tensor], num_frames: Tensor) -> Tensor:
-        """Return the quantized latent the codes stand for, summed over the streams given.
-
-        Args:
-            codes: stream → `(batch, codebooks, frames)`, one stream or several.
-            num_frames: `(batch,)`, int64.
-
-        Returns:
-            `(batch, channels, frames)`, zero past `num_frames`.
-        """
-        embedding = self.factors.decode(codes)
-        inside = torch.arange(embedding.shape[1], device=embedding.device) < num_frames[:, None]
-        return (embedding * inside[..., None]).transpose(1, 2)
+    def quantized(self, codes: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum of the streams' quantized latents, `(batch, frames, channels)`."""
+        return self.factors.decode(codes)
 
     @torch.no_grad()
     def decode(
@@ -262,7 +231,7 @@ class Codec(nn.Module):
     def _passes(
         self, jobs: list[tuple[int, Window]], device: torch.device
     ) -> Iterator[list[tuple[int, Window]]]:
-        size = self.windows_per_pass or (1 if device.type == "cpu" else GPU_WINDOWS)
+        size = self.pass_size(device)
         return (jobs[at : at + size] for at in range(0, len(jobs), size))
 
 

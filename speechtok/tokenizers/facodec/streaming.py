@@ -16,8 +16,9 @@ from torch import Tensor
 from speechtok.nets.parts import MeanOfParts
 from speechtok.nets.precision import exact
 from speechtok.nets.windows import JoinedBlocks
-from speechtok.tokenizers.facodec.codec import ENCODER_WINDOW, Codec, Encoded
+from speechtok.tokenizers.facodec.codec import ENCODER_WINDOW, Codec
 from speechtok.tokenizers.facodec.network import ENCODER_CONTEXT
+from speechtok.tokenizers.factors import Encoded
 
 
 @torch.no_grad()

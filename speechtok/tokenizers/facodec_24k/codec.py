@@ -13,17 +13,16 @@ The redecoder looks to both sides and keeps no state: its windows have context t
 What is global: the speaker vector, which is exact up to `TIMBRE_FRAMES`; a longer utterance is cut into parts
 of that length, whose vectors are averaged by length. Codes do not depend on it.
 
-Contents: `Codec`, `Encoded`.
+Contents: `Codec`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from speechtok.nets.parts import MeanOfParts
@@ -33,6 +32,7 @@ from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.tokenizers.facodec_24k.network import Decoder, Encoder, Memory
 from speechtok.tokenizers.facodec_24k.quantizer import Quantizer
 from speechtok.tokenizers.facodec_24k.redecoder import Redecoder
+from speechtok.tokenizers.factors import Encoded, FactorCodec
 
 T = TypeVar("T")
 
@@ -40,37 +40,20 @@ TIMBRE_FRAMES = 9600
 """Longest stretch the timbre encoder sees at once: two minutes."""
 WINDOW = 160
 """Frames per window unless asked otherwise: 2 s."""
-GPU_WINDOWS = 16
-"""Windows per pass on a GPU."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Encoded:
-    """What encoding a batch gives."""
+class Codec(FactorCodec):
+    """The networks of FAcodec and its redecoder."""
 
-    codes: dict[str, Tensor]
-    """Stream → `(batch, codebooks, frames)`, int64, zero past `num_frames`."""
-    num_frames: Tensor
-    """`(batch,)`, int64, the same for all streams."""
-    speaker_embedding: Tensor
-    """`(batch, channels)`."""
-
-
-class Codec(nn.Module):
-    """The networks, each present or not: encoding needs no decoder, and only one conversion the redecoder."""
-
+    config: Facodec24kConfig
     encoder: Encoder
     quantizer: Quantizer
     decoder: Decoder
     redecoder: Redecoder
 
-    def __init__(self, config: Facodec24kConfig, parts: Mapping[str, nn.Module]) -> None:
-        super().__init__()
-        self.config = config
-        self.windows_per_pass: int | None = None
-        """Windows computed at once; None chooses by device."""
-        for name, part in parts.items():
-            self.add_module(name, part)
+    def quantized(self, codes: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum of the streams' quantized latents, `(batch, frames, channels)`."""
+        return self.quantizer.decode(codes)
 
     @torch.no_grad()
     def encode(
@@ -101,21 +84,6 @@ class Codec(nn.Module):
             num_frames=torch.tensor([item.stop for item in items], device=items[0].waveform.device),
             speaker_embedding=torch.cat([item.timbre.vector() for item in items]),
         )
-
-    @torch.no_grad()
-    def embed(self, codes: Mapping[str, Tensor], num_frames: Tensor) -> Tensor:
-        """Return the quantized latent the codes stand for, summed over the streams given.
-
-        Args:
-            codes: stream → `(batch, codebooks, frames)`, one stream or several.
-            num_frames: `(batch,)`, int64.
-
-        Returns:
-            `(batch, channels, frames)`, zero past `num_frames`.
-        """
-        embedding = self.quantizer.decode(codes)
-        inside = torch.arange(embedding.shape[1], device=embedding.device) < num_frames[:, None]
-        return (embedding * inside[..., None]).transpose(1, 2)
 
     @torch.no_grad()
     def decode(
@@ -187,16 +155,19 @@ class Codec(nn.Module):
                 features = [x[item.kept] for x, item in zip(features, items, strict=True)]
                 latents, memory = self.encoder.recur(pad_sequence(features, batch_first=True), memory)
                 prosody = self._each(self.quantizer.prosody_features, [item.mel for item in items])
-                lengths = [len(x) for x in features]
+                lengths = [item.stop - item.first for item in items]
                 found = self.quantizer.encode(
                     torch.cat([x[:n] for x, n in zip(latents, lengths, strict=True)])[None],
                     torch.cat(
-                        [x[len(i.mel) - n : len(i.mel)] for x, i, n in zip(prosody, items, lengths, strict=True)]
+                        [
+                            x[len(i.mel) - n : len(i.mel)]
+                            for x, i, n in zip(prosody, items, lengths, strict=True)
+                        ]
                     )[None],
                     counts,
                 )
             for name, codes in found.items():
-                for item, part in zip(items, codes[0].split(lengths, dim=1), strict=True):
+                for item, part in zip(items, torch.split(codes[0], lengths, dim=1), strict=True):
                     item.keep(name, part)
             going = [at for at, item in enumerate(items) if not item.is_done]
             items, memory = [items[at] for at in going], memory.of(going)
@@ -228,7 +199,7 @@ class Codec(nn.Module):
 
     def _each(self, function: Callable[[Tensor], Tensor], pieces: Sequence[Tensor]) -> list[Tensor]:
         """Return what a causal function makes of each piece `(steps, …)`, followed by what padding adds."""
-        size = self._pass_size(pieces[0].device)
+        size = self.pass_size(pieces[0].device)
         found: list[Tensor] = []
         for at in range(0, len(pieces), size):
             found += function(pad_sequence(list(pieces[at : at + size]), batch_first=True))
@@ -241,12 +212,9 @@ class Codec(nn.Module):
         alike: dict[int, list[tuple[int, Window]]] = {}
         for item, window in jobs:
             alike.setdefault(window.end - window.start, []).append((item, window))
-        size = self._pass_size(device)
+        size = self.pass_size(device)
         for group in alike.values():
             yield from (group[at : at + size] for at in range(0, len(group), size))
-
-    def _pass_size(self, device: torch.device) -> int:
-        return self.windows_per_pass or (1 if device.type == "cpu" else GPU_WINDOWS)
 
 
 class _Utterance:
@@ -270,17 +238,25 @@ class _Utterance:
         self.is_short = not signal.fill(self.config.least_frames * self.config.hop_length)
 
     def advance(self, size: int) -> None:
-        """Go to the next window of `size` frames, or a few more at the end."""
+        """Go to the next window, of `size` frames or what is left."""
         config, hop = self.config, self.config.hop_length
-        reach = max(hop, config.window_length)
-        self.first = self.stop
-        self.is_done = not self.signal.fill(hop * (self.first + size) + reach)
-        end = self.signal.stop if self.is_done else hop * (self.first + size)
-        self.stop = end // hop
+        reach = max(hop, config.window_length)  # of mel frames, to each side
+        self.first, self.stop = self.stop, self.stop + size
+        at_end = not self.signal.fill(hop * self.stop + reach)
+        if at_end:
+            self.stop = min(self.stop, self.signal.stop // hop)
+            self.is_done = self.stop == self.signal.stop // hop
         start = max(0, self.first - config.encoder_context)
-        self.waveform = self.signal.read(hop * start, end)
-        self.kept = slice(self.first - start, self.stop - start)
-        self._read_mel(reach)
+        self.waveform = self.signal.read(hop * start, self.signal.stop if self.is_done else hop * self.stop)
+        # the mirrored start of a short utterance sees its last, broken frame
+        self.kept = slice(self.first - start, None if self.is_short else self.stop - start)
+        stretch_start = max(0, hop * self.first - reach)
+        stretch = self.signal.read(stretch_start, hop * self.stop + reach)
+        with exact(stretch.device):
+            mel = self._to_mel(stretch[None], self.first, self.stop, start=stretch_start, is_end=at_end)
+        self.timbre.add(mel)
+        self.mel = mel[0] if self._past is None else torch.cat([self._past, mel[0]])
+        self._past = self.mel[max(0, len(self.mel) - config.mel_context) :]
         self.signal.forget(max(0, min(hop * (self.stop - config.encoder_context), hop * self.stop - reach)))
 
     def keep(self, stream: str, codes: Tensor) -> None:
@@ -290,16 +266,6 @@ class _Utterance:
     def codes(self, stream: str) -> Tensor:
         """Return all codes of a stream, `(frames, codebooks)`, int64."""
         return torch.cat(self._codes[stream], dim=1).t().long()
-
-    def _read_mel(self, reach: int) -> None:
-        hop = self.config.hop_length
-        start = max(0, hop * self.first - reach)
-        stretch = self.signal.read(start, self.signal.stop if self.is_done else hop * self.stop + reach)
-        with exact(stretch.device):
-            mel = self._to_mel(stretch[None], self.first, self.stop, start=start, is_end=self.is_done)
-        self.timbre.add(mel)
-        self.mel = mel[0] if self._past is None else torch.cat([self._past, mel[0]])
-        self._past = self.mel[max(0, len(self.mel) - self.config.mel_context) :]
 
 
 def _groups(items: Sequence[T], alone: Sequence[bool]) -> list[list[T]]:

@@ -10,7 +10,7 @@ Each file serves the *parts* of a `Codec`, which are loaded when they are first 
     codec       → encoder, quantizer, decoder
     redecoder   → redecoder (its modules `encoder` and `decoder`)
 
-Contents: `Source`, `FILE_PARTS`, `build_part`.
+Contents: `Source`, `build_part`, `FILE_PARTS`, `BUILDERS`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from speechtok.tokenizers.facodec_24k.redecoder import Redecoder
 
 FILE_PARTS = {"codec": ("encoder", "quantizer", "decoder"), "redecoder": ("redecoder",)}
 """Role of a file → parts it serves."""
-
-_BUILDERS: dict[str, Callable[[Facodec24kConfig], nn.Module]] = {
+BUILDERS: dict[str, Callable[[Facodec24kConfig], nn.Module]] = {
     "encoder": lambda c: Encoder(c.encoder_channels, c.strides, c.lstm_layers),
     "quantizer": Quantizer,
     "decoder": lambda c: Decoder(
@@ -39,6 +38,7 @@ _BUILDERS: dict[str, Callable[[Facodec24kConfig], nn.Module]] = {
     ),
     "redecoder": Redecoder,
 }
+"""Part → what makes its network."""
 
 
 class Source:
@@ -59,16 +59,22 @@ class Source:
         self.config, self.path, self._prefix = config, path, prefix
         expected: dict[str, tuple[int, ...]] = {}
         for part in FILE_PARTS[role]:
-            shapes = entry_shapes(lambda part=part: _BUILDERS[part](config))  # type: ignore[misc]
+            shapes = entry_shapes(lambda part=part: BUILDERS[part](config))  # type: ignore[misc]
             expected |= {_published(part, name): shape for name, shape in shapes.items()}
         modules = tuple({name.split(".", 1)[0] + "." for name in expected})
         found = {self._plain(name): shape for name, shape in read_shapes(path).items()}
         used = {name: shape for name, shape in found.items() if name.startswith(modules)}
         check_entries(expected, used, source=f"'{path}'")
 
+    @staticmethod
+    def roles(path: Path) -> list[str]:
+        """Return the roles whose entries one of our own saved files holds."""
+        names = read_shapes(path)
+        return [role for role in FILE_PARTS if any(name.startswith(f"{role}.") for name in names)]
+
     def read(self, part: str) -> dict[str, Tensor]:
         """Return the stored entries of one part by their names in its network, in their stored type."""
-        ours = {_published(part, name): name for name in entry_shapes(lambda: _BUILDERS[part](self.config))}
+        ours = {_published(part, name): name for name in entry_shapes(lambda: BUILDERS[part](self.config))}
         stored = read_state_dict(self.path, wanted=lambda name: self._plain(name) in ours)
         return {ours[self._plain(name)]: value for name, value in stored.items()}
 
@@ -93,7 +99,7 @@ def build_part(source: Source, part: str, weights: dict[str, Tensor], *, dtype: 
         CheckpointError: when an entry is missing, unexpected or misshaped.
     """
     return build_network(
-        lambda: _BUILDERS[part](source.config), weights, dtype=dtype, source=f"'{source.path}'"
+        lambda: BUILDERS[part](source.config), weights, dtype=dtype, source=f"'{source.path}'"
     )
 
 

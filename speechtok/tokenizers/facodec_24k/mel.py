@@ -28,12 +28,17 @@ class LogMel(nn.Module):
     def __init__(self, hop_length: int, fft_length: int, window_length: int, num_mels: int) -> None:
         super().__init__()
         self.hop_length, self.fft_length, self.window_length = hop_length, fft_length, window_length
-        self.spectrogram, self.mel_scale = nn.Module(), nn.Module()
-        self.spectrogram.register_buffer("window", torch.hann_window(window_length))
-        self.mel_scale.register_buffer("fb", torch.zeros(fft_length // 2 + 1, num_mels))
+        self.spectrogram = _Constant("window", torch.hann_window(window_length))
+        self.mel_scale = _Constant("fb", torch.zeros(fft_length // 2 + 1, num_mels))
 
     def forward(
-        self, waveform: Tensor, first: int = 0, stop: int | None = None, *, start: int = 0, is_end: bool = True
+        self,
+        waveform: Tensor,
+        first: int = 0,
+        stop: int | None = None,
+        *,
+        start: int = 0,
+        is_end: bool = True,
     ) -> Tensor:
         """Return frames `first` to `stop`; all, `samples // hop_length`, unless told otherwise.
 
@@ -59,7 +64,21 @@ class LogMel(nn.Module):
             piece = functional.pad(waveform, (max(0, -begin), after), mode="reflect")
             offset = max(0, begin)
             piece = piece[:, offset : offset + end - begin]
-        frames = piece.unfold(1, self.window_length, self.hop_length) * self.spectrogram.window
+        frames = piece.unfold(1, self.window_length, self.hop_length) * self.spectrogram.value
         spectrum = torch.view_as_real(torch.fft.rfft(frames, n=self.fft_length))
         power = spectrum.square().sum(dim=-1)  # (batch, frames, bins)
-        return ((power @ self.mel_scale.fb + FLOOR).log() - MEAN) / SCALE
+        return ((power @ self.mel_scale.value + FLOOR).log() - MEAN) / SCALE
+
+
+class _Constant(nn.Module):
+    """Holds one tensor under a name."""
+
+    def __init__(self, name: str, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer(name, value)
+        self._name = name
+
+    @property
+    def value(self) -> Tensor:
+        value: Tensor = getattr(self, self._name)
+        return value

@@ -33,7 +33,11 @@ class TimbreEncoder(nn.Module):
     def __init__(self, num_mels: int, channels: int, out_channels: int, num_heads: int) -> None:
         super().__init__()
         self.spectral = nn.Sequential(  # places 2 and 5 hold the dropout of training
-            _convolution(num_mels, channels), nn.Mish(), nn.Dropout(0.1), _convolution(channels, channels), nn.Mish()
+            _convolution(num_mels, channels),
+            nn.Mish(),
+            nn.Dropout(0.1),
+            _convolution(channels, channels),
+            nn.Mish(),
         )
         self.temporal = nn.Sequential(_GatedConvolution(channels), _GatedConvolution(channels))
         self.slf_attn = _SelfAttention(channels, num_heads)
@@ -48,7 +52,8 @@ class TimbreEncoder(nn.Module):
         Returns:
             `(batch, out_channels)`.
         """
-        frames: Tensor = self.fc(self.slf_attn(self.temporal(self.spectral(mel))))
+        x = self.temporal(self.spectral(mel))
+        frames: Tensor = self.fc(x + self.slf_attn(x))
         return frames.mean(dim=1)
 
 
@@ -67,7 +72,7 @@ class _GatedConvolution(nn.Module):
 
 
 class _SelfAttention(nn.Module):
-    """x + attention over all frames, without positions. Entries: `conv_q`, `conv_k`, `conv_v`, `conv_o`."""
+    """Attention over all frames, without positions. Entries: `conv_q`, `conv_k`, `conv_v`, `conv_o`."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -81,8 +86,8 @@ class _SelfAttention(nn.Module):
             for name in ("conv_q", "conv_k", "conv_v")
         ]  # (batch, heads, frames, channels / heads) each
         mixed = functional.scaled_dot_product_attention(*heads)
-        added: Tensor = x + self.conv_o(mixed.transpose(1, 2).flatten(2))
-        return added
+        attended: Tensor = self.conv_o(mixed.transpose(1, 2).flatten(2))  # type: ignore[operator]
+        return attended
 
 
 def _convolution(in_channels: int, out_channels: int) -> WeightNormConv1d:

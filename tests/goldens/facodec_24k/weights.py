@@ -87,22 +87,23 @@ def published_weights(model: str, module: str) -> dict[str, torch.Tensor]:
     }
 
 
-def nested_weights(model: str) -> dict[str, dict[str, torch.Tensor]]:
-    """Return a whole file; modules that only training uses are zeros that take no memory."""
+def nested_weights(model: str, *, empty: bool = False) -> dict[str, dict[str, torch.Tensor]]:
+    """Return a whole file; what only training uses, or everything, is zeros that take no memory."""
     content: dict[str, dict[str, torch.Tensor]] = {}
     for key, shape in INVENTORY[model].items():
         module, name = key.split(".", 1)
-        unused = torch.zeros(1).expand(shape) if module in UNUSED else None
-        content.setdefault(module, {})[name] = (
-            published_weights(model, module)[name] if unused is None else unused
-        )
+        if empty or module in UNUSED:
+            value = torch.zeros(1).expand(shape)
+        else:
+            value = published_weights(model, module)[name]
+        content.setdefault(module, {})[name] = value
     return content
 
 
-def write_published(folder: Path, model: str) -> Path:
+def write_published(folder: Path, model: str, *, empty: bool = False) -> Path:
     """Write one published folder, `FAcodec` or `FAcodec-redecoder`, with recipe weights; return it."""
     target = folder / FOLDERS[model]
     target.mkdir(parents=True)
     (target / "config.yml").write_text(CONFIGS[model])
-    torch.save(nested_weights(model), target / "pytorch_model.bin")
+    torch.save(nested_weights(model, empty=empty), target / "pytorch_model.bin")
     return target

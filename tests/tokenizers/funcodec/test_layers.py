@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from speechtok.tokenizers.funcodec.layers import Conv, ConvTranspose, groups_for
 from speechtok.nets.padding import reflect_pad
+from speechtok.tokenizers.funcodec.layers import Conv, ConvTranspose, groups_for
 from tests.goldens import recipe
 from tests.tokenizers.funcodec.published import golden
 
