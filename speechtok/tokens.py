@@ -86,7 +86,7 @@ class TokenizerInfo:
                 f"A tokenizer's name must be letters, digits, '_', '.' and '-', got {self.name!r}."
             )
         for stream in self.streams:
-            if stream.frame_rate * stream.hop_length != self.sample_rate:
+            if not math.isclose(stream.frame_rate * stream.hop_length, self.sample_rate, rel_tol=1e-12):
                 raise ValueError(
                     f"Stream '{stream.name}' of '{self.name}' must have frame_rate × hop_length = sample_rate, "
                     f"got {stream.frame_rate} × {stream.hop_length} ≠ {self.sample_rate}."
@@ -237,10 +237,17 @@ class SpeechTokens:
             stop: seconds from the beginning, more than `start`; infinity means to the end.
 
         Raises:
-            TokensError: when nothing of some utterance lies between the two times.
+            TokensError: when nothing of some utterance lies between the two times, or a stream's frames are not
+                evenly spaced in time, as where a tokenizer codes overlapping segments.
         """
         if not 0 <= start < stop:
             raise ValueError(f"`start` and `stop` must satisfy 0 <= start < stop, got {start} and {stop}.")
+        for name, frames in self.num_frames.items():
+            if bool((frames > self.num_samples // self.info.stream(name).hop_length + 2).any()):
+                raise TokensError(
+                    f"Stream '{name}' has more frames than its audio at {self.info.stream(name).frame_rate:g} Hz, as "
+                    "where overlapping segments are coded; such tokens cannot be cut by time."
+                )
         grid = math.lcm(*(stream.hop_length for stream in self.info.streams))
         stop = min(stop, _longest(self.num_samples) / self.info.sample_rate + start + 1)
         # A small tolerance keeps 0.3 s × 50 Hz at frame 15 although 0.3 is not exact in binary.
@@ -321,7 +328,7 @@ class SpeechTokens:
         runs, durations, num_runs = {}, {}, {}
         for name, codes in self.streams.items():
             rows = [
-                _run_lengths(item[:, :valid])
+                run_lengths(item[:, :valid])
                 for item, valid in zip(codes, self.num_frames[name].tolist(), strict=True)
             ]
             count = torch.tensor(
@@ -470,12 +477,19 @@ def _rebuild(kind: type[Any], values: dict[str, Any]) -> Any:
     return kind(**values)
 
 
-def _run_lengths(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the runs `(codebooks, runs)` of `(codebooks, frames)` codes, and their lengths `(runs,)`."""
-    import torch
+def run_lengths(codes: Any) -> tuple[Any, Any]:
+    """Return the runs `(codebooks, runs)` of `(codebooks, frames)` codes, and their lengths `(runs,)`.
 
-    runs, lengths = torch.unique_consecutive(codes, dim=1, return_counts=True)
-    return runs, lengths
+    Takes a numpy array or a torch tensor and returns the like.
+    """
+    from array_api_compat import array_namespace
+
+    xp = array_namespace(codes)
+    starts = xp.any(codes[:, 1:] != codes[:, :-1], axis=0)
+    first = xp.ones_like(codes[0, :1], dtype=xp.bool)  # (1,), or (0,) without frames
+    (at,) = xp.nonzero(xp.concat([first, starts[: codes.shape[1]]]))
+    ends = xp.concat([at[1:], xp.ones_like(at[:1]) * codes.shape[1]])
+    return codes[:, at], ends - at
 
 
 def _valid_pairs(mine: SpeechTokens, theirs: SpeechTokens) -> list[tuple[Tensor, Tensor]]:

@@ -27,11 +27,14 @@ class Utterance:
     id: str
     """Unique in the corpus."""
     audio: str
-    """Where the recording lies: a path, relative to the corpus root when it is below it."""
+    """Where the recording lies: a path, relative to the corpus root when it is below it, or a place inside a
+    file, as `speechtok.audio.location` writes it."""
     start: float = 0.0
     """Seconds from the beginning of the recording where the utterance starts."""
     segment_seconds: float | None = None
     """Length of the segment in seconds; None runs to the end of the recording."""
+    seconds: float | None = None
+    """Length of the utterance as the corpus states it; None leaves that to the header of the recording."""
     split: str | None = None
     """Split of the dataset the corpus puts it in; None leaves that to the job."""
     text: str | None = None

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -60,7 +61,8 @@ def write_corpus():
             if isinstance(content, bytes):
                 path.write_bytes(content)
             else:
-                soundfile.write(path, speech(content, rate, seed), rate, subtype="PCM_16")
+                subtype = None if path.suffix == ".mp3" else "PCM_16"
+                soundfile.write(path, speech(content, rate, seed), rate, subtype=subtype)
         return Path(folder)
 
     return write
@@ -83,3 +85,66 @@ def run_python():
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def recogniser(tmp_path_factory):
+    """A folder with a small speech recogniser of random weights, as transformers saves one."""
+    import torch
+    from transformers import (
+        Wav2Vec2Config,
+        Wav2Vec2CTCTokenizer,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2ForCTC,
+        Wav2Vec2Processor,
+    )
+
+    folder = tmp_path_factory.mktemp("recogniser")
+    letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz"]
+    (folder / "vocab.json").write_text(json.dumps({letter: index for index, letter in enumerate(letters)}))
+    torch.manual_seed(0)
+    network = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(letters), **_small_network()))
+    network.lm_head.weight.data *= 40
+    network.save_pretrained(folder)
+    tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def speaker_model(tmp_path_factory):
+    """A folder with a small x-vector model of random weights."""
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForXVector
+
+    folder = tmp_path_factory.mktemp("speaker")
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        tdnn_dim=(16, 16, 16, 16, 32), xvector_output_dim=16, num_labels=2, **_small_network()
+    )
+    Wav2Vec2ForXVector(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return str(folder)
+
+
+def _small_network():
+    return {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "conv_dim": (16, 16, 16),
+        "conv_kernel": (10, 8, 4),
+        "conv_stride": (8, 8, 5),
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 2,
+    }
+
+
+@pytest.fixture
+def miniature(tmp_path, write_corpus):
+    """Write a well-known corpus below a temporary folder."""
+    from tests.miniatures import MINIATURES
+
+    return lambda name: MINIATURES[name](tmp_path, write_corpus)

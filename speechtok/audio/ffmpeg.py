@@ -13,13 +13,12 @@ import subprocess
 import tempfile
 from collections.abc import Generator
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speechtok.audio.info import AudioInfo
-from speechtok.audio.source import PIECE_SAMPLES, trim, unreadable
+from speechtok.audio.source import PIECE_SAMPLES, Recording, trim, unreadable
 
 _AU_HEADER = struct.Struct(">4s5I")
 _DURATION = re.compile(r"Duration: (\d+):(\d+):(\d+\.\d+)")
@@ -28,18 +27,22 @@ _DURATION = re.compile(r"Duration: (\d+):(\d+):(\d+\.\d+)")
 class FfmpegSource:
     """One recording decoded by ffmpeg."""
 
-    def __init__(self, path: Path, container: str) -> None:
-        self._path = path
+    def __init__(self, recording: Recording, container: str) -> None:
+        self._recording = recording
         self._container = container
         program = shutil.which("ffmpeg")
         if program is None:
             raise unreadable(
-                path,
+                recording.name,
                 f"{container} files need the program ffmpeg, which is not on PATH; install ffmpeg, "
                 "or convert the file to FLAC or WAV",
             )
         self._program = program
         self.info = self._probe()
+
+    def begins(self, first: int) -> int:
+        """Return the sample from which decoding starts: always the first one."""
+        return 0
 
     def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
         """Yield `(samples, channels)` from sample `first` up to `stop`, or to the end if that is None."""
@@ -54,7 +57,7 @@ class FfmpegSource:
         try:
             done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603
         except OSError as error:
-            raise unreadable(self._path, f"ffmpeg does not start ({error.strerror})") from None
+            raise unreadable(self._recording.name, f"ffmpeg does not start ({error.strerror})") from None
         log = done.stderr.decode(errors="replace")
         if done.returncode or len(done.stdout) < _AU_HEADER.size:
             raise self._refused(log)
@@ -72,7 +75,7 @@ class FfmpegSource:
     def _command(self, log_level: str, *limits: str) -> list[str]:
         return [
             *(self._program, "-hide_banner", "-nostdin", "-nostats", "-v", log_level),
-            *("-protocol_whitelist", "file,pipe", "-i", f"file:{self._path}", *limits),
+            *("-protocol_whitelist", "file,pipe", "-i", f"file:{self._recording.path}", *limits),
             *("-map", "0:a:0", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"),
         ]
 
@@ -107,5 +110,6 @@ class FfmpegSource:
         errors = [line for line in lines if re.search(r"error|invalid|not found|prematurely", line, re.I)]
         first = re.sub(r"^(\[[^\]]*\] ?)+", "", (errors or lines or ["no reason given"])[0]).rstrip(".")
         return unreadable(
-            self._path, f"ffmpeg cannot decode this {self._container} file ({first}); it is cut or damaged"
+            self._recording.name,
+            f"ffmpeg cannot decode this {self._container} file ({first}); it is cut or damaged",
         )

@@ -2,32 +2,34 @@
 
 Conventions: samples are float32 with full scale [-1, 1]; integers of a file are divided by
 2 ** (bits - 1), float files are taken as they are, above full scale included. Times are in seconds.
-A file is known by its content; its suffix matters only to `looks_like_audio`.
+A file is known by its content; its suffix matters only to `looks_like_audio`. Wherever a recording is asked
+for, a place inside a file (see `speechtok.audio.location`) does as well as a path.
 
-Contents: `probe_audio`, `read_blocks`, `read_waveform`, `write_wav`, `looks_like_audio`.
+Contents: `probe_audio`, `read_blocks`, `read_waveform`, `AudioReader`, `write_wav`, `looks_like_audio`.
 """
 
-import math
 import os
 import uuid
 import wave
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from speechtok.audio.blocks import Blocks, Channels
 from speechtok.audio.containers import AUDIO_SUFFIXES, looks_like_audio
+from speechtok.audio.forward import ForwardSource
 from speechtok.audio.info import AudioInfo, Waveform
 from speechtok.audio.opening import open_source
-from speechtok.audio.resample import check_rate, resample_stream
-from speechtok.audio.source import unreadable
+from speechtok.audio.resample import check_rate
+from speechtok.audio.source import Source
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "AudioInfo",
+    "AudioReader",
     "Channels",
     "Waveform",
     "looks_like_audio",
@@ -36,11 +38,6 @@ __all__ = [
     "read_waveform",
     "write_wav",
 ]
-
-Channels = Literal["mean", "first", "error"]
-
-SEGMENT_SLACK_SECONDS = 0.01
-"""How far a segment may reach beyond the end of its file: segment lists round their times."""
 
 
 def probe_audio(path: str | os.PathLike[str]) -> AudioInfo:
@@ -69,13 +66,7 @@ def read_waveform(
 
     The samples are those of `read_blocks` joined; see there for the arguments and errors.
     """
-    blocks = _Blocks(path, sample_rate, start, duration, channels, block_seconds=30.0)
-    samples = np.concatenate(list(blocks))
-    return Waveform(
-        samples=samples,
-        sample_rate=sample_rate or blocks.source_sample_rate,
-        source_sample_rate=blocks.source_sample_rate,
-    )
+    return Blocks(path, sample_rate, start, duration, channels, block_seconds=30.0).joined()
 
 
 def read_blocks(
@@ -111,7 +102,46 @@ def read_blocks(
             several channels while `channels` is "error", or does not contain the segment. Damage deep
             in the file shows only after the blocks before it.
     """
-    return iter(_Blocks(path, sample_rate, start, duration, channels, block_seconds))
+    return iter(Blocks(path, sample_rate, start, duration, channels, block_seconds))
+
+
+class AudioReader:
+    """Reads segments as `read_waveform` does, and keeps the recording it read last open.
+
+    Many segments of one recording, asked for in the order of their times, are read in one pass, which
+    is what formats that cannot be entered in the middle, and recordings inside other files, need. For
+    one thread at a time; close it at the end.
+    """
+
+    def __init__(self) -> None:
+        self._name: str | None = None
+        self._source: ForwardSource | None = None
+
+    def read_waveform(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sample_rate: int | None = None,
+        start: float = 0.0,
+        duration: float | None = None,
+        channels: Channels = "mean",
+    ) -> Waveform:
+        """Return what the function `read_waveform` does."""
+        return Blocks(path, sample_rate, start, duration, channels, 30.0, self._open).joined()
+
+    def close(self) -> None:
+        """Let go of the recording."""
+        self._name, source, self._source = None, self._source, None
+        if source is not None:
+            source.close()
+
+    @contextmanager
+    def _open(self, audio: str | os.PathLike[str]) -> Iterator[Source]:
+        name = os.fspath(audio)
+        if self._source is None or name != self._name:
+            self.close()
+            self._source, self._name = ForwardSource(open_source(name)), name
+        yield self._source
 
 
 def write_wav(path: str | os.PathLike[str], samples: ArrayLike, sample_rate: int) -> None:
@@ -142,121 +172,3 @@ def write_wav(path: str | os.PathLike[str], samples: ArrayLike, sample_rate: int
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-class _Blocks:
-    """The blocks of one segment; checks its arguments when made, opens the file when iterated."""
-
-    source_sample_rate: int
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        sample_rate: int | None,
-        start: float,
-        duration: float | None,
-        channels: Channels,
-        block_seconds: float,
-    ) -> None:
-        if sample_rate is not None:
-            check_rate("sample_rate", sample_rate)
-        if not (math.isfinite(start) and start >= 0):
-            raise ValueError(f"`start` must be at least 0 s, but is {start!r}.")
-        if duration is not None and not (math.isfinite(duration) and duration > 0):
-            raise ValueError(f"`duration` must be above 0 s, or None for the rest, but is {duration!r}.")
-        if channels not in ("mean", "first", "error"):
-            raise ValueError(f'`channels` must be "mean", "first" or "error", but is {channels!r}.')
-        if not (math.isfinite(block_seconds) and block_seconds > 0):
-            raise ValueError(f"`block_seconds` must be above 0 s, but is {block_seconds!r}.")
-        self._path, self._sample_rate, self._channels = path, sample_rate, channels
-        self._start, self._duration, self._block_seconds = start, duration, block_seconds
-
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        with closing(open_source(self._path)) as source:
-            info = source.info
-            self.source_sample_rate = info.sample_rate
-            if self._channels == "error" and info.num_channels > 1:
-                raise unreadable(
-                    self._path,
-                    f"it has {info.num_channels} channels, and one is wanted; "
-                    'read it with channels="mean" or channels="first"',
-                )
-            first, stop = self._segment(info)
-            with closing(source.pieces(first, stop)) as pieces:
-                mono = self._finite(self._one_channel(pieces), first, info.sample_rate)
-                out_rate = self._sample_rate or info.sample_rate
-                if out_rate != info.sample_rate:
-                    mono = resample_stream(mono, info.sample_rate, out_rate)
-                yield from self._in_blocks(mono, max(round(self._block_seconds * out_rate), 1))
-
-    def _segment(self, info: AudioInfo) -> tuple[int, int | None]:
-        """Return the first sample of the segment and the one after its last, None for the file's end."""
-        first = _round_half_up(self._start * info.sample_rate)
-        end = info.num_samples
-        stop = (
-            end
-            if self._duration is None
-            else _round_half_up((self._start + self._duration) * info.sample_rate)
-        )
-        if first >= end or stop > end + SEGMENT_SLACK_SECONDS * info.sample_rate:
-            until = "its end" if self._duration is None else f"{self._start + self._duration:.3f} s"
-            raise unreadable(
-                self._path,
-                f"the segment from {self._start:.3f} s to {until} lies outside the file, "
-                f"which is {info.duration:.3f} s long",
-            )
-        if stop <= first:
-            raise unreadable(self._path, f"a segment of {self._duration} s holds no sample")
-        return first, None if stop >= end else stop
-
-    def _one_channel(self, pieces: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        for piece in pieces:  # (samples, channels)
-            if piece.shape[1] == 1 or self._channels != "mean":
-                yield piece[:, 0]
-            else:
-                with np.errstate(invalid="ignore", over="ignore"):
-                    yield piece.mean(axis=1, dtype=np.float32)
-
-    def _finite(
-        self, pieces: Iterator[NDArray[np.float32]], first: int, rate: int
-    ) -> Iterator[NDArray[np.float32]]:
-        """Pass the pieces on up to one with NaN or infinity; then count those in the rest, and raise."""
-        position, bad, where = first, 0, 0
-        for piece in pieces:
-            wrong = np.flatnonzero(~np.isfinite(piece))
-            if len(wrong) and not bad:
-                where = position + int(wrong[0])
-            bad += len(wrong)
-            position += len(piece)
-            if not bad:
-                yield piece
-        if bad:
-            raise unreadable(
-                self._path,
-                f"{bad} of its samples are NaN or infinite, the first at {where / rate:.3f} s; "
-                "repair or leave out the file",
-            )
-
-    def _in_blocks(
-        self, pieces: Iterator[NDArray[np.float32]], block_samples: int
-    ) -> Iterator[NDArray[np.float32]]:
-        """Yield the same samples in blocks of equal length; the last may be shorter."""
-        waiting: list[NDArray[np.float32]] = []
-        num_waiting, is_empty = 0, True
-        for piece in pieces:
-            while len(piece):
-                taken = piece[: block_samples - num_waiting]
-                piece = piece[len(taken) :]
-                waiting.append(taken)
-                num_waiting += len(taken)
-                if num_waiting == block_samples:
-                    yield np.concatenate(waiting)
-                    waiting, num_waiting, is_empty = [], 0, False
-        if num_waiting:
-            yield np.concatenate(waiting)
-        elif is_empty:
-            raise unreadable(self._path, "it is too short: nothing is left of it at the rate wanted")
-
-
-def _round_half_up(value: float) -> int:
-    return math.floor(value + 0.5)

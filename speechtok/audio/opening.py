@@ -1,43 +1,182 @@
-"""Choose the decoder of a recording by its content, whatever its name says."""
+"""Open a recording, wherever it lies: the only door to sound.
+
+The decoder is chosen by content, whatever the name says. A recording inside another file is first copied
+to a temporary one that vanishes with the process, so that every decoder sees an ordinary file.
+"""
 
 import os
 import stat
+import tempfile
+from collections.abc import Generator
 from pathlib import Path
+from typing import IO
 
+import numpy as np
+from numpy.typing import NDArray
+
+from speechtok.audio.cells import read_cell
 from speechtok.audio.containers import HEAD_BYTES, container_of, needs_ffmpeg
 from speechtok.audio.ffmpeg import FfmpegSource
+from speechtok.audio.headerless import HeaderlessSource
+from speechtok.audio.info import AudioInfo
+from speechtok.audio.location import Location, location_of
 from speechtok.audio.sndfile import SndfileSource
-from speechtok.audio.source import Source, unreadable
+from speechtok.audio.source import Recording, Source, unreadable
+
+_COPY_BYTES = 1 << 20
+_HAS_PROC = Path("/proc/self/fd").is_dir()
 
 
-def open_source(path: str | os.PathLike[str]) -> Source:
+def open_source(audio: str | os.PathLike[str]) -> Source:
     """Return an opened recording, by libsndfile if it reads the container, else by ffmpeg.
 
+    Args:
+        audio: a path or a place inside a file, see `speechtok.audio.location`.
+
     Raises:
-        AudioError: If `path` is no regular file, is empty, or is not audio that can be decoded.
+        AudioError: If `audio` is no regular file nor part of one, is empty, or is not audio that can be
+            decoded.
     """
-    path = Path(path)
-    head = _read_head(path)
+    place = location_of(audio)
+    source: Source
+    if place.rate is not None:
+        recording = Recording(path=Path(place.path), name=os.fspath(audio))
+        _read_head(recording)
+        source = HeaderlessSource(recording, place.rate)
+    elif place.is_whole_file:
+        source = _decoder(Recording(path=Path(place.path), name=os.fspath(audio)))
+    else:
+        source = _Copied(place, os.fspath(audio))
+    if place.channel is None:
+        return source
+    if place.channel >= source.info.num_channels:
+        source.close()
+        raise unreadable(audio, f"it has {source.info.num_channels} channels, counted from 0")
+    return _OneChannel(source, place.channel)
+
+
+def _decoder(recording: Recording) -> Source:
+    head = _read_head(recording)
     container = container_of(head)
     if needs_ffmpeg(container):
-        return FfmpegSource(path, str(container))
-    return SndfileSource(path, container, head)
+        return FfmpegSource(recording, str(container))
+    return SndfileSource(recording, container, head)
 
 
-def _read_head(path: Path) -> bytes:
+class _Copied:
+    """A recording inside another file, opened as a temporary copy."""
+
+    def __init__(self, place: Location, name: str) -> None:
+        self._file = _temporary()
+        try:
+            try:
+                _copy(place, self._file)
+                self._file.flush()
+            except ValueError as error:
+                raise unreadable(name, str(error)) from None
+            except OSError as error:
+                raise unreadable(name, f"{place.path} cannot be read ({error.strerror or error})") from None
+            self._source = _decoder(Recording(path=_path_of(self._file), name=name))
+        except BaseException:
+            self._file.close()
+            raise
+        self.info = self._source.info
+
+    def begins(self, first: int) -> int:
+        return self._source.begins(first)
+
+    def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
+        return self._source.pieces(first, stop)
+
+    def close(self) -> None:
+        self._source.close()
+        self._file.close()
+
+
+class _OneChannel:
+    """One channel of a recording."""
+
+    def __init__(self, source: Source, channel: int) -> None:
+        self._source, self._channel = source, channel
+        info = source.info
+        self.info = AudioInfo(
+            sample_rate=info.sample_rate, num_channels=1, num_samples=info.num_samples, format=info.format
+        )
+
+    def begins(self, first: int) -> int:
+        return self._source.begins(first)
+
+    def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
+        for piece in self._source.pieces(first, stop):
+            yield piece[:, self._channel : self._channel + 1]
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _copy(place: Location, file: IO[bytes]) -> None:
+    """Write the bytes of a recording to a file.
+
+    Raises:
+        OSError: when the file around it cannot be read.
+        ValueError: when the recording is not there; the message is a reason.
+    """
+    if place.row is not None:
+        file.write(read_cell(place.path, place.row, str(place.column)))
+        return
+    with Path(place.path).open("rb") as around:
+        around.seek(place.offset or 0)
+        left = _wav_bytes(around) if place.bytes is None else place.bytes
+        while left and (data := around.read(min(left, _COPY_BYTES))):
+            file.write(data)
+            left -= len(data)
+    if left:
+        raise ValueError(f"{place.path} ends {left} bytes too early; it changed or was cut")
+
+
+def _wav_bytes(file: IO[bytes]) -> int:
+    """Return the size of the WAV recording that begins where the file stands.
+
+    Raises:
+        ValueError: when none begins there, or its header does not state its size; the message is a reason.
+    """
+    head = file.read(12)
+    file.seek(-len(head), os.SEEK_CUR)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        raise ValueError("no WAV recording begins there; only archives of WAV recordings can be read")
+    size = int.from_bytes(head[4:8], "little")
+    if size in (0, 0xFFFFFFFF):
+        raise ValueError("its WAV header does not state how long it is")
+    return 8 + size
+
+
+def _temporary() -> IO[bytes]:
+    if _HAS_PROC:  # a file without a name, so that nothing is left even by a kill
+        return tempfile.TemporaryFile()
+    return tempfile.NamedTemporaryFile()
+
+
+def _path_of(file: IO[bytes]) -> Path:
+    if _HAS_PROC:
+        return Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+    return Path(file.name)
+
+
+def _read_head(recording: Recording) -> bytes:
     """Return the first bytes of a regular file that has any."""
+    path, name = recording.path, recording.name
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise unreadable(path, "it is a directory; name the files in it")
+            raise unreadable(name, "it is a directory; name the files in it")
         if not stat.S_ISREG(mode):
-            raise unreadable(path, "it is a pipe or a device; only regular files can be read")
+            raise unreadable(name, "it is a pipe or a device; only regular files can be read")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError:
-        raise unreadable(path, "there is no such file") from None
+        raise unreadable(name, "there is no such file") from None
     except OSError as error:
-        raise unreadable(path, f"the system says {error.strerror!r}") from None
+        raise unreadable(name, f"the system says {error.strerror!r}") from None
     if not head:
-        raise unreadable(path, "the file is empty (0 bytes)")
+        raise unreadable(name, "the file is empty (0 bytes)")
     return head

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from speechtok.audio.info import AudioInfo
 from speechtok.audio.mp3 import SLACK_SAMPLES, measure_mp3
-from speechtok.audio.source import PIECE_SAMPLES, trim, unreadable
+from speechtok.audio.source import PIECE_SAMPLES, Recording, trim, unreadable
 
 _OPUS_PREROLL_SECONDS = 10
 _UNKNOWN_LENGTH = 2**62
@@ -37,13 +37,13 @@ _NIST_LENGTH = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 class SndfileSource:
     """One recording opened by libsndfile."""
 
-    def __init__(self, path: Path, container: str | None, head: bytes) -> None:
-        self._path = path
+    def __init__(self, recording: Recording, container: str | None, head: bytes) -> None:
+        self._recording, path = recording, recording.path
         counted = None
         if container == "MP3":
             problem, counted = measure_mp3(path)
             if problem:
-                raise unreadable(path, problem)
+                raise unreadable(recording.name, problem)
         self._container, self._head = container, head
         self._descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -52,16 +52,24 @@ class SndfileSource:
             os.close(self._descriptor)
             raise
         try:
-            _check_length(path, self._file)
+            _check_length(recording, self._file)
             self._is_open_ended = self._file.frames >= _UNKNOWN_LENGTH
             self.info = self._read_info(counted)
         except BaseException:
             self.close()
             raise
 
+    def begins(self, first: int) -> int:
+        """Return where to begin reading so that sample `first` is the one of continuous reading."""
+        if self._file.format == "MP3" or self._is_open_ended or not self._is_seekable:
+            return 0
+        if self._file.subtype == "OPUS":
+            return max(first - _OPUS_PREROLL_SECONDS * self.info.sample_rate, 0)
+        return first
+
     def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
         """Yield `(samples, channels)` from sample `first` up to `stop`, or to the end if that is None."""
-        start = self._exact_start(first)
+        start = self.begins(first)
         self._go_to(start)
         yield from trim(self._decode(stop), first - start, None if stop is None else stop - start)
 
@@ -71,7 +79,7 @@ class SndfileSource:
         os.close(self._descriptor)
 
     def _open(self) -> Any:
-        file = _open(self._path, self._descriptor, self._container, self._head)
+        file = _open(self._recording, self._descriptor, self._container, self._head)
         self._position, self._is_seekable = 0, file.seekable()
         # soundfile seeks after each read of a seekable file, which upsets the MP3 decoder and fails
         # at the end of a FLAC file of unknown length.
@@ -98,7 +106,7 @@ class SndfileSource:
         if counted is not None:
             if counted > num_samples + SLACK_SAMPLES:
                 raise unreadable(
-                    self._path,
+                    self._recording.name,
                     "its MP3 header states no length and its bit rate varies, so that part of it would be "
                     "lost; convert it to FLAC or WAV",
                 )
@@ -109,14 +117,6 @@ class SndfileSource:
             num_samples=num_samples,
             format=f"{file.format}/{file.subtype}",
         )
-
-    def _exact_start(self, first: int) -> int:
-        """Return where to begin reading so that sample `first` is the one of continuous reading."""
-        if self._file.format == "MP3" or self._is_open_ended or not self._is_seekable:
-            return 0
-        if self._file.subtype == "OPUS":
-            return max(first - _OPUS_PREROLL_SECONDS * self.info.sample_rate, 0)
-        return first
 
     def _decode(self, stop: int | None) -> Generator[NDArray[np.float32]]:
         """Yield pieces of fixed size from where the file stands until `stop` is passed."""
@@ -139,7 +139,7 @@ class SndfileSource:
             begin = self._position / self._file.samplerate
             end = begin + PIECE_SAMPLES / self._file.samplerate
             raise unreadable(
-                self._path,
+                self._recording.name,
                 f"decoding fails between {begin:.1f} s and {end:.1f} s ({_words(error)}); the file is cut or damaged",
             ) from None
         return read
@@ -153,13 +153,13 @@ class SndfileSource:
         if self._position < wanted - slack:
             rate = self.info.sample_rate
             raise unreadable(
-                self._path,
+                self._recording.name,
                 f"the file is cut: it ends after {self._position / rate:.3f} s, its header promises "
                 f"{self.info.num_samples / rate:.3f} s",
             )
 
 
-def _open(path: Path, descriptor: int, container: str | None, head: bytes) -> Any:
+def _open(recording: Recording, descriptor: int, container: str | None, head: bytes) -> Any:
     """Return the opened `soundfile.SoundFile`, or raise with a reason a person can use."""
     import soundfile
 
@@ -170,24 +170,28 @@ def _open(path: Path, descriptor: int, container: str | None, head: bytes) -> An
         detail = _words(error)
     if container is not None:
         reason = f"its {container} header is cut or malformed ({detail})"
-    elif path.suffix.lower() in (".raw", ".pcm"):
-        reason = "it has no header, so rate, channels and sample format are unknown; convert it to WAV"
+    elif Path(recording.name).suffix.lower() in (".raw", ".pcm"):
+        reason = (
+            "it has no header, so rate, channels and sample format are unknown; convert it to WAV, "
+            "or name it FILE#rate=HZ if it holds 16-bit mono samples"
+        )
     elif all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         reason = "it is not audio but text"
     else:
         reason = f"it is not audio in a known format ({detail}); convert it to WAV or FLAC"
-    raise unreadable(path, reason)
+    raise unreadable(recording.name, reason)
 
 
-def _check_length(path: Path, file: Any) -> None:
+def _check_length(recording: Recording, file: Any) -> None:
     """Raise if the file holds no samples, or fewer than its header promises."""
+    path, name = recording.path, recording.name
     promise = _broken_promise(file.extra_info)
     if file.format == "NIST":
         stated = _NIST_LENGTH.search(_first_bytes(path, 1024))
         if stated and int(stated[1]) > file.frames:
             promise = f"its header promises {stated[1].decode()} samples, it holds {file.frames}"
     if promise:
-        raise unreadable(path, f"the file is cut: {promise}")
+        raise unreadable(name, f"the file is cut: {promise}")
     if file.frames:
         return
     num_bytes = path.stat().st_size
@@ -195,11 +199,11 @@ def _check_length(path: Path, file: Any) -> None:
     is_chunk = int.from_bytes(rest[4:8], "little") <= num_bytes - len(before)
     if is_stated_empty and rest and not is_chunk:
         raise unreadable(
-            path,
+            name,
             f"its header promises 0 bytes of samples, but more follow ({num_bytes} bytes in all); "
             "repair the header",
         )
-    raise unreadable(path, "it holds no samples")
+    raise unreadable(name, "it holds no samples")
 
 
 def _first_bytes(path: Path, num_bytes: int) -> bytes:

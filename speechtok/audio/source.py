@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,10 +16,24 @@ PIECE_SAMPLES = 65536
 """Samples per channel that a decoder hands over at a time, whatever block size a caller asks for."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A file to decode, and what messages call it."""
+
+    path: Path
+    """The file; for a recording inside another one, a temporary copy."""
+    name: str
+    """The recording as it was asked for."""
+
+
 class Source(Protocol):
     """One opened recording."""
 
     info: AudioInfo
+
+    def begins(self, first: int) -> int:
+        """Return the sample from which the recording is decoded so that sample `first` comes out exact."""
+        ...
 
     def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
         """Yield `(samples, channels)` from sample `first` up to `stop`, or to the end if that is None."""

@@ -18,6 +18,7 @@ from speechtok.cli.options import EXISTING, checkpoint, device, other_tokenizer,
 @click.option(
     "--accept-from", metavar="NAME", help="Decode tokens although another tokenizer of this name made them."
 )
+@click.option("--speaker", metavar="NAME", help="Voice, for decoders with a table of voices.")
 @other_tokenizer
 @checkpoint
 @device
@@ -29,6 +30,7 @@ def command(
     ids: tuple[str, ...],
     limit: int | None,
     accept_from: str | None,
+    speaker: str | None,
     tokenizer: str | None,
     checkpoint: Path | None,
     device: str,
@@ -51,6 +53,7 @@ def command(
             checkpoint=checkpoint,
             device=device,
             accept_from=accept_from,
+            speaker=speaker,
             on_row=step,
         )
     click.echo(f"Wrote {count_text(written, 'WAV file')} to {folder}.")

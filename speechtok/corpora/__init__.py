@@ -5,46 +5,82 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from speechtok.audio.io import looks_like_audio
 from speechtok.corpora.corpus import Corpus
-from speechtok.corpora.cut import cut_long
 from speechtok.corpora.fairseq import is_fairseq, read_fairseq
-from speechtok.corpora.folder import read_folder
+from speechtok.corpora.folder import read_folder, walk
+from speechtok.corpora.hugging_face import holds_audio, is_saved, read_hugging_face
 from speechtok.corpora.kaldi import read_kaldi
+from speechtok.corpora.layouts import read_layout
+from speechtok.corpora.lhotse import lhotse_kind, read_lhotse
 from speechtok.corpora.manifest import SUFFIXES, read_manifest
+from speechtok.corpora.segments import segment_corpus
+from speechtok.corpora.webdataset import read_webdataset
 from speechtok.errors import DatasetError
 
 
 def read_corpus(path: str | Path, *, columns: Mapping[str, str] | None = None) -> Corpus:
     """Return a corpus, its format told by what `path` is.
 
+    Only as much is read as tells the format; what is wrong with a corpus shows when its utterances are
+    iterated.
+
     Args:
-        path: a folder of audio; a folder with `wav.scp`, or that file; a fairseq `.tsv`; or a
-            `.csv`, `.tsv`, `.jsonl` or `.parquet` manifest with an `audio` column.
-        columns: for manifests, their column names by the name they have here.
+        path: a folder of audio, of tars, of Parquet files, or in the layout of a well-known corpus; a folder
+            with `wav.scp`, or that file; a fairseq `.tsv`; a WebDataset `.tar`; a lhotse `.jsonl.gz`; a folder
+            that `datasets` saved; or a `.csv`, `.tsv`, `.jsonl` or `.parquet` manifest with an `audio` column.
+        columns: names the corpus uses, by the name they have here, for formats that have such.
 
     Raises:
-        DatasetError: when nothing is there, the format is unknown, or the content is malformed.
+        DatasetError: when nothing is there, the format is unknown, or the beginning is malformed.
     """
-    path = Path(path)
+    path, columns = Path(path), columns or {}
     if not path.exists():
         raise DatasetError(f"There is no corpus at {path}.")
-    wav_scp = path / "wav.scp" if path.is_dir() else path
-    is_manifest = (
-        path.is_file() and path.suffix in SUFFIXES and not (path.suffix == ".tsv" and is_fairseq(path))
-    )
-    if columns and not is_manifest:
-        raise DatasetError(f"{path} is no manifest, so its columns cannot be renamed.")
-    if wav_scp.name == "wav.scp" and wav_scp.is_file():
-        return read_kaldi(wav_scp)
-    if path.is_dir():
-        return read_folder(path)
-    if is_manifest:
-        return read_manifest(path, columns or {})
-    if path.suffix == ".tsv":
+    found = _folder(path, columns) if path.is_dir() else _file(path, columns)
+    if columns and found.kind not in ("manifest", "webdataset", "hugging_face"):
+        raise DatasetError(
+            f"{path} is a corpus of the format {found.kind}, whose columns have no names that could be changed."
+        )
+    return found
+
+
+def _folder(path: Path, columns: Mapping[str, str]) -> Corpus:
+    if (path / "wav.scp").is_file():
+        return read_kaldi(path / "wav.scp")
+    if is_saved(path):
+        return read_hugging_face(path, columns)
+    layout = read_layout(path)
+    if layout is not None:
+        return layout
+    for file in walk(path):  # the first file that tells the format does
+        if file.suffix == ".tar":
+            return read_webdataset(path, columns)
+        if file.suffix == ".parquet" and holds_audio(file, columns):
+            return read_hugging_face(path, columns)
+        if looks_like_audio(file):
+            break
+    return read_folder(path)
+
+
+def _file(path: Path, columns: Mapping[str, str]) -> Corpus:
+    if path.name == "wav.scp":
+        return read_kaldi(path)
+    if path.suffix == ".tar":
+        return read_webdataset(path, columns)
+    if path.suffix == ".tsv" and is_fairseq(path):
         return read_fairseq(path)
+    kind = lhotse_kind(path)
+    if kind is not None:
+        return read_lhotse(path, kind)
+    if path.suffix == ".parquet" and holds_audio(path, columns):
+        return read_hugging_face(path, columns)
+    if path.name.endswith(SUFFIXES):
+        return read_manifest(path, columns)
     raise DatasetError(
-        f"{path} is no corpus format known here; give a folder, a wav.scp, or a manifest ending in {', '.join(SUFFIXES)}."
+        f"{path} is no corpus format known here; give a folder, a wav.scp, a .tar, or a manifest ending in "
+        f"{', '.join(SUFFIXES)}."
     )
 
 
-__all__ = ["Corpus", "cut_long", "read_corpus"]
+__all__ = ["Corpus", "read_corpus", "segment_corpus"]

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TextIO
 
+import numpy as np
+
+from speechtok.audio.location import is_location
 from speechtok.errors import DatasetError
 from speechtok.utterances import Utterance
+
+Pairs = Iterable[tuple[Utterance, str]]
+"""Utterances, each with the place it was read from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,39 +26,159 @@ class Corpus:
     """The utterances of one corpus."""
 
     kind: str
-    """Format: "folder", "kaldi", "fairseq" or "manifest"."""
+    """Format, such as "folder", "kaldi" or "webdataset"."""
     name: str
     """Name of the folder or file, without the path to it."""
     root: Path
     """Folder that relative `Utterance.audio` paths start from."""
-    utterances: tuple[Utterance, ...]
-    """All utterances, each id once."""
+    utterances: Iterable[Utterance]
+    """All utterances, each id once; they are read anew each time this is iterated, and never held at once."""
     ignored: Counter[str] = field(default_factory=Counter)
-    """Files that were not taken for audio, counted by suffix."""
+    """Files that were not taken for audio, counted by suffix, once `utterances` was iterated."""
 
 
-def unique(pairs: Iterable[tuple[Utterance, str]], source: str) -> tuple[Utterance, ...]:
-    """Return the utterances, each of which comes with the place it was read from.
+class Unique:
+    """Utterances that are read anew each time, and checked on the way.
+
+    Args:
+        read: begins to read.
+        source: what messages call the corpus.
 
     Raises:
-        DatasetError: when there are none, an id occurs twice (both places are named), or a name is no
-            valid Unicode and so cannot be stored.
+        DatasetError: at the end of an iteration, when there were none or an id occurred twice (both
+            places are named); on the way, for a name that is no valid Unicode and so cannot be stored.
     """
-    seen: dict[str, str] = {}
-    utterances = []
-    for utterance, place in pairs:
-        for name in (utterance.id, utterance.audio):
-            if not _is_storable(name):
-                raise DatasetError(f"{source} has the name {name!r}, which is no valid Unicode; rename it.")
-        if utterance.id in seen:
-            raise DatasetError(
-                f"{source} has the id '{utterance.id}' twice, at {seen[utterance.id]} and at {place}; ids must be unique."
-            )
-        seen[utterance.id] = place
-        utterances.append(utterance)
-    if not utterances:
-        raise DatasetError(f"{source} holds no utterance.")
-    return tuple(utterances)
+
+    def __init__(self, read: Callable[[], Pairs], source: str) -> None:
+        self._read, self._source = read, source
+
+    def __iter__(self) -> Iterator[Utterance]:
+        hashes = array("q")  # 8 bytes per utterance
+        for utterance, _ in self._read():
+            for name in (utterance.id, utterance.audio):
+                if not _is_storable(name):
+                    raise DatasetError(
+                        f"{self._source} has the name {name!r}, which is no valid Unicode; rename it."
+                    )
+            hashes.append(hash(utterance.id))
+            yield utterance
+        if not hashes:
+            raise DatasetError(f"{self._source} holds no utterance.")
+        self._check_unique(np.frombuffer(hashes, np.int64))
+
+    def _check_unique(self, hashes: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        ordered = np.sort(hashes)
+        suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+        if not suspects:
+            return
+        seen: dict[str, str] = {}
+        for utterance, place in self._read():
+            if hash(utterance.id) not in suspects:
+                continue
+            if utterance.id in seen:
+                raise DatasetError(
+                    f"{self._source} has the id '{utterance.id}' twice, at {seen[utterance.id]} and at {place}; "
+                    "ids must be unique."
+                )
+            seen[utterance.id] = place
+
+
+def labelled(name: str, audio: str, values: Mapping[str, Any]) -> Utterance:
+    """Return an utterance that is a whole recording, described by named values.
+
+    Args:
+        name: its id.
+        audio: where it lies.
+        values: `text`, `speaker`, `language`, `split`, and `duration` in seconds have their meaning; all
+            others are kept as they came.
+    """
+    known = ("text", "speaker", "language", "split", "duration")
+    seconds = values.get("duration")
+    is_length = (
+        isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < float("inf")
+    )
+    return Utterance(
+        id=name,
+        audio=audio,
+        seconds=float(seconds) if is_length and seconds is not None else None,
+        split=text_of(values.get("split")),
+        text=text_of(values.get("text")),
+        speaker=text_of(values.get("speaker")),
+        language=text_of(values.get("language")),
+        extra={column: value for column, value in values.items() if column not in known},
+    )
+
+
+def text_of(value: Any) -> str | None:
+    """Return a label as text; None for what is missing, empty or NaN."""
+    return None if value is None or value == "" or value != value else str(value)
+
+
+def renamed(values: Mapping[str, Any], columns: Mapping[str, str], source: str) -> dict[str, Any]:
+    """Return values under the names they have here.
+
+    Args:
+        values: by the name they have in the corpus.
+        columns: names in the corpus, by the name they have here.
+        source: what messages call the corpus.
+
+    Raises:
+        DatasetError: when a name is not there.
+    """
+    for theirs in columns.values():
+        if theirs not in values:
+            raise DatasetError(f"{source} has no column {theirs}; it has: {', '.join(values)}.")
+    used = {*columns, *columns.values()}
+    kept = {name: value for name, value in values.items() if name not in used}
+    return kept | {ours: values[theirs] for ours, theirs in columns.items()}
+
+
+def plain_path(audio: str, source: str) -> str:
+    """Return the path of a file, unless it reads like a place inside a file.
+
+    Raises:
+        DatasetError: when it does, as nobody could tell the two apart.
+    """
+    if is_location(audio):
+        raise DatasetError(
+            f"{source} has the file name {audio!r}, which reads like a part of a file; rename it."
+        )
+    return audio
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 text file, packed by gzip or not, without their ends.
+
+    Only line feeds end lines, with or without a carriage return before them.
+
+    Raises:
+        DatasetError: when the file cannot be read as UTF-8 text.
+    """
+    for line in read_text(path, newline="\n"):
+        yield line.removesuffix("\n").removesuffix("\r")
+
+
+def read_text(path: Path, *, newline: str) -> Iterator[str]:
+    """Yield a UTF-8 text file, packed by gzip or not, line by line, the ends of lines as they are.
+
+    Args:
+        path: the file.
+        newline: what ends a line, as for `open`.
+
+    Raises:
+        DatasetError: when the file cannot be read as UTF-8 text.
+    """
+    try:
+        with _open_text(path, newline) as file:
+            yield from file
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+
+
+def _open_text(path: Path, newline: str) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
+    return path.open(encoding="utf-8-sig", newline=newline)
 
 
 def _is_storable(name: str) -> bool:
@@ -57,24 +187,3 @@ def _is_storable(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def read_text(path: Path) -> str:
-    """Return the content of a UTF-8 text file, line ends as they are.
-
-    Raises:
-        DatasetError: when the file cannot be read as UTF-8 text.
-    """
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read as UTF-8 text: {error}.") from error
-
-
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a UTF-8 text file without their ends; only line feeds end lines.
-
-    Raises:
-        DatasetError: when the file cannot be read as UTF-8 text.
-    """
-    return read_text(path).replace("\r\n", "\n").removesuffix("\n").split("\n")

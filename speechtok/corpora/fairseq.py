@@ -5,10 +5,9 @@ Source: fairseq, examples/wav2vec/README.md, "Prepare training data manifest".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from speechtok.corpora.corpus import Corpus, read_lines, unique
+from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines
 from speechtok.errors import DatasetError
 from speechtok.utterances import Utterance
 
@@ -24,17 +23,17 @@ def read_fairseq(path: Path) -> Corpus:
     """Return the utterances of a fairseq manifest; ids are the paths as written.
 
     Raises:
-        DatasetError: for a malformed line or a path that occurs twice.
+        DatasetError: when iterated, for a malformed line or a path that occurs twice.
     """
-    lines = read_lines(path)
-    root = path.parent / lines[0].strip()
-    utterances = unique(_rows(path, lines[1:]), str(path))
-    return Corpus(kind="fairseq", name=path.name, root=root, utterances=utterances)
+    root = path.parent / next(read_lines(path), "").strip()
+    return Corpus(
+        kind="fairseq", name=path.name, root=root, utterances=Unique(lambda: _rows(path), str(path))
+    )
 
 
-def _rows(path: Path, lines: list[str]) -> Iterator[tuple[Utterance, str]]:
-    for number, line in enumerate(lines, start=2):
-        if not line.strip():
+def _rows(path: Path) -> Pairs:
+    for number, line in enumerate(read_lines(path), start=1):
+        if number == 1 or not line.strip():
             continue
         audio, _, samples = line.partition("\t")
         if not audio or not samples.strip().isdecimal():

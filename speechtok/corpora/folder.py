@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from speechtok.audio.io import looks_like_audio
-from speechtok.corpora.corpus import Corpus, unique
+from speechtok.corpora.corpus import Corpus, Pairs, Unique, plain_path
 from speechtok.errors import DatasetError
 from speechtok.utterances import Utterance
 
@@ -19,27 +20,49 @@ def read_folder(root: Path) -> Corpus:
     folders are skipped, and so are links that lead back to a folder they lie in. Ids keep the suffix, so `a.wav` and `a.flac` may lie side by side.
 
     Raises:
-        DatasetError: when there is no audio file (what was found instead is counted by suffix), or a
-            folder cannot be read.
+        DatasetError: when iterated, if there is no audio file (what was found instead is counted by
+            suffix), or a folder cannot be read.
     """
-    paths, ignored = [], Counter[str]()
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and not _loops(root, Path(folder), name)
-        )
-        for name in names:
-            if name.startswith("."):
-                continue
-            path = Path(folder) / name
+    ignored = Counter[str]()
+
+    def read() -> Pairs:
+        ignored.clear()
+        is_empty = True
+        for path in walk(root):
             if looks_like_audio(path):
-                paths.append(path.relative_to(root).as_posix())
+                name = plain_path(path.relative_to(root).as_posix(), str(root))
+                yield Utterance(id=name, audio=name), name
+                is_empty = False
             else:
                 ignored[path.suffix.lower() or "no suffix"] += 1
-    if not paths:
-        found = ", ".join(f"{count} {suffix}" for suffix, count in ignored.most_common()) or "nothing"
-        raise DatasetError(f"{root} holds no audio file; found: {found}.")
-    utterances = unique(((Utterance(id=path, audio=path), path) for path in sorted(paths)), str(root))
-    return Corpus(kind="folder", name=root.resolve().name, root=root, utterances=utterances, ignored=ignored)
+        if is_empty:
+            found = ", ".join(f"{count} {suffix}" for suffix, count in ignored.most_common()) or "nothing"
+            raise DatasetError(f"{root} holds no audio file; found: {found}.")
+
+    name = root.resolve().name
+    return Corpus(kind="folder", name=name, root=root, utterances=Unique(read, str(root)), ignored=ignored)
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Yield the files below a folder in the order of their paths, links followed, hidden ones left out.
+
+    Raises:
+        DatasetError: when a folder cannot be read.
+    """
+    yield from _walk(root, root)
+
+
+def _walk(root: Path, folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error
+    for name, is_folder in sorted(found, key=lambda item: f"{item[0]}/" if item[1] else item[0]):
+        if not is_folder:
+            yield folder / name
+        elif not _loops(root, folder, name):
+            yield from _walk(root, folder / name)
 
 
 def _loops(root: Path, folder: Path, name: str) -> bool:
@@ -48,7 +71,3 @@ def _loops(root: Path, folder: Path, name: str) -> bool:
         return False
     target, way = (folder / name).resolve(), [folder, *folder.parents]
     return any(place.resolve().is_relative_to(target) for place in way[: way.index(root) + 1])
-
-
-def _refuse(error: OSError) -> None:
-    raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error

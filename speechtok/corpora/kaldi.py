@@ -1,17 +1,22 @@
 """A Kaldi data folder: `wav.scp`, and beside it optionally `text`, `utt2spk`, `utt2lang`, `segments`.
 
-Source: Kaldi documentation, "Data preparation".
+Source: Kaldi documentation, "Data preparation" and "Kaldi I/O mechanisms" (archives).
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from speechtok.corpora.corpus import Corpus, read_lines, unique
+from speechtok.audio.location import Location
+from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines
 from speechtok.errors import DatasetError
 from speechtok.utterances import Utterance
+
+_RECORD = re.compile(r"(.+):(\d+)$")
 
 
 def read_kaldi(wav_scp: Path) -> Corpus:
@@ -24,32 +29,39 @@ def read_kaldi(wav_scp: Path) -> Corpus:
             recording, or an entry that is a command (commands are never run).
     """
     folder = wav_scp.parent
-    recordings = _table(wav_scp)
+    recordings = {name: _located(path, folder) for name, path in _table(wav_scp).items()}
     for name, path in recordings.items():
         if path.endswith("|"):
             raise DatasetError(
                 f"{wav_scp} gives a command for '{name}'; commands are not run. Write the audio to files and list those."
             )
-    text, speakers, languages = (_table(folder / name) for name in ("text", "utt2spk", "utt2lang"))
+    tables = [_table(folder / name) for name in ("text", "utt2spk", "utt2lang")]
     segments = folder / "segments"
-    found = _segments(segments, recordings) if segments.is_file() else _whole(recordings, wav_scp)
-    labelled = (
-        (
-            Utterance(
-                id=item.id,
-                audio=item.audio,
-                start=item.start,
-                segment_seconds=item.segment_seconds,
-                text=text.get(item.id),
-                speaker=speakers.get(item.id),
-                language=languages.get(item.id),
-            ),
-            place,
-        )
-        for item, place in found
-    )
-    utterances = unique(labelled, str(segments if segments.is_file() else wav_scp))
-    return Corpus(kind="kaldi", name=folder.resolve().name, root=folder, utterances=utterances)
+
+    def read() -> Pairs:
+        found = _segments(segments, recordings) if segments.is_file() else _whole(recordings, wav_scp)
+        text, speakers, languages = tables
+        for item, place in found:
+            yield (
+                replace(
+                    item,
+                    text=text.get(item.id),
+                    speaker=speakers.get(item.id),
+                    language=languages.get(item.id),
+                ),
+                place,
+            )
+
+    source = str(segments if segments.is_file() else wav_scp)
+    return Corpus(kind="kaldi", name=folder.resolve().name, root=folder, utterances=Unique(read, source))
+
+
+def _located(path: str, folder: Path) -> str:
+    """Return where a recording lies; `path:offset` is a record of an archive unless there is such a file."""
+    found = _RECORD.match(path)
+    if found is None or (folder / path).exists():
+        return path
+    return str(Location(path=found[1], offset=int(found[2])))
 
 
 def _whole(recordings: dict[str, str], wav_scp: Path) -> Iterator[tuple[Utterance, str]]:

@@ -8,19 +8,18 @@ Columns that mean something here: `audio` (path, relative to the manifest's fold
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from speechtok.corpora.corpus import Corpus, read_lines, read_text, unique
+from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines, read_text, renamed, text_of
 from speechtok.errors import DatasetError
 from speechtok.shards.reader import read_parquet_rows
 from speechtok.utterances import Utterance
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".jsonl.gz", ".parquet")
 """Formats of a manifest."""
 _MEANING = {"id", "audio", "start", "duration", "split", "text", "speaker", "language"}
 
@@ -35,20 +34,33 @@ def read_manifest(path: Path, columns: Mapping[str, str]) -> Corpus:
         columns: names the manifest uses, by the name they have here, such as {"audio": "path"}.
 
     Raises:
-        DatasetError: for a missing `audio` column, a malformed row or an id that occurs twice.
+        DatasetError: when iterated, for a missing `audio` column, a malformed row or an id that occurs twice.
     """
-    utterances = unique(_utterances(path, columns), str(path))
+    utterances = Unique(lambda: _utterances(path, columns), str(path))
     return Corpus(kind="manifest", name=path.name, root=path.parent, utterances=utterances)
 
 
-def _utterances(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[Utterance, str]]:
+def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number and the object of each line of a .jsonl file that is not blank.
+
+    Raises:
+        DatasetError: when the file cannot be read, or a line is no JSON object.
+    """
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DatasetError(f"{path} line {number} is not JSON: {error}.") from None
+        if not isinstance(row, dict):
+            raise DatasetError(f"{path} line {number} must be a JSON object, got {type(row).__name__}.")
+        yield number, row
+
+
+def _utterances(path: Path, columns: Mapping[str, str]) -> Pairs:
     for place, row in _rows(path):
-        missing = [theirs for theirs in columns.values() if theirs not in row]
-        if missing:
-            raise DatasetError(f"{path} has no column {missing[0]}; it has: {', '.join(row)}.")
-        used = set(columns.values())
-        values = {name: value for name, value in row.items() if name not in used and name not in columns}
-        values |= {ours: row[theirs] for ours, theirs in columns.items()}
+        values = renamed(row, columns, str(path))
         if "audio" not in values:
             raise DatasetError(
                 f"{path} needs a column `audio` with the path of each recording; it has: {', '.join(row)}. "
@@ -67,7 +79,7 @@ def _utterance(path: Path, place: str, values: Mapping[str, Any]) -> Utterance:
         raise DatasetError(
             f"{path} {place}: a segment needs start >= 0 and duration > 0, got {start:g} and {segment}."
         )
-    name = _text(values.get("id"))
+    name = text_of(values.get("id"))
     if name is None:
         name = (
             audio
@@ -79,10 +91,11 @@ def _utterance(path: Path, place: str, values: Mapping[str, Any]) -> Utterance:
         audio=audio,
         start=start or 0.0,
         segment_seconds=segment,
-        split=_text(values.get("split")),
-        text=_text(values.get("text")),
-        speaker=_text(values.get("speaker")),
-        language=_text(values.get("language")),
+        seconds=duration if duration and duration > 0 else None,
+        split=text_of(values.get("split")),
+        text=text_of(values.get("text")),
+        speaker=text_of(values.get("speaker")),
+        language=text_of(values.get("language")),
         extra={column: value for column, value in values.items() if column not in _MEANING},
     )
 
@@ -91,50 +104,43 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix == ".parquet":
         for number, row in enumerate(read_parquet_rows(path), start=1):
             yield f"row {number}", row
-    elif path.suffix == ".jsonl":
-        for number, line in enumerate(read_lines(path), start=1):
-            if line.strip():
-                yield f"line {number}", _json_row(path, number, line)
+    elif path.name.endswith((".jsonl", ".jsonl.gz")):
+        for number, row in json_lines(path):
+            yield f"line {number}", row
     else:
-        yield from _delimited(path)
+        yield from delimited(path)
 
 
-def _json_row(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DatasetError(f"{path} line {number} is not JSON: {error}.") from None
-    if not isinstance(row, dict):
-        raise DatasetError(f"{path} line {number} must be a JSON object, got {type(row).__name__}.")
-    return row
+def delimited(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and the cells by column of each row of a .csv or .tsv file; empty cells are None.
 
-
-def _delimited(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    Raises:
+        DatasetError: when the file cannot be read, or a row has another number of cells than the header.
+    """
     tab = path.suffix == ".tsv"
     reader = csv.reader(
-        io.StringIO(read_text(path), newline=""),
+        read_text(path, newline=""),
         delimiter="\t" if tab else ",",
         quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL,
     )
-    table, begun = [], 1
+    header: list[str] | None = None
+    begun = 1
     try:
         for cells in reader:  # a quoted cell may hold line ends
-            table.append((begun, cells))
-            begun = reader.line_num + 1
+            number, begun = begun, reader.line_num + 1
+            if header is None:
+                header = cells
+                twice = [name for name in header if header.count(name) > 1]
+                if twice:
+                    raise DatasetError(f"{path} has the column {twice[0]} twice; rename one of them.")
+            elif cells and len(cells) != len(header):
+                raise DatasetError(
+                    f"{path} line {number} has {len(cells)} columns, but the header has {len(header)}."
+                )
+            elif cells:
+                yield f"line {number}", {name: cell or None for name, cell in zip(header, cells, strict=True)}
     except csv.Error as error:
         raise DatasetError(f"{path} cannot be read as {path.suffix}: {error}.") from None
-    header = table[0][1] if table else []
-    twice = [name for name in header if header.count(name) > 1]
-    if twice:
-        raise DatasetError(f"{path} has the column {twice[0]} twice; rename one of them.")
-    for number, cells in table[1:]:
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            raise DatasetError(
-                f"{path} line {number} has {len(cells)} columns, but the header has {len(header)}."
-            )
-        yield f"line {number}", {name: cell or None for name, cell in zip(header, cells, strict=True)}
 
 
 def _number(path: Path, place: str, values: Mapping[str, Any], name: str) -> float | None:
@@ -148,7 +154,3 @@ def _number(path: Path, place: str, values: Mapping[str, Any], name: str) -> flo
     if math.isinf(number):
         raise DatasetError(f"{path} {place}: `{name}` must be a number of seconds, got {value!r}.")
     return None if math.isnan(number) else number  # tables from pandas write NaN for what is missing
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None or value == "" or value != value else str(value)  # NaN too

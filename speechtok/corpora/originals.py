@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from speechtok.audio.io import Channels, read_blocks
+from speechtok.audio.location import location_of
 from speechtok.errors import AudioError
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import has_plan, read_plan
@@ -52,7 +53,7 @@ class Originals:
                 "The dataset does not say where its recordings lie; name the folder of the corpus."
             )
         path = self.root / audio
-        if not path.is_file():
+        if not Path(location_of(path).path).is_file():
             raise AudioError(
                 f"The original recording is not where it was when the dataset was made: there is no {path}."
             )

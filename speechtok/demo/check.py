@@ -51,7 +51,7 @@ class TokenizerCheck:
     streams: tuple[StreamStatistics, ...]
     """How the codes of each stream are used; `stored_bytes` is 0, as nothing is stored."""
     stoi: tuple[float, ...] | None
-    """Intelligibility of each decoded clip; None where pystoi is not installed."""
+    """Intelligibility of each decoded clip; None where pystoi is not installed or nothing can be decoded."""
 
 
 def check_tokenizer(
@@ -64,6 +64,8 @@ def check_tokenizer(
     clips: Sequence[Path] | None = None,
 ) -> TokenizerCheck:
     """Load a tokenizer's files strictly, encode and decode the shipped clips, and say what comes out.
+
+    A composition without the part that decodes is checked as far as it goes.
 
     Args:
         name: as for `load_tokenizer`.
@@ -105,7 +107,8 @@ def _check_files(card: TokenizerCard, files: Mapping[str, Path], say: Callable[[
     if not files:
         say("No files: this tokenizer has no weights.")
     pinned = []
-    for file in card.files:
+    # A composition's card lists no files: its parts are whatever lies in the folder.
+    for file in card.files or tuple(CardFile(path=name) for name in files):
         if file.local_path not in files:
             say(f"{file.local_path}: not there, and not needed to encode and decode")
             pinned.append(file)
@@ -144,19 +147,27 @@ def _check_clips(
         tokens = encode_file(tokenizer, clip)
         for name, codes in tokens.streams.items():
             count_codes(counts[name], codes[0].cpu().numpy())
-        original = read_waveform(clip, sample_rate=tokenizer.sample_rate).samples
-        decoded = _speech(tokenizer, tokenizer.decode(tokens), len(original), clip)
-        if stoi is not None:
-            scores.append((stoi(original, decoded, tokenizer.sample_rate), clip.name))
+        if tokenizer.can_decode:
+            original = read_waveform(clip, sample_rate=tokenizer.sample_rate).samples
+            voice = {"speaker": tokenizer.voices[0]} if tokenizer.voices else {}
+            decoded = _speech(tokenizer, tokenizer.decode(tokens, **voice), len(original), clip)
+            if stoi is not None:
+                scores.append((stoi(original, decoded, tokenizer.sample_rate), clip.name))
         encoded.append(tokens)
     seconds = sum(int(tokens.num_samples[0]) for tokens in encoded) / tokenizer.sample_rate
-    say(f"Encoded and decoded {count_text(len(clips), 'clip')}, {duration_text(seconds)}")
+    done = "Encoded and decoded" if tokenizer.can_decode else "Encoded"
+    say(f"{done} {count_text(len(clips), 'clip')}, {duration_text(seconds)}")
     streams = tuple(
         StreamStatistics(stream=stream, counts=counts[stream.name], stored_bytes=0)
         for stream in tokenizer.streams
     )
     for item in streams:
         _tell_use(item, say)
+    if not tokenizer.can_decode:
+        say("  speech    not checked: these files make tokens, but no speech of tokens alone")
+        return TokenizerCheck(
+            card=card, fingerprint=tokenizer.fingerprint, seconds=seconds, streams=streams, stoi=None
+        )
     _tell_stoi(scores if stoi is not None else None, say)
     with_voice = (
         encoded[0].speaker_embedding is not None

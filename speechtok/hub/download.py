@@ -30,13 +30,20 @@ def download_file(repository: str, path: str, *, revision: str | None = None) ->
 
 
 def commit_of(path: Path) -> str | None:
-    """Return the commit that a file of the Hub's cache belongs to, or None for any other file.
+    """Return the commit that a file of the Hub's cache belongs to, or None for any other file."""
+    origin = origin_of(path)
+    return None if origin is None else origin[1]
+
+
+def origin_of(path: Path) -> tuple[str, str] | None:
+    """Return repository and commit of a file of the Hub's cache, or None for any other file.
 
     The cache keeps files at `models--<owner>--<name>/snapshots/<commit>/<path in the repository>`.
     """
     for folder in path.parents:
-        if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
-            return folder.name
+        cached = folder.parent.parent.name
+        if folder.parent.name == "snapshots" and cached.startswith("models--"):
+            return cached.removeprefix("models--").replace("--", "/"), folder.name
     return None
 
 

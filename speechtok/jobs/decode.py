@@ -38,6 +38,7 @@ def decode_dataset(
     checkpoint: str | Path | None = None,
     device: str = "cpu",
     accept_from: str | None = None,
+    speaker: str | None = None,
     on_row: Callable[[str, Path], None] | None = None,
 ) -> int:
     """Decode rows of a token dataset to 16-bit WAV files, and return how many.
@@ -54,10 +55,11 @@ def decode_dataset(
         checkpoint: local folder with the tokenizer's published files.
         device: where the tokenizer runs.
         accept_from: name or fingerprint of another tokenizer whose tokens are decoded anyway.
+        speaker: name of a voice, for decoders with a table of voices.
         on_row: called with id and file after each row.
 
     Raises:
-        ValueError: when `limit` is negative.
+        ValueError: when `limit` is negative, or the decoder has no voice of that name.
         DatasetError: when there is no token dataset or split of that name, an id of `ids` is not in
             it, or two rows have the same id.
         CardError, CheckpointError, HubError: when the tokenizer cannot be loaded.
@@ -69,10 +71,14 @@ def decode_dataset(
     rows = TokenDataset(dataset, split=split)
     chosen = choose_rows(dataset, split=split, ids=ids)
     loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint, device=device)
+    if speaker is not None and speaker not in loaded.voices:
+        known = ", ".join(loaded.voices[:5])
+        raise ValueError(f"'{loaded.name}' has no voice '{speaker}'; it has: {known or 'none by name'}.")
+    voice = {} if speaker is None else {"speaker": speaker}
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     for index, name in islice(chosen, limit):
-        waveform = loaded.decode(rows.tokens(index), accept_from=accept_from)  # (1, samples)
+        waveform = loaded.decode(rows.tokens(index), accept_from=accept_from, **voice)  # (1, samples)
         path = wav_path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_wav(path, waveform[0].cpu().numpy(), loaded.sample_rate)

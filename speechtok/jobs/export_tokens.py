@@ -18,12 +18,12 @@ from speechtok.loading import load_tokenizer
 from speechtok.shards.layout import replacing
 from speechtok.shards.reader import TokenDataset, row_to_tokens
 
-FORMATS = {
+FORMATS: dict[str, tuple[str, ...]] = {
     "funcodec-codecs": ("codecs.txt",),
     "funcodec-indices": ("indices.ark", "indices.scp"),
     "funcodec-embeddings": ("codec_emb.ark", "codec_emb.scp"),
 }
-"""Name of a format → the files it writes, beside `utt2num_samples` and, for levels, `utt2scale`."""
+"""Name of a format of FunCodec → the files it writes, beside `utt2num_samples` and, for levels, `utt2scale`."""
 STREAM = "acoustic"
 """The stream FunCodec's formats hold."""
 
@@ -64,7 +64,8 @@ def export_tokens(
     rows = TokenDataset(dataset, split=split)
     if [stream.name for stream in rows.info.streams] != [STREAM]:
         raise DatasetError(
-            f"{dataset} holds tokens of '{rows.info.name}'; the format {to} holds FunCodec's stream '{STREAM}' only."
+            f"{dataset} holds {', '.join(stream.name for stream in rows.info.streams)} of '{rows.info.name}'; "
+            f"the format {to} holds FunCodec's stream '{STREAM}' only."
         )
     folder = Path(folder)
     names = [*FORMATS[to], SAMPLES, *([SCALES] if rows.info.has_scale else [])]

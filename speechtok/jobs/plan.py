@@ -16,7 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from speechtok.audio.io import probe_audio
-from speechtok.corpora import Corpus
+from speechtok.audio.location import location_of
+from speechtok.corpora import Corpus, segment_corpus
+from speechtok.corpora.segments import SEGMENT_ID
 from speechtok.errors import AudioError, DatasetError, JobError
 from speechtok.jobs.settings import SPLIT_NAME, JobSettings
 from speechtok.shards.plan import PLAN_COLUMNS, Plan
@@ -41,7 +43,8 @@ def make_plan(
     card: dict[str, Any],
     settings: JobSettings,
     *,
-    on_probe: Callable[[], None] | None = None,
+    on_planning: Callable[[int], None] = lambda recordings: None,
+    on_probe: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Return the plan for tokenizing a corpus.
 
@@ -53,10 +56,15 @@ def make_plan(
         info: the tokenizer, with the codebooks that are kept.
         card: its card, as plain values.
         settings: what decides the rows.
-        on_probe: called after each recording's header was read.
+        on_planning: called with the number of recordings whose headers have to be read.
+        on_probe: called after each of these was read.
     """
     utterances = in_order(corpus, settings)
-    seconds = _probe(corpus, utterances, on_probe)
+    lengths = _probe(corpus, utterances, on_planning, on_probe)
+    seconds = [
+        item.seconds if item.seconds is not None else _seconds(item, lengths[item.audio])
+        for item in utterances
+    ]
     known = [value or 0.0 for value in seconds]
     target = settings.shard_seconds or min(
         MOST_SHARD_SECONDS, max(LEAST_SHARD_SECONDS, sum(known) / WANTED_SHARDS)
@@ -83,6 +91,31 @@ def plan_settings(
         "job": settings.to_dict(),
         "speechtok_version": __version__,
     }
+
+
+def segmented(corpus: Corpus, settings: JobSettings, plan: Plan | None = None) -> Corpus:
+    """Return the corpus as the job sees it: with long utterances in segments, if that was asked for.
+
+    Args:
+        corpus: what was read.
+        settings: what decides the rows.
+        plan: what was frozen; recordings that are in it are not looked at again.
+    """
+    if settings.segment is None:
+        return corpus
+    known = {} if plan is None else _planned_spans(plan)
+    return segment_corpus(corpus, settings.segment, settings.max_segment_seconds, known=known)
+
+
+def _planned_spans(plan: Plan) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return the segments of each utterance in a plan, by its id; none for one that is whole."""
+    known: dict[str, list[tuple[int, int]]] = {}
+    for name in plan.rows["id"].to_pylist():
+        found = re.fullmatch(SEGMENT_ID, name, re.DOTALL)
+        known.setdefault(name, [])
+        if found:
+            known.setdefault(found[1], []).append((int(found[2]), int(found[3])))
+    return {name: tuple(sorted(spans)) for name, spans in known.items()}
 
 
 def check_same(
@@ -143,10 +176,17 @@ def _listing(utterances: Iterable[Utterance]) -> dict[str, list[Any]]:
 
 
 def _probe(
-    corpus: Corpus, utterances: list[Utterance], on_probe: Callable[[], None] | None
-) -> list[float | None]:
-    """Return the seconds of each utterance by its recording's header, or None."""
-    recordings = list(dict.fromkeys(item.audio for item in utterances))
+    corpus: Corpus,
+    utterances: list[Utterance],
+    on_planning: Callable[[int], None],
+    on_probe: Callable[[], None],
+) -> dict[str, float | None]:
+    """Return the seconds of recordings by their headers, or None, where the corpus states no length.
+
+    Each is read once, in the order in which they lie.
+    """
+    recordings = sorted({item.audio for item in utterances if item.seconds is None}, key=_place)
+    on_planning(len(recordings))
 
     def length(audio: str) -> float | None:
         try:
@@ -158,9 +198,13 @@ def _probe(
     with ThreadPoolExecutor(PROBE_THREADS) as pool:
         for audio, value in zip(recordings, pool.map(length, recordings), strict=True):
             lengths[audio] = value
-            if on_probe is not None:
-                on_probe()
-    return [_seconds(item, lengths[item.audio]) for item in utterances]
+            on_probe()
+    return lengths
+
+
+def _place(audio: str) -> tuple[str, int]:
+    place = location_of(audio)
+    return place.path, place.offset or place.row or 0
 
 
 def _seconds(utterance: Utterance, recording: float | None) -> float | None:

@@ -17,10 +17,10 @@ from typing import Any, Literal
 import filelock
 
 from speechtok.cards import dump_yaml
-from speechtok.corpora import Corpus, cut_long, read_corpus
+from speechtok.corpora import Corpus, read_corpus
 from speechtok.errors import JobError
 from speechtok.jobs.local import run_locally
-from speechtok.jobs.plan import check_same, make_plan
+from speechtok.jobs.plan import check_same, make_plan, segmented
 from speechtok.jobs.ray import run_on_ray
 from speechtok.jobs.settings import JobReport, JobSettings, Progress
 from speechtok.jobs.worker import WorkerSettings
@@ -99,8 +99,6 @@ def tokenize_corpus(
         loaded.check_codebooks(settings.num_codebooks)
     info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
     found = read_corpus(corpus, columns=settings.columns)
-    if settings.cut_seconds is not None:
-        found = cut_long(found, settings.cut_seconds)
     layout = Layout(Path(output))
     with claimed(layout):
         plan = _frozen_plan(layout, found, info, card, settings, watcher)
@@ -199,10 +197,11 @@ def _frozen_plan(
 ) -> Plan:
     if has_plan(layout):
         plan = read_plan(layout)
+        corpus = segmented(corpus, settings, plan)
         check_same(plan, corpus, info, card, settings, str(layout.root))
         return plan
-    watcher.planning(len({item.audio for item in corpus.utterances}))
-    plan = make_plan(corpus, info, card, settings, on_probe=watcher.probed)
+    corpus = segmented(corpus, settings)
+    plan = make_plan(corpus, info, card, settings, on_planning=watcher.planning, on_probe=watcher.probed)
     plan.write(layout)
     return read_plan(layout)  # with the types that every later run will read
 

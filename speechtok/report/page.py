@@ -1,13 +1,8 @@
-"""The report: one HTML page about a token dataset, complete in itself.
-
-Everything that comes out of a dataset (ids, texts, messages, stream names) is escaped by the
-template engine; the page runs no script and fetches nothing, and its content security policy says so.
-"""
+"""The report: one HTML page about a token dataset, complete in itself."""
 
 from __future__ import annotations
 
 import math
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +20,11 @@ from speechtok.report.plots import (
     plot_usage,
     spectrogram_db,
 )
+from speechtok.report.render import write_page
 from speechtok.report.tables import group_rows, read_failures
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import Statistics, StreamStatistics, compute_statistics
-from speechtok.version import __version__
-from speechtok.wording import count_text, duration_text, rate_text, size_text
-
-TEMPLATE = Path(__file__).with_name("page.html.j2")
-"""The page's frame and style."""
 
 
 def write_report(
@@ -66,34 +57,9 @@ def write_report(
     """
     if examples < 0:
         raise ValueError(f"`examples` must be at least 0, got {examples}.")
-    text = _render(_content(Path(dataset), corpus_root, examples, tokenizer, checkpoint))
-    html = Path(html)
-    html.parent.mkdir(parents=True, exist_ok=True)
-    temporary = html.with_name(f".{html.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(html)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _render(content: dict[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        autoescape=True,
-        loader=FileSystemLoader(TEMPLATE.parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    write_page(
+        Path(html), "page.html.j2", _content(Path(dataset), corpus_root, examples, tokenizer, checkpoint)
     )
-    environment.filters |= {
-        "duration": duration_text,
-        "size": size_text,
-        "rate": rate_text,
-        "count": count_text,
-    }
-    return environment.get_template(TEMPLATE.name).render(content)
 
 
 def _content(
@@ -119,7 +85,6 @@ def _content(
         "groups": group_rows(path, statistics),
         "failures": read_failures(path),
         "run": read_run(Layout(path)),
-        "version": __version__,
     }
 
 

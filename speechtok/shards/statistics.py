@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from speechtok.shards.reader import TokenDataset, token_files
+from speechtok.shards.reader import TokenDataset, split_of, token_files
 from speechtok.tokens import StreamInfo
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -49,6 +49,11 @@ class StreamStatistics:
         share = self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
         logs = np.log2(share, out=np.zeros_like(share), where=share > 0)
         return np.asarray(np.abs(-(share * logs).sum(axis=1)))
+
+    @property
+    def perplexity(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """`(codebooks,)`, codes that would give this entropy if all were as frequent; at most `codebook_size`."""
+        return np.asarray(np.exp2(self.entropy))
 
     @property
     def used(self) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -104,6 +109,7 @@ class Statistics:
                     "stored_bits_per_code": item.stored_bits_per_code,
                     "bound_bits_per_code": math.log2(item.stream.codebook_size),
                     "entropy_bits": [round(float(value), 4) for value in item.entropy],
+                    "perplexity": [round(float(value), 2) for value in item.perplexity],
                     "used_share": [round(float(value), 4) for value in item.used],
                 }
                 for item in self.streams
@@ -138,7 +144,7 @@ def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = No
     files = token_files(path)
     splits = Counter[str]()
     for file in files:
-        splits[file.name.rsplit("-", 3)[0]] += pq.ParquetFile(file).metadata.num_rows
+        splits[split_of(file)] += pq.ParquetFile(file).metadata.num_rows
     return Statistics(
         rows=len(durations),
         seconds=float(sum(durations)),

@@ -1,14 +1,14 @@
 """The interface all tokenizer families share.
 
 Conventions: `waveform` is `(batch, samples)`, float in [-1, 1]; `num_samples` is `(batch,)`, int64;
-codes are `(batch, codebooks, frames)`. A family implements `from_card`, `num_frames`, `num_samples`,
-`_encode`, `_decode` and, when it has weights, `_state_dict`; everything else is here.
+codes are `(batch, codebooks, frames)`. A family implements `__init__` with the arguments of `from_card`,
+`num_frames`, `_encode`, `_decode` and, when it has weights, `_state_dict`; everything else is here.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -69,11 +69,10 @@ class SpeechTokenizer(ABC):
         self.dtype = dtype
 
     @classmethod
-    @abstractmethod
     def from_card(
         cls, card: TokenizerCard, files: Mapping[str, Path], *, device: torch.device | str, dtype: torch.dtype
     ) -> Self:
-        """Build the tokenizer a card describes.
+        """Build the tokenizer a card describes: the family's class, called with these arguments.
 
         Args:
             card: what was released.
@@ -81,6 +80,8 @@ class SpeechTokenizer(ABC):
             device: where tensors live.
             dtype: float type of all computation.
         """
+        build: Callable[..., Self] = cls
+        return build(card, files, device=device, dtype=dtype)
 
     @classmethod
     def find_files(cls, card: TokenizerCard, folder: Path) -> dict[str, Path] | None:
@@ -127,13 +128,28 @@ class SpeechTokenizer(ABC):
         """Channels of the speaker vector, or None for families without one."""
         return self.info.speaker_embedding_dim
 
+    @property
+    def can_decode(self) -> bool:
+        """Whether stored tokens alone can be decoded; only parts of a composition can be missing."""
+        return True
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Names that `decode(tokens, speaker=)` takes, for decoders with a table of named voices."""
+        return ()
+
     @abstractmethod
     def num_frames(self, num_samples: int, stream: str) -> int:
         """Return the frames of `stream` that `num_samples` samples give."""
 
-    @abstractmethod
     def num_samples(self, num_frames: int, stream: str) -> int:
-        """Return the most samples that give `num_frames` frames of `stream`."""
+        """Return the most samples that give `num_frames` frames of `stream`, by bisection of `num_frames`."""
+        hop = self.info.stream(stream).hop_length
+        low, high = 0, (num_frames + 2) * hop + self.min_samples
+        while low < high:  # frames never fall as samples grow
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.num_frames(middle, stream) <= num_frames else (low, middle - 1)
+        return low
 
     @torch.no_grad()
     def encode(

@@ -55,7 +55,8 @@ def test_below_a_file(tmp_path):
         (
             "a.raw",
             bytes(range(256)) * 9,
-            "it has no header, so rate, channels and sample format are unknown; convert it to WAV.",
+            "it has no header, so rate, channels and sample format are unknown; convert it to WAV, "
+            "or name it FILE#rate=HZ if it holds 16-bit mono samples.",
         ),
     ],
 )

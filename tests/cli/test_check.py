@@ -1,7 +1,9 @@
+import json
 import re
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from speechtok.errors import CheckpointError
 from speechtok.hub import commit_of, file_sha256
 from speechtok.loading import load_tokenizer, locate_files
 from speechtok.tokenizers.dmel.tokenizer import DMelTokenizer
+from speechtok.tokenizers.units.vocoder import UnitVocoder, VocoderSettings
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = [f"ns3_facodec_{part}.bin" for part in ("encoder", "decoder", "redecoder")]
@@ -192,3 +195,43 @@ def test_weights_that_make_no_speech(monkeypatch, clips, tmp_path, change):
     with pytest.raises(CheckpointError, match=sentence):
         check("dmel_16k", clips, pin=tmp_path / "card.yaml")
     assert not (tmp_path / "card.yaml").exists()
+
+
+@pytest.fixture
+def units(tmp_path):
+    """A composition of log-mel units, without a vocoder."""
+    folder = tmp_path / "units"
+    (folder / "kmeans").mkdir(parents=True)
+    centers = np.random.default_rng(0).normal(-9, 3, (50, 80)).astype("float32")
+    np.save(folder / "kmeans" / "km.npy", centers)
+    return folder
+
+
+def test_a_composition_that_only_makes_tokens(speechtok, monkeypatch, clips, units):
+    monkeypatch.setattr("speechtok.demo.check._shipped_clips", lambda: clips)
+    code, out, err = speechtok("check", "logmel_km50", "--checkpoint", units)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[1] == "kmeans/km.npy"
+    assert lines[3] == f"  sha256    {file_sha256(units / 'kmeans' / 'km.npy')}, not pinned yet"
+    assert lines[5] == "Encoded 2 clips, 1.8 s"
+    assert re.match(r"  content   176 codes; \d+\.\d % of codes used", lines[6])
+    assert lines[7] == "  speech    not checked: these files make tokens, but no speech of tokens alone"
+    pin = units / "pinned.yaml"
+    code, _, _ = speechtok("check", "logmel_km50", "--checkpoint", units, "--pin", pin)
+    assert code == 0
+    code, out, _ = speechtok("check", pin, "--checkpoint", units)
+    assert code == 0
+    assert "as its card states" in out
+
+
+def test_a_composition_with_a_table_of_voices(clips, units):
+    vocoder = UnitVocoder(
+        VocoderSettings(num_units=50, channels=32, f0=None, rates=(5, 4, 2, 2, 2), kernels=(11, 8, 4, 4, 4))
+    )
+    (units / "vocoder").mkdir()
+    torch.save({"generator": vocoder.state_dict()}, units / "vocoder" / "g_00000001")
+    (units / "vocoder" / "speakers.json").write_text(json.dumps({"p225": 0, "p226": 1}))
+    result, lines = check("logmel_km50", clips, checkpoint=units)
+    assert "Encoded and decoded 2 clips, 1.8 s" in lines
+    assert len(result.stoi) == 2

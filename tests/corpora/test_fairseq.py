@@ -39,4 +39,4 @@ def test_relative_root(tmp_path, content):
 )
 def test_errors(tmp_path, content, sentence):
     with pytest.raises(DatasetError, match=sentence):
-        read(tmp_path, content)
+        list(read(tmp_path, content).utterances)

@@ -46,7 +46,7 @@ def test_name_that_is_no_text(tmp_path, write_corpus):
     with pytest.raises(
         DatasetError, match=r"has the name '\\udcff.wav', which is no valid Unicode; rename it"
     ):
-        read_corpus(tmp_path)
+        ids(tmp_path)
 
 
 def test_links(tmp_path, write_corpus):
@@ -70,10 +70,10 @@ def test_mutual_links_end(tmp_path, write_corpus):
 
 def test_no_audio(tmp_path, write_corpus):
     with pytest.raises(DatasetError, match=r"holds no audio file; found: nothing\."):
-        read_corpus(tmp_path)
+        ids(tmp_path)
     write_corpus(tmp_path, {"a.txt": b"", "b.txt": b"", "c": b""})
     with pytest.raises(DatasetError, match=r"holds no audio file; found: 2 .txt, 1 no suffix\."):
-        read_corpus(tmp_path)
+        ids(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
@@ -82,7 +82,7 @@ def test_unreadable_folder(tmp_path, write_corpus):
     (tmp_path / "b").chmod(0)
     try:
         with pytest.raises(DatasetError, match="b cannot be read: Permission denied"):
-            read_corpus(tmp_path)
+            ids(tmp_path)
     finally:
         (tmp_path / "b").chmod(0o700)
 
@@ -99,7 +99,7 @@ def test_folder_that_vanishes(tmp_path, write_corpus, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DatasetError, match="b cannot be read: Permission denied"):
-        read_corpus(tmp_path)
+        ids(tmp_path)
 
 
 # --- telling formats apart ---
@@ -117,5 +117,7 @@ def test_unknown_format(tmp_path):
 
 
 def test_columns_are_for_manifests(tmp_path, write_corpus):
-    with pytest.raises(DatasetError, match="is no manifest, so its columns cannot be renamed"):
+    with pytest.raises(
+        DatasetError, match="of the format folder, whose columns have no names that could be changed"
+    ):
         read_corpus(write_corpus(tmp_path, {"a.wav": b"x"}), columns={"audio": "path"})

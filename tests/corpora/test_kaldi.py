@@ -50,6 +50,18 @@ def test_segments(kaldi):
     assert (two.id, two.audio, two.start, two.segment_seconds, two.text) == ("r-2", "r.wav", 1.5, 2.5, "BYE")
 
 
+def test_records_of_an_archive(kaldi, tmp_path):
+    (tmp_path / "odd.wav:7").touch()
+    folder = kaldi(
+        wav_scp="a data/wav.ark:6\nb odd.wav:7\nc x.pcm#rate=8000\n", segments="s a 0 1.5\nt b 0 1\nu c 0 1\n"
+    )
+    assert [(item.id, item.audio) for item in read_corpus(folder).utterances] == [
+        ("s", "data/wav.ark#offset=6"),
+        ("t", "odd.wav:7"),
+        ("u", "x.pcm#rate=8000"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
@@ -91,7 +103,7 @@ def test_segments(kaldi):
 )
 def test_errors(kaldi, files, sentence):
     with pytest.raises(DatasetError, match=sentence):
-        read_corpus(kaldi(**files))
+        list(read_corpus(kaldi(**files)).utterances)
 
 
 def test_not_text(tmp_path):

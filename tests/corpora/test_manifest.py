@@ -92,7 +92,8 @@ def test_jsonl_gives_back_any_text(tmp_path_factory, texts):
 
 def test_tsv_quotes_are_letters(tmp_path):
     corpus = read_corpus(write(tmp_path / "m.tsv", 'audio\ttext\na.wav\t"Yes," he said\n'))
-    assert corpus.utterances[0].text == '"Yes," he said'
+    (item,) = corpus.utterances
+    assert item.text == '"Yes," he said'
 
 
 def test_byte_order_mark(tmp_path):
@@ -128,8 +129,8 @@ def test_ids_without_an_id_column(tmp_path):
 
 def test_duration_alone_describes_the_recording(tmp_path):
     corpus = read_corpus(write(tmp_path / "m.csv", "audio,duration\na.wav,3.2\n"))
-    assert corpus.utterances[0].segment_seconds is None
-    assert corpus.utterances[0].extra == {}
+    (item,) = corpus.utterances
+    assert (item.segment_seconds, item.seconds, item.extra) == (None, 3.2, {})
 
 
 def test_nan_means_missing(tmp_path):
@@ -150,7 +151,8 @@ def test_nan_means_missing(tmp_path):
 
 def test_number_as_id(tmp_path):
     corpus = read_corpus(write_rows(tmp_path, ".jsonl", [{"audio": "a.wav", "id": 7, "speaker": 3}]))
-    assert (corpus.utterances[0].id, corpus.utterances[0].speaker) == ("7", "3")
+    (item,) = corpus.utterances
+    assert (item.id, item.speaker) == ("7", "3")
 
 
 # --- other names ---
@@ -162,7 +164,7 @@ def test_renamed_columns(tmp_path):
     (item,) = corpus.utterances
     assert (item.id, item.audio, item.text, item.extra) == ("a.wav", "a.wav", "Hello", {})
     with pytest.raises(DatasetError, match="has no column file; it has: path, sentence, audio"):
-        read_corpus(path, columns={"audio": "file"})
+        list(read_corpus(path, columns={"audio": "file"}).utterances)
 
 
 # --- errors ---
@@ -218,10 +220,10 @@ def test_renamed_columns(tmp_path):
 )
 def test_errors(tmp_path, name, content, sentence):
     with pytest.raises(DatasetError, match=sentence):
-        read_corpus(write(tmp_path / name, content))
+        list(read_corpus(write(tmp_path / name, content)).utterances)
 
 
 def test_rows_of_parquet_are_named(tmp_path):
     path = write_rows(tmp_path, ".parquet", [{"audio": "a.wav"}, {"audio": "a.wav"}])
     with pytest.raises(DatasetError, match=r"has the id 'a\.wav' twice, at row 1 and at row 2"):
-        read_corpus(path)
+        list(read_corpus(path).utterances)

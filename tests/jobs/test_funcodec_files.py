@@ -1,5 +1,6 @@
 """wav.scp → dataset → FunCodec's files → dataset → waveform, against files FunCodec wrote."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 import speechtok
 from speechtok.cli.main import run
-from speechtok.errors import DatasetError, SpeechtokError, TokensError
+from speechtok.errors import DatasetError, JobError, SpeechtokError, TokensError
 from speechtok.jobs.export_tokens import export_tokens
 from speechtok.jobs.import_tokens import import_tokens
 from speechtok.jobs.run import tokenize_corpus
@@ -219,7 +220,7 @@ def test_other_mistakes(few: Path, small: Path, tmp_path: Path) -> None:
 
     export_tokens(few, tmp_path / "files")
     path = tmp_path / "files" / "codecs.txt"
-    attempt(DatasetError, "which tokenizer 'dmel_16k' lacks", "dmel_16k")
+    attempt(DatasetError, "'acoustic' alone, but tokenizer 'dmel_16k' has mel", "dmel_16k")
     text = path.read_text()
     path.write_text(text + text.splitlines()[0])
     attempt(DatasetError, "line 4 .'u1000'. repeats the key of .* line 1")
@@ -234,3 +235,47 @@ def test_other_mistakes(few: Path, small: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "emb").iterdir())
     with pytest.raises(ValueError, match="`to` must be one of funcodec-codecs"):
         export_tokens(few, tmp_path / "x", to="mp3")
+
+
+def test_a_dataset_says_which_files_made_it(few: Path, small: Path) -> None:
+    rows = speechtok.TokenDataset(few)
+    source = rows.card["architecture"]["source"]
+    assert [(entry["path"], entry["origin"]) for entry in source] == [
+        ("config.yaml", "local"),
+        ("model.pth", "local"),
+    ]
+    for entry in source:
+        assert entry["sha256"] == hashlib.sha256((small / entry["path"]).read_bytes()).hexdigest()
+    assert rows.info.fingerprint == speechtok.load_tokenizer(NAME, checkpoint=small).fingerprint
+
+
+def test_two_weights_under_one_name_do_not_mix(few: Path, small: Path, tmp_path: Path) -> None:
+    other = write_small_folder(tmp_path / "other", seed=9, dtype="float32")
+    rows = speechtok.TokenDataset(few)
+    foreign = speechtok.load_tokenizer(NAME, checkpoint=other)
+    assert (foreign.name, foreign.streams) == (rows.info.name, rows.info.streams)
+    with pytest.raises(TokensError, match="Load the tokenizer that made them"):
+        foreign.decode(rows.tokens(0))
+    with pytest.raises(JobError, match="was begun with tokenizer"):
+        tokenize_corpus(few.parent, few, tokenizer=NAME, checkpoint=other, executor="local")
+
+
+@pytest.mark.parametrize("codebooks", [None, 1])
+def test_segments_go_through_a_dataset(few: Path, tmp_path: Path, codebooks: int | None) -> None:
+    folder = write_small_folder(tmp_path / "model", segments=(0.02, 0.25), dtype="float32")
+    settings = JobSettings(num_codebooks=codebooks)
+    tokenize_corpus(
+        few.parent, tmp_path / "out", tokenizer=NAME, checkpoint=folder, settings=settings, executor="local"
+    )
+    assert not verify(Layout(tmp_path / "out")).problems
+    tokenizer, rows = (
+        speechtok.load_tokenizer(NAME, checkpoint=folder),
+        speechtok.TokenDataset(tmp_path / "out"),
+    )
+    for index in range(3):
+        audio, _ = soundfile.read(few.parent / rows[index]["audio"], dtype="float32")
+        fresh = tokenizer.encode(audio, num_codebooks=codebooks)
+        assert rows.tokens(index).equals(fresh)
+        assert torch.equal(tokenizer.decode(rows.tokens(index)), tokenizer.decode(fresh))
+    with pytest.raises(DatasetError, match=r"holds acoustic, level of .* 'acoustic' only"):
+        export_tokens(tmp_path / "out", tmp_path / "files")

@@ -258,7 +258,7 @@ def test_other_number_of_codebooks(frozen):
 
 
 def test_another_corpus(frozen, corpus):
-    fewer = replace(corpus, utterances=corpus.utterances[1:])
+    fewer = replace(corpus, utterances=tuple(corpus.utterances)[1:])
     with pytest.raises(
         JobError, match=r"not the one OUT was begun with \(0 new, 1 gone; gone: 0\.wav\); restore it"
     ):
@@ -272,7 +272,9 @@ def test_another_corpus(frozen, corpus):
     "change", [{"text": "other"}, {"speaker": "s"}, {"start": 0.5}, {"extra": {"mood": "calm"}}]
 )
 def test_changed_utterances(frozen, corpus, change):
-    other = replace(corpus, utterances=(replace(corpus.utterances[0], **change), *corpus.utterances[1:]))
+    other = replace(
+        corpus, utterances=(replace(next(iter(corpus.utterances)), **change), *list(corpus.utterances)[1:])
+    )
     with pytest.raises(JobError, match=r"\(0 new, 0 gone; some utterances changed\)"):
         frozen(corpus=other)
 

@@ -6,9 +6,9 @@ Source: Du et al. 2023, FunCodec, arXiv:2309.07405; repository `modelscope/FunCo
 Conventions: a batch is `(batch, samples)` with `num_samples`; codes are `(batch, codebooks, frames)`
 with `num_frames`, zero past it. Nothing here touches a file.
 
-Every utterance is computed as if alone, whatever the batch. On the CPU convolutions run item by item
-and the LSTMs on the whole batch; elsewhere the batch is one padded pass with masked statistics, which
-is exact as well.
+Every utterance is computed as if alone, whatever the batch. On the CPU that is what happens, so that a
+batch has the very codes of its items in float32 too, and convolutions run on data that stay in the
+cache; elsewhere the batch is one padded pass with masked statistics, which is exact up to rounding.
 
 What is global: the level and the statistics of every group norm are those of the whole utterance, so
 each code depends on all of its samples. A longer recording is to be cut into utterances first.
@@ -43,6 +43,10 @@ class Encoded:
     """`(batch,)`, int64."""
     scale: Tensor | None
     """`(batch,)`, the level that was divided out, or None where the configuration keeps it."""
+
+    def items(self) -> list[Tensor]:
+        """Return the codes `(codebooks, frames)` of each item."""
+        return [row[:, :count] for row, count in zip(self.codes, self.num_frames.tolist(), strict=True)]
 
 
 class Codec(nn.Module):
@@ -92,11 +96,6 @@ class Codec(nn.Module):
         steps = 1 + num_samples // hop if self.config.is_spectral else num_samples
         return -(-steps // ratio)
 
-    def num_samples(self, num_frames: int) -> int:
-        """Return the most samples that give `num_frames` frames."""
-        most = num_frames * self.config.hop_length
-        return most - 1 if self.config.is_spectral else most
-
     @torch.no_grad()
     def features(
         self, waveform: Tensor, num_samples: Tensor, *, padded: bool | None = None
@@ -142,7 +141,8 @@ class Codec(nn.Module):
         """
         latents, scale = self.features(waveform, num_samples, padded=padded)
         frames = [len(latent) for latent in latents]
-        found = self.quantizer.encode(torch.cat(latents)[None], num_codebooks)[0]  # (codebooks, all frames)
+        searched = [torch.cat(latents)] if _together(waveform, padded) else latents
+        found = torch.cat([self.quantizer.encode(part[None], num_codebooks)[0] for part in searched], dim=1)
         codes = found.new_zeros(len(frames), len(found), max(frames))
         for item, part in zip(codes, torch.split(found, frames, dim=1), strict=True):
             item[:, : part.shape[1]] = part
@@ -178,9 +178,12 @@ class Codec(nn.Module):
         Returns:
             Items `(samples,)`: `frames * hop` samples in the time domain, for FreqCodec one `fft_hop` less.
         """
+        return self.generate(self.latents(codes, num_frames), scale, padded=padded)
+
+    def latents(self, codes: Tensor, num_frames: Tensor) -> list[Tensor]:
+        """Return the quantized latent `(1, channels, frames)` of each item; see `decode`."""
         embedding = self.quantizer.decode(codes).transpose(1, 2)
-        latents = [item[None, :, :count] for item, count in zip(embedding, num_frames.tolist(), strict=True)]
-        return self.generate(latents, scale, padded=padded)
+        return [item[None, :, :count] for item, count in zip(embedding, num_frames.tolist(), strict=True)]
 
     @torch.no_grad()
     def generate(
@@ -197,10 +200,15 @@ class Codec(nn.Module):
         return [waveform * level for waveform, level in zip(waveforms, scale, strict=True)]
 
 
+def _together(x: Tensor, padded: bool | None) -> bool:
+    """Return whether the items of a batch go through one pass."""
+    return x.device.type != "cpu" if padded is None else padded
+
+
 def _run(stack: Stack, items: Sequence[Tensor], padded: bool | None) -> list[Tensor]:
     """Return the stack's result for items `(1, channels, …, frames)` of unequal length."""
-    if not (items[0].device.type != "cpu" if padded is None else padded):
-        return stack.forward_each(items)
+    if not _together(items[0], padded):
+        return [stack(item)[0] for item in items]
     lengths = [item.shape[-1] for item in items]
     longest = max(lengths)
     batch = torch.cat([nn.functional.pad(item, (0, longest - item.shape[-1])) for item in items])

@@ -5,7 +5,7 @@ Source: Du et al. 2023, FunCodec, arXiv:2309.07405, section 3.
 Conventions: an *axis tuple* has one entry per axis a convolution runs over: `(time,)` for time-domain
 networks, `(frequency, time)` for FreqCodec. Ratios are in the decoder's order, coarse to fine.
 
-Contents: `StackConfig`, `FuncodecConfig`, `DOMAINS`.
+Contents: `StackConfig`, `SegmentConfig`, `PhoneConfig`, `FuncodecConfig`, `DOMAINS`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class StackConfig:
     true_skip: bool
     """Whether a block's shortcut is the identity instead of a 1×1 convolution."""
     norm: str
-    """"none", "weight_norm" or "time_group_norm"."""
+    """"none", "weight_norm", "spectral_norm" or "time_group_norm"."""
     num_groups: int
     """Groups of the group norm."""
     causal: bool
@@ -71,6 +71,31 @@ class StackConfig:
     def time_ratio(self) -> int:
         """Product of the strides along time."""
         return math.prod(ratio[-1] for ratio in self.ratios)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentConfig:
+    """How utterances are cut into overlapping segments that are coded on their own."""
+
+    length: int
+    """Samples of a segment; the last ones of an utterance are shorter."""
+    stride: int
+    """Samples from the start of one to the start of the next."""
+
+    def spans(self, num_samples: int) -> list[tuple[int, int]]:
+        """Return the first sample of each segment and the one after its last."""
+        starts = range(0, num_samples, self.stride)
+        return [(start, min(start + self.length, num_samples)) for start in starts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneConfig:
+    """Phone labels that the decoder reads beside the codes (semantic augmentation)."""
+
+    num_phones: int
+    """Different labels."""
+    per_frame: int
+    """Labels per code frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +126,10 @@ class FuncodecConfig:
     """Bound r of the squashing r·tanh before quantization, or None."""
     bandwidth_rate: int
     """Sample rate that the bit-rate rule counts with, in Hz."""
+    segments: SegmentConfig | None = None
+    """How utterances are cut; None encodes them whole."""
+    phones: PhoneConfig | None = None
+    """Phone labels of a semantic-augmented model; None for others."""
 
     @property
     def hop_length(self) -> int:

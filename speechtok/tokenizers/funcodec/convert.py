@@ -5,27 +5,63 @@ needs it carries the discriminators and the mel filters of the losses, which are
 running statistics of the codebooks, of which only `inited` is: a codebook that was never fitted would
 give meaningless codes. Every other entry must match the network by name and shape.
 
-Contents: `read_weights`, `build_codec`.
+Contents: `read_configuration`, `weights_path`, `read_weights`, `build_codec`, `published_shapes`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from speechtok.cards import TokenizerCard
+from speechtok.cards.yaml_file import read_yaml
 from speechtok.checkpoints.read import check_entries, load_strict, read_shapes, read_state_dict
 from speechtok.errors import CardError, CheckpointError
 from speechtok.nets.weight_norm import fold
 from speechtok.tokenizers.funcodec.codec import Codec
 from speechtok.tokenizers.funcodec.config import FuncodecConfig
+from speechtok.tokenizers.funcodec.published_config import SECTIONS
+from speechtok.tokenizers.funcodec.semantic import SemanticCodec
 
+CONFIG_FILE = "config.yaml"
+"""The published description of the network; without it the card's `architecture` holds its sections."""
 TRAINING = ("discriminator.", "mel_spec_transforms.")
 """Entries of the losses, which are ignored."""
 CODEBOOK = "quantizer.rq.model."
 """Where the codebooks are."""
+
+
+def read_configuration(card: TokenizerCard, files: Mapping[str, Path]) -> tuple[dict[str, Any], str]:
+    """Return the sections that describe the network, and what messages call their origin.
+
+    Raises:
+        CardError: when the file is no YAML mapping.
+    """
+    found, named = (
+        (read_yaml(files[CONFIG_FILE]), str(files[CONFIG_FILE]))
+        if CONFIG_FILE in files
+        else (card.architecture, f"Card '{card.name}'")
+    )
+    return {name: found[name] for name in SECTIONS if name in found}, named
+
+
+def weights_path(card: TokenizerCard, files: Mapping[str, Path]) -> Path:
+    """Return the one weights file.
+
+    Raises:
+        CardError: when there is none, or there are several.
+    """
+    paths = [path for name, path in files.items() if name != CONFIG_FILE]
+    if len(paths) != 1:
+        raise CardError(
+            f"Card '{card.name}' must name one weights file beside {CONFIG_FILE}, not {len(paths)}."
+        )
+    return paths[0]
 
 
 def read_weights(config: FuncodecConfig, path: Path) -> dict[str, Tensor]:
@@ -83,37 +119,58 @@ def _empty(config: FuncodecConfig) -> Codec:
     """Return the network on the meta device."""
     try:
         with torch.device("meta"):
-            return Codec(config)
+            return Codec(config) if config.phones is None else SemanticCodec(config)
     except ValueError as error:
         raise CardError(f"The FunCodec configuration describes an impossible network: {error}.") from error
 
 
 def published_shapes(config: FuncodecConfig) -> dict[str, tuple[int, ...]]:
-    """Return the published entries of a network: weight norm stores a convolution's weight in two parts."""
+    """Return the published entries of a network: weight and spectral norm store a convolution's weight in parts."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, value in _empty(config).state_dict().items():
         stack = {"encoder": config.encoder, "decoder": config.decoder}.get(name.split(".", 1)[0])
         parent, _, last = name.rpartition(".")
         shape = tuple(value.shape)
-        if stack and stack.norm == "weight_norm" and last == "weight" and ".conv" in parent:
+        norm = stack.norm if stack and last == "weight" and ".conv" in parent else "none"
+        if norm == "weight_norm":
             shapes[f"{parent}.weight_g"] = (shape[0], *[1] * (len(shape) - 1))
             shapes[f"{parent}.weight_v"] = shape
+        elif norm == "spectral_norm":
+            rows = shape[_rows_axis(parent)]
+            shapes[f"{parent}.weight_orig"] = shape
+            shapes[f"{parent}.weight_u"] = (rows,)
+            shapes[f"{parent}.weight_v"] = (math.prod(shape) // rows,)
         else:
             shapes[name] = shape
     return shapes
 
 
 def _folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries with weight norm multiplied out: g·v / ‖v‖ over all axes but the first.
+    """Return the entries with the parts of each weight multiplied out.
 
-    Source: Salimans and Kingma 2016, Weight Normalization, arXiv:1602.07868, equation 2.
+    Weight norm: g·v / ‖v‖ over all axes but the first. Spectral norm: W / (u · W v), where W has one row per
+    channel out.
+
+    Source: Salimans and Kingma 2016, Weight Normalization, arXiv:1602.07868, equation 2; Miyato et al.
+    2018, Spectral Normalization, arXiv:1802.05957, Algorithm 1; entries as PyTorch names them.
     """
     folded: dict[str, Tensor] = {}
     for name, value in weights.items():
-        if name.endswith(".weight_v"):
-            parent = name.removesuffix("_v")
-            norm = torch.linalg.vector_norm(value, dim=list(range(1, value.dim())), keepdim=True)
-            folded[parent] = value * (weights[f"{parent}_g"] / norm)
-        elif not name.endswith(".weight_g"):
+        parent, _, last = name.rpartition(".")
+        if last == "weight_g":
+            direction = weights[f"{parent}.weight_v"]
+            axes = list(range(1, direction.dim()))
+            norm = torch.linalg.vector_norm(direction, dim=axes, keepdim=True)
+            folded[f"{parent}.weight"] = direction * (value / norm)
+        elif last == "weight_orig":
+            matrix = value.transpose(0, _rows_axis(parent)).flatten(1)
+            u, v = weights[f"{parent}.weight_u"], weights[f"{parent}.weight_v"]
+            folded[f"{parent}.weight"] = value / torch.dot(u, matrix @ v)
+        elif last not in ("weight_u", "weight_v"):
             folded[name] = value
     return folded
+
+
+def _rows_axis(parent: str) -> int:
+    """Return which axis of a convolution's weight counts the channels out; transposed ones have them second."""
+    return 1 if parent.endswith(".convtr") else 0

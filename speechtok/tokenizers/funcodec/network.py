@@ -17,14 +17,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from speechtok.tokenizers.funcodec.config import StackConfig
+from speechtok.tokenizers.funcodec.convolutions import Conv, ConvTranspose, Output, Shared
 from speechtok.tokenizers.funcodec.layers import (
-    Conv,
-    ConvTranspose,
     Elu,
     Lstm,
-    Output,
     ResidualBlock,
-    Shared,
     SqueezeFrequency,
     UnsqueezeFrequency,
     groups_for,
@@ -53,28 +50,6 @@ class Stack(nn.Module):
         for layer in self.model:
             x, lengths = layer(x, lengths)
         return x, lengths
-
-    def forward_each(self, items: Sequence[Tensor]) -> list[Tensor]:
-        """Return the result for items of unequal length, computed one by one up to the LSTM and after it.
-
-        A convolution is fastest on one item whose data stay in the cache; the LSTM reads all its
-        weights for every frame, which pays once for a whole batch.
-
-        Args:
-            items: each `(1, channels, …, frames)`.
-        """
-        layers = list(self.model)
-        place = next((index for index, layer in enumerate(layers) if isinstance(layer, Lstm)), None)
-        if place is None or len(items) == 1:
-            return [_through(layers, item) for item in items]
-        fronts = [_through(layers[:place], item) for item in items]
-        lengths = [front.shape[-1] for front in fronts]
-        joined = nn.utils.rnn.pad_sequence([front[0].t() for front in fronts], batch_first=True)
-        states, _ = layers[place](joined.transpose(1, 2))
-        return [
-            _through(layers[place + 1 :], state[None, :, :length])
-            for state, length in zip(states, lengths, strict=True)
-        ]
 
 
 class Encoder(Stack):
@@ -161,9 +136,3 @@ def _residual_blocks(config: StackConfig, channels: int) -> list[nn.Module]:
         )
         for index in range(config.residual_layers)
     ]
-
-
-def _through(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    for layer in layers:
-        x, _ = layer(x)
-    return x

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from speechtok.errors import CardError
-from speechtok.tokenizers.funcodec.config import DOMAINS, FuncodecConfig, StackConfig
+from speechtok.tokenizers.funcodec.config import DOMAINS, FuncodecConfig, PhoneConfig, SegmentConfig
+from speechtok.tokenizers.funcodec.config_reader import ConfigReader
 
 SECTIONS = (
     "model",
@@ -32,19 +33,22 @@ FFT_LENGTH = 512
 """Points of the Fourier transform, and samples of its window, when `domain_conf` states none."""
 FFT_HOP = 160
 """Samples between spectra when `domain_conf` states none."""
-_RATIOS = {1: ((8,), (5,), (4,), (2,)), 2: ((4, 1), (4, 1), (4, 2), (4, 1))}
-_FIXED = {
-    "pad_mode": "reflect",
-    "activation": "ELU",
-    "activation_params": {"alpha": 1.0},
-    "add_snake_activation": False,
-    "double_filters": True,
-    "half_filters": True,
-    "final_activation": None,
-    "final_activation_params": None,
+SEGMENT_SECONDS = 1.0
+"""Length of a segment when `model_conf` does not say that there are none."""
+OVERLAP = 0.01
+"""Share of a segment that the next one repeats, when `model_conf` states none."""
+_UNDOCUMENTED = "how a waveform is made from it is not documented, and no model with it was published"
+_DOMAINS_REFUSED = dict.fromkeys(("stft", "mag", "mel"), _UNDOCUMENTED) | {
+    "mag_oracle_phase": "decoding needs the phase of the recording, which tokens do not hold"
 }
-"""Fields of which only one value was ever released; others are refused."""
-_NORMS = ("none", "weight_norm", "time_group_norm")
+_MODES_REFUSED = dict.fromkeys(
+    ("residual", "supervision", "ptts", "addition"), "FunCodec itself cannot encode or decode with it"
+)
+_NO_SEGMENTS = {
+    "freq_codec": "the last segment of an utterance can be too short for a spectrum",
+    "codec_semantic_aug": "how phones are shared among segments is not documented",
+}
+_SEMANTIC = {"ppg_dim", "ppg_ds_rate", "ppg_ds_type", "ppg_usage_mod"}
 
 
 def parse_config(content: Mapping[str, Any], source: str) -> FuncodecConfig:
@@ -59,13 +63,13 @@ def parse_config(content: Mapping[str, Any], source: str) -> FuncodecConfig:
     """
     try:
         return _parse(content, source)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CardError(f"{source} has a value of a wrong type: {error}.") from error
 
 
 def _parse(content: Mapping[str, Any], source: str) -> FuncodecConfig:
-    reader = _Reader(content, source)
-    model = reader.one_of("model", content.get("model"), ("encodec", "freq_codec"))
+    reader = ConfigReader(content, source)
+    model = reader.one_of("model", content.get("model"), ("encodec", "freq_codec", "codec_semantic_aug"))
     reader.one_of("quantizer", content.get("quantizer"), ("costume_quantizer",))
     kinds = ("encodec_seanet_encoder", "encodec_seanet_encoder_2d")
     axes = 1 + kinds.index(reader.one_of("encoder", content.get("encoder"), kinds))
@@ -83,13 +87,14 @@ def _parse(content: Mapping[str, Any], source: str) -> FuncodecConfig:
     transform = settings.get("domain_conf") or {}
     spectral = domain[0] != "time"
     rate = reader.integer("quantizer_conf.sampling_rate", quantizer.get("sampling_rate", 24_000))
+    sample_rate = reader.integer(
+        "model_conf.target_sample_hz",
+        settings.get("target_sample_hz") or quantizer.get("sampling_rate", rate),
+    )
     config = FuncodecConfig(
         encoder=encoder,
         decoder=decoder,
-        sample_rate=reader.integer(
-            "model_conf.target_sample_hz",
-            settings.get("target_sample_hz") or quantizer.get("sampling_rate", rate),
-        ),
+        sample_rate=sample_rate,
         domain=domain,
         fft_length=reader.integer("model_conf.domain_conf.n_fft", transform.get("n_fft", FFT_LENGTH)),
         fft_hop=reader.integer("model_conf.domain_conf.hop_length", transform.get("hop_length", FFT_HOP))
@@ -103,130 +108,72 @@ def _parse(content: Mapping[str, Any], source: str) -> FuncodecConfig:
         ),
         codec_range=None if quantizer.get("codec_range") is None else float(quantizer["codec_range"]),
         bandwidth_rate=rate,
+        segments=_segments(reader, model, settings, sample_rate),
+        phones=_phones(reader, settings) if model == "codec_semantic_aug" else None,
     )
     stated = quantizer.get("encoder_hop_length", config.hop_length)
     if stated != config.hop_length:
         raise reader.wrong(
             "quantizer_conf.encoder_hop_length", stated, f"{config.hop_length}, as the ratios say"
         )
+    if config.phones is not None and config.hop_length % config.phones.per_frame:
+        raise reader.wrong(
+            "model_conf.ppg_conf.ppg_ds_rate",
+            config.phones.per_frame,
+            f"a divisor of the hop {config.hop_length}",
+        )
     return config
 
 
-def _domain(reader: _Reader, model: str, settings: Mapping[str, Any], axes: int) -> tuple[str, str]:
-    """Return the signal domain of both sides, after refusing modes that need more than whole utterances."""
-    if settings.get("segment_dur", 1.0) is not None:
-        raise reader.wrong(
-            "model_conf.segment_dur", settings.get("segment_dur", 1.0), "null: utterances are encoded whole"
-        )
+def _domain(reader: ConfigReader, model: str, settings: Mapping[str, Any], axes: int) -> tuple[str, str]:
+    """Return the signal domain of both sides."""
     if settings.get("bypass_quantizer", False):
         raise reader.wrong("model_conf.bypass_quantizer", True, "false: there would be no codes")
-    if model == "encodec":
-        name = reader.one_of("model_conf.codec_domain", settings.get("codec_domain", "time"), ("time",))
+    field, stated = "model_conf.codec_domain", settings.get("codec_domain", "time")
+    if model != "freq_codec":
+        name = reader.one_of(field, stated, ("time",), _DOMAINS_REFUSED)
         if axes != 1:
-            raise reader.wrong("encoder", "encodec_seanet_encoder_2d", "one-dimensional for model 'encodec'")
+            raise reader.wrong("encoder", "encodec_seanet_encoder_2d", f"one-dimensional for model '{model}'")
         return name, name
-    pair = settings.get("codec_domain")
-    if not isinstance(pair, list | tuple) or len(pair) != 2:
-        raise reader.wrong("model_conf.codec_domain", pair, "a pair of domains for model 'freq_codec'")
+    if not isinstance(stated, list | tuple) or len(stated) != 2:
+        raise reader.wrong(field, stated, "a pair of domains for model 'freq_codec'")
     if axes != 2:
         raise reader.wrong("encoder", "encodec_seanet_encoder", "two-dimensional for model 'freq_codec'")
-    first, second = (reader.one_of("model_conf.codec_domain", name, tuple(DOMAINS)) for name in pair)
+    first, second = (reader.one_of(field, name, tuple(DOMAINS), _DOMAINS_REFUSED) for name in stated)
     return first, second
 
 
-class _Reader:
-    """Reads values of one `config.yaml`, naming file and field in every complaint."""
+def _segments(
+    reader: ConfigReader, model: str, settings: Mapping[str, Any], sample_rate: int
+) -> SegmentConfig | None:
+    """Return how utterances are cut, or None when they are encoded whole."""
+    seconds, overlap = settings.get("segment_dur", SEGMENT_SECONDS), settings.get("overlap_ratio")
+    overlap = OVERLAP if overlap is None else overlap
+    if seconds is None:
+        return None
+    if model != "encodec":
+        raise reader.refused("model_conf.segment_dur", seconds, _NO_SEGMENTS[model])
+    for field, value, holds in (
+        ("segment_dur", seconds, seconds > 0),
+        ("overlap_ratio", overlap, 0 <= overlap < 1),
+    ):
+        if isinstance(value, bool) or not holds:
+            needed = "seconds above 0, or null" if field == "segment_dur" else "at least 0 and below 1"
+            raise reader.wrong(f"model_conf.{field}", value, needed)
+    length = int(seconds * sample_rate)
+    if length < 1:
+        raise reader.wrong("model_conf.segment_dur", seconds, "at least one sample")
+    return SegmentConfig(length=length, stride=max(1, int((1 - overlap) * length)))
 
-    def __init__(self, content: Mapping[str, Any], source: str) -> None:
-        self._content, self._source = content, source
 
-    def wrong(self, field: str, value: object, needed: str) -> CardError:
-        return CardError(f"{self._source} has {value!r} in field {field}, which must be {needed}.")
-
-    def one_of(self, field: str, value: object, known: tuple[str, ...]) -> str:
-        if value not in known:
-            raise self.wrong(field, value, " or ".join(repr(item) for item in known))
-        return str(value)
-
-    def integer(self, field: str, value: object, least: int = 1) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise self.wrong(field, value, f"a whole number of at least {least}")
-        return value
-
-    def section(self, name: str) -> Mapping[str, Any]:
-        section = self._content.get(name) or {}
-        if not isinstance(section, Mapping):
-            raise self.wrong(name, section, "a mapping")
-        return section
-
-    def stack(self, name: str, axes: int, *, channels: int, dimension: int | None = None) -> StackConfig:
-        """Return the stack that `encoder_conf` or `decoder_conf` describes, using up every field."""
-        left = dict(self.section(name))
-        for field, only in _FIXED.items():
-            if left.pop(field, only) not in (only, {} if isinstance(only, dict) else only):
-                raise self.wrong(f"{name}.{field}", self.section(name)[field], repr(only))
-
-        def count(field: str, default: int) -> int:
-            return self.integer(f"{name}.{field}", left.pop(field, default))
-
-        def flag(field: str, default: bool) -> bool:
-            value = left.pop(field, default)
-            if not isinstance(value, bool):
-                raise self.wrong(f"{name}.{field}", value, "true or false")
-            return value
-
-        def per_axis(field: str, default: int) -> tuple[int, ...]:
-            return self._per_axis(f"{name}.{field}", left.pop(field, default), axes)
-
-        def ratio(field: str) -> int:
-            value = left.pop(field, -1)
-            return -1 if value is None or value == -1 else self.integer(f"{name}.{field}", value)
-
-        ratios = left.pop("ratios", None) or _RATIOS[axes]
-        sequence = str(left.pop("seq_model", "lstm"))
-        if sequence == "transformer":
-            raise self.wrong(f"{name}.seq_model", sequence, "'lstm' or 'none'")
-        layers, norm_params = count("seq_layer_num", 2), left.pop("norm_params", None) or {}
-        if not isinstance(norm_params, Mapping) or not norm_params.keys() <= {"num_groups"}:
-            raise self.wrong(f"{name}.norm_params", norm_params, "a mapping with num_groups alone")
-        stack = StackConfig(
-            channels=count("channels", channels),
-            dimension=count("dimension", dimension or 128),
-            ratios=tuple(self._per_axis(f"{name}.ratios", item, axes) for item in ratios),
-            filters=count("n_filters", 32),
-            residual_layers=self.integer(f"{name}.n_residual_layers", left.pop("n_residual_layers", 1), 0),
-            kernel_size=per_axis("kernel_size", 7),
-            last_kernel_size=per_axis("last_kernel_size", 7),
-            residual_kernel_size=per_axis("residual_kernel_size", 3),
-            dilation_base=count("dilation_base", 2),
-            compress=count("compress", 2),
-            true_skip=flag("true_skip", False),
-            norm=self.one_of(f"{name}.norm", left.pop("norm", "weight_norm"), _NORMS),
-            num_groups=self.integer(f"{name}.norm_params.num_groups", norm_params.get("num_groups", 1)),
-            causal=flag("causal", False),
-            lstm_layers=layers if sequence == "lstm" else 0,
-            lstm_skip=flag("res_seq", True),
-            group_ratio=ratio("conv_group_ratio"),
-            transposed_group_ratio=ratio("tr_conv_group_ratio"),
-            trim_right_ratio=float(left.pop("trim_right_ratio", 1.0)),
-            last_out_padding=self._out_padding(name, left.pop("last_out_padding", None), axes),
-        )
-        if left:
-            raise CardError(
-                f"{self._source} has the unknown field {name}.{min(left)}; its meaning cannot be guessed."
-            )
-        return stack
-
-    def _per_axis(self, field: str, value: object, axes: int) -> tuple[int, ...]:
-        values = list(value) if isinstance(value, list | tuple) else [value] * axes
-        if len(values) != axes:
-            raise self.wrong(field, value, f"one number for each of {axes} axes")
-        return tuple(self.integer(field, item) for item in values)
-
-    def _out_padding(self, name: str, value: Any, axes: int) -> tuple[tuple[int, int], ...]:
-        if axes == 1:
-            return ((0, 0),)
-        pairs = ((0, 1), (0, 0)) if value is None else tuple(tuple(pair) for pair in value)
-        if [len(pair) for pair in pairs] != [2, 2]:
-            raise self.wrong(f"{name}.last_out_padding", value, "two pairs")
-        return tuple((int(before), int(after)) for before, after in pairs)
+def _phones(reader: ConfigReader, settings: Mapping[str, Any]) -> PhoneConfig:
+    """Return how the decoder of a semantic-augmented model reads phones."""
+    field, conf = "model_conf.ppg_conf", settings.get("ppg_conf")
+    if not isinstance(conf, Mapping) or conf.keys() != _SEMANTIC:
+        raise reader.wrong(field, conf, f"a mapping with {', '.join(sorted(_SEMANTIC))}")
+    reader.one_of(f"{field}.ppg_ds_type", conf["ppg_ds_type"], ("conv",))
+    reader.one_of(f"{field}.ppg_usage_mod", conf["ppg_usage_mod"], ("concat",), _MODES_REFUSED)
+    return PhoneConfig(
+        num_phones=reader.integer(f"{field}.ppg_dim", conf["ppg_dim"]),
+        per_frame=reader.integer(f"{field}.ppg_ds_rate", conf["ppg_ds_rate"]),
+    )

@@ -6,9 +6,7 @@ weights: `alibaba-damo/audio_codec-*` on the Hugging Face Hub and `damo/audio_co
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
@@ -20,25 +18,34 @@ import torch
 from torch import Tensor
 
 from speechtok.cards import TokenizerCard
-from speechtok.cards.yaml_file import read_yaml
-from speechtok.errors import AudioError, CardError
+from speechtok.errors import AudioError
+from speechtok.hub import provenance
 from speechtok.nets.weight_norm import fold
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
 from speechtok.tokenizers.funcodec.codec import Codec
-from speechtok.tokenizers.funcodec.convert import build_codec, read_weights
-from speechtok.tokenizers.funcodec.published_config import SECTIONS, parse_config
-from speechtok.tokens import SpeechTokens, StreamInfo
+from speechtok.tokenizers.funcodec.config import FuncodecConfig
+from speechtok.tokenizers.funcodec.convert import build_codec, read_configuration, read_weights, weights_path
+from speechtok.tokenizers.funcodec.published_config import parse_config
+from speechtok.tokenizers.funcodec.segments import decode_rows, encode_rows
+from speechtok.tokenizers.funcodec.semantic import SemanticCodec
+from speechtok.tokenizers.funcodec.streams import (
+    LEVEL,
+    PHONES,
+    STREAM,
+    joined,
+    phone_rows,
+    rows_of,
+    streams_of,
+)
+from speechtok.tokens import SpeechTokens
 
 METHOD = "funcodec/1"
 """Family and version; the version rises when a change of code changes codes."""
-STREAM = "acoustic"
-"""The only stream."""
-CONFIG_FILE = "config.yaml"
-"""The published description of the network; without it the card's `architecture` holds its sections."""
 LONGEST_SECONDS = 600
 """Longest utterance accepted from a stream; each second takes about 10 MB of memory while it is encoded."""
-_SNAPSHOT = re.compile(r"/snapshots/([0-9a-f]{40})/")
+_ADDED = ("segments", "phones")
+"""Fields of the configuration that count in the fingerprint only where they say something: older tokens keep theirs."""
 
 logger = logging.getLogger(__name__)
 
@@ -74,45 +81,31 @@ class FuncodecTokenizer(SpeechTokenizer):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        content, named = _configuration(card, files)
+        content, named = read_configuration(card, files)
         self.config = parse_config(content, named)
-        self._weights_path = _weights_path(card, files)
+        self._weights_path = weights_path(card, files)
         stored = read_weights(self.config, self._weights_path)
-        stream = StreamInfo(
-            name=STREAM,
-            num_codebooks=self.config.num_codebooks,
-            codebook_size=self.config.codebook_size,
-            frame_rate=self.config.sample_rate / self.config.hop_length,
-            hop_length=self.config.hop_length,
-        )
-        if card.streams != (stream,):
+        streams = streams_of(self.config)
+        if card.streams != streams:
             logger.warning(
-                "%s gives the stream %s, not %s as card '%s'.", named, stream, card.streams, card.name
+                "%s gives the streams %s, not %s as card '%s'.", named, streams, card.streams, card.name
             )
-        source = card.architecture.get("source") or _provenance(card, files)
         described = replace(
             card,
             sample_rate=self.config.sample_rate,
-            streams=(stream,),
-            has_scale=self.config.normalize,
-            architecture={**content, "source": source},
+            streams=streams,
+            has_scale=self.config.normalize and self.config.segments is None,
+            architecture={**content, "source": card.architecture.get("source") or provenance(files)},
         )
         super().__init__(
             described,
-            fingerprint=fingerprint(METHOD, asdict(self.config), stored),
-            streams=(stream,),
+            fingerprint=fingerprint(METHOD, _settings(self.config), stored),
+            streams=streams,
             device=device,
             dtype=dtype,
         )
         self.codec: Codec
         self._build(stored)
-
-    @classmethod
-    def from_card(
-        cls, card: TokenizerCard, files: Mapping[str, Path], *, device: torch.device | str, dtype: torch.dtype
-    ) -> Self:
-        """Build the tokenizer a card describes from the published files, or from saved ones."""
-        return cls(card, files, device=device, dtype=dtype)
 
     @property
     def min_samples(self) -> int:  # type: ignore[override]
@@ -120,14 +113,22 @@ class FuncodecTokenizer(SpeechTokenizer):
         return self.codec.min_samples
 
     def num_frames(self, num_samples: int, stream: str = STREAM) -> int:
-        """Return ceil(num_samples / hop_length); FreqCodec has ceil((1 + floor(num_samples / 160)) / ratio)."""
-        self.info.stream(stream)
-        return self.codec.num_frames(num_samples)
+        """Return the frames of `num_samples` samples.
+
+        ceil(num_samples / hop_length), but ceil((1 + floor(num_samples / 160)) / ratio) for FreqCodec's codes,
+        and the sum over all segments for the codes of a segmented model.
+        """
+        hop = self.info.stream(stream).hop_length
+        if stream != STREAM:
+            return -(-num_samples // hop)
+        if self.config.segments is None:
+            return self.codec.num_frames(num_samples)
+        spans = self.config.segments.spans(num_samples)
+        return sum(self.codec.num_frames(stop - start) for start, stop in spans)
 
     def num_samples(self, num_frames: int, stream: str = STREAM) -> int:
-        """Return the most samples that give `num_frames` frames."""
-        self.info.stream(stream)
-        return self.codec.num_samples(num_frames)
+        """Return the most samples that give `num_frames` frames, or fewer where no length gives so many."""
+        return super().num_samples(num_frames, stream)
 
     @torch.no_grad()
     def encode_blocks(
@@ -145,16 +146,16 @@ class FuncodecTokenizer(SpeechTokenizer):
             num_codebooks: keep only the first codebooks.
 
         Raises:
-            AudioError: when the utterance is longer than `LONGEST_SECONDS`, or too short.
+            AudioError: when the utterance is longer than `LONGEST_SECONDS` and not coded in segments, or too short.
         """
         held, samples = [], 0
         for block in blocks:
             held.append(block)
             samples += len(block)
-            if samples > LONGEST_SECONDS * self.sample_rate:
+            if self.config.segments is None and samples > LONGEST_SECONDS * self.sample_rate:
                 raise AudioError(
                     f"The recording is longer than {LONGEST_SECONDS} s, but all of an utterance decides each code of "
-                    f"'{self.name}'; cut it into utterances first, as `--cut-seconds` does."
+                    f"'{self.name}'; cut it into utterances first, as `--segment silence` does."
                 )
         return super().encode_blocks(held, num_codebooks=num_codebooks)
 
@@ -212,16 +213,26 @@ class FuncodecTokenizer(SpeechTokenizer):
         num_codebooks: int | None = None,
         bandwidth: float | None = None,
         bit_width: float | None = None,
+        phones: Any = None,
     ) -> SpeechTokens:
-        """Encode whole utterances; `bandwidth` or `bit_width` in bits per second chooses the codebooks to keep."""
+        """Encode utterances; `bandwidth` or `bit_width` in bits per second chooses the codebooks to keep.
+
+        Models with semantic augmentation need `phones`, see `phone_stream`.
+        """
         kept = self._codebooks(num_codebooks, bandwidth, bit_width)
-        encoded = self.codec.encode(waveform, num_samples, num_codebooks=kept)
+        encoded: dict[str, list[Tensor]] = {}
+        scale = None
+        if self.config.segments is not None:
+            items = [item[:length] for item, length in zip(waveform, num_samples.tolist(), strict=True)]
+            encoded = encode_rows(self.codec, self.config.segments, items, num_codebooks=kept)
+        else:
+            whole = self.codec.encode(waveform, num_samples, num_codebooks=kept)
+            encoded[STREAM], scale = whole.items(), whole.scale
+        if self.config.phones is not None or phones is not None:
+            encoded[PHONES] = phone_rows(self.config, phones, num_samples)
+        streams, num_frames = joined(encoded)
         return SpeechTokens(
-            streams={STREAM: encoded.codes},
-            num_frames={STREAM: encoded.num_frames},
-            num_samples=num_samples,
-            scale=encoded.scale,
-            info=self.info,
+            streams=streams, num_frames=num_frames, num_samples=num_samples, scale=scale, info=self.info
         )
 
     def _decode(
@@ -234,16 +245,21 @@ class FuncodecTokenizer(SpeechTokenizer):
     ) -> Tensor:
         """Decode the first codebooks, as many as a number or a rate in bits per second asks for."""
         codes = tokens[STREAM][:, : self._codebooks(num_codebooks, bandwidth, bit_width)]
-        scale = tokens.scale
-        if scale is not None:
-            scale = scale.to(self.device, self.dtype)
-        elif self.config.normalize:
+        frames, lengths = tokens.num_frames[STREAM], tokens.num_samples.tolist()
+        if self.config.normalize and tokens.scale is None and LEVEL not in tokens.streams:
             warnings.warn(
                 "The tokens hold no `scale`, so the speech is decoded at about unit level instead of its own.",
                 stacklevel=3,
             )
-        waveforms = self.codec.decode(codes, tokens.num_frames[STREAM], scale)
-        lengths = tokens.num_samples.tolist()
+        scale = None if tokens.scale is None else tokens.scale.to(self.device, self.dtype)
+        if self.config.segments is not None:
+            levels = rows_of(tokens, LEVEL) if LEVEL in tokens.streams else None
+            rows = [row[:, :count] for row, count in zip(codes, frames.tolist(), strict=True)]
+            waveforms = decode_rows(self.codec, self.config.segments, rows, lengths, levels)
+        elif isinstance(self.codec, SemanticCodec):
+            waveforms = self.codec.decode_with_phones(codes, frames, rows_of(tokens, PHONES), lengths, scale)
+        else:
+            waveforms = self.codec.decode(codes, frames, scale)
         out = torch.zeros(len(lengths), max(lengths), device=self.device, dtype=self.dtype)
         for row, waveform, length in zip(out, waveforms, lengths, strict=True):
             end = min(length, len(waveform))  # FreqCodec may end a hop before the recording did
@@ -273,33 +289,7 @@ class FuncodecTokenizer(SpeechTokenizer):
         return num_codebooks
 
 
-def _configuration(card: TokenizerCard, files: Mapping[str, Path]) -> tuple[dict[str, Any], str]:
-    """Return the sections that describe the network, and what messages call their origin."""
-    if CONFIG_FILE not in files:
-        return {
-            name: card.architecture[name] for name in SECTIONS if name in card.architecture
-        }, f"Card '{card.name}'"
-    content = read_yaml(files[CONFIG_FILE])
-    return {name: content[name] for name in SECTIONS if name in content}, str(files[CONFIG_FILE])
-
-
-def _weights_path(card: TokenizerCard, files: Mapping[str, Path]) -> Path:
-    paths = [path for name, path in files.items() if name != CONFIG_FILE]
-    if len(paths) != 1:
-        raise CardError(
-            f"Card '{card.name}' must name one weights file beside {CONFIG_FILE}, not {len(paths)}."
-        )
-    return paths[0]
-
-
-def _provenance(card: TokenizerCard, files: Mapping[str, Path]) -> list[dict[str, str]]:
-    """Return path and sha256 of each file, with repository and commit when it lies in the Hub's cache."""
-    found = []
-    for file in card.files:
-        with files[file.path].open("rb") as content:
-            entry = {"path": file.path, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
-        snapshot = _SNAPSHOT.search(files[file.path].as_posix())
-        if snapshot and file.repository:
-            entry |= {"repository": file.repository, "revision": snapshot[1]}
-        found.append(entry)
-    return found
+def _settings(config: FuncodecConfig) -> dict[str, Any]:
+    """Return what of the configuration counts in the fingerprint."""
+    values = asdict(config)
+    return {name: value for name, value in values.items() if value is not None or name not in _ADDED}

@@ -108,6 +108,19 @@ class UnitTokenizer(SpeechTokenizer):
         """Fewest samples that give a unit: 400 for HuBERT."""
         return self.parts.reader.min_samples
 
+    @property
+    def can_decode(self) -> bool:
+        """Whether there is a vocoder, and the speaker vectors it takes."""
+        vocoder = self.parts.vocoder
+        return vocoder is not None and (
+            vocoder.settings.speaker != "xvector" or self.speaker_embedding_dim is not None
+        )
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Names in the vocoder's table."""
+        return tuple(self.config.speakers)
+
     @classmethod
     def from_card(
         cls, card: TokenizerCard, files: Mapping[str, Path], *, device: torch.device | str, dtype: torch.dtype

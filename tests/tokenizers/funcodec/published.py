@@ -86,7 +86,9 @@ def write_folder(folder: Path, model: str, seed: int, gain: float = 2.0, dtype: 
     return folder
 
 
-def small_config(kind: str = "time", **changes: Any) -> dict[str, Any]:
+def small_config(
+    kind: str = "time", *, segments: tuple[float, float] | None = None, phones: bool = False, **changes: Any
+) -> dict[str, Any]:
     """The `config.yaml` of a network small enough for property tests."""
     model = {"time": "encodec_nq32ds320", "freq": "freqcodec_magphase_nq32ds320"}[kind]
     content = published_config(model)
@@ -95,12 +97,22 @@ def small_config(kind: str = "time", **changes: Any) -> dict[str, Any]:
     content["encoder_conf"] = content["encoder_conf"] | shared | {"dimension": 16}
     content["decoder_conf"] = content["decoder_conf"] | shared
     hop = 10 if kind == "time" else 320
+    if segments is not None:
+        conf = {"segment_dur": segments[0], "overlap_ratio": segments[1]}
+        content["model_conf"] = content["model_conf"] | conf
     content["quantizer_conf"] = content["quantizer_conf"] | {
         "num_quantizers": 4,
         "codebook_size": 64,
         "encoder_hop_length": hop,
     }
-    return content
+    return semantic_config(content) if phones else content
+
+
+def semantic_config(content: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The same model with semantic augmentation."""
+    phones = {"ppg_dim": 86, "ppg_ds_rate": 2, "ppg_ds_type": "conv", "ppg_usage_mod": "concat"}
+    conf = content["model_conf"] | {"ppg_conf": phones | changes}
+    return content | {"model": "codec_semantic_aug", "model_conf": conf}
 
 
 def recipe_weights(content: dict[str, Any], seed: int = 1, dtype: str = "float32") -> dict[str, torch.Tensor]:

@@ -6,9 +6,23 @@ import numpy as np
 import pytest
 import torch
 
+from speechtok.tokenizers.funcodec.convert import build_codec, published_shapes
+from speechtok.tokenizers.funcodec.published_config import parse_config
 from speechtok.tokenizers.funcodec.quantizer import Quantizer
+from speechtok.tokenizers.funcodec.segments import decode_rows, encode_rows, levels_of
+from speechtok.tokenizers.funcodec.semantic import SemanticCodec
 from tests.goldens import recipe
-from tests.tokenizers.funcodec.published import GOLDEN_OF, INVENTORY, build, codec, config_of, golden, signal
+from tests.tokenizers.funcodec.published import (
+    GOLDEN_OF,
+    INVENTORY,
+    build,
+    codec,
+    config_of,
+    golden,
+    published_config,
+    semantic_config,
+    signal,
+)
 
 EDGES = {
     "encodec_nq32ds640": "edges_ds640",
@@ -19,13 +33,14 @@ EDGES = {
 CLOSE = {"rtol": 0, "atol": 1e-10}
 
 
-def assert_wave(wave: torch.Tensor, arrays: Any, name: str) -> None:
+def assert_wave(wave: torch.Tensor, arrays: Any, name: str, atol: float = 1e-10) -> None:
     wave = wave.reshape(-1)
+    close = CLOSE | {"atol": atol}
     assert len(wave) == int(arrays[f"{name}.n"])
-    np.testing.assert_allclose(wave[:1200], arrays[f"{name}.head"][: len(wave)], **CLOSE)
-    np.testing.assert_allclose(wave[::41], arrays[f"{name}.stride"], **CLOSE)
-    np.testing.assert_allclose(wave[-600:], arrays[f"{name}.tail"][-len(wave) :], **CLOSE)
-    np.testing.assert_allclose(float(wave.abs().sum()), float(arrays[f"{name}.sumabs"]), rtol=1e-10)
+    np.testing.assert_allclose(wave[:1200], arrays[f"{name}.head"][: len(wave)], **close)
+    np.testing.assert_allclose(wave[::41], arrays[f"{name}.stride"], **close)
+    np.testing.assert_allclose(wave[-600:], arrays[f"{name}.tail"][-len(wave) :], **close)
+    np.testing.assert_allclose(float(wave.abs().sum()), float(arrays[f"{name}.sumabs"]), rtol=atol)
 
 
 @pytest.mark.parametrize("model", GOLDEN_OF)
@@ -124,18 +139,59 @@ def test_batches(model: str, name: str) -> None:
         ("encodec_nq32ds320", "segments_ds320"),
     ],
 )
-def test_segments_are_utterances_of_their_own(model: str, name: str) -> None:
+def test_segments(model: str, name: str) -> None:
     arrays, meta = golden(name)
+    content = published_config(model)
+    conf = content["model_conf"] | {key: meta[key] for key in ("segment_dur", "overlap_ratio")}
+    segments = parse_config(content | {"model_conf": conf}, model).segments
+    assert segments is not None
+    assert (segments.length, segments.stride) == (
+        int(arrays["segment_length"]),
+        int(arrays["segment_stride"]),
+    )
     made = codec(model, meta["weights"]["seed"])
     x = signal(meta["signal"]["n"], meta["signal"]["seed"])
-    length, stride = int(arrays["segment_length"]), int(arrays["segment_stride"])
-    items = [x[start : start + length] for start in range(0, len(x), stride)]
-    lengths = torch.tensor([len(item) for item in items])
-    encoded = made.encode(torch.nn.utils.rnn.pad_sequence(items, batch_first=True), lengths)
-    assert len(items) == int(arrays["n_segments"])
-    for item in range(len(items)):
-        assert np.array_equal(encoded.codes[item, :, : encoded.num_frames[item]], arrays[f"seg{item}.codes"])
-        np.testing.assert_allclose(encoded.scale[item], arrays[f"seg{item}.scale"].item(), rtol=1e-12)
+    rows = encode_rows(made, segments, [x], num_codebooks=32)
+    count = int(arrays["n_segments"])
+    assert len(segments.spans(len(x))) == count
+    wanted = np.concatenate([arrays[f"seg{index}.codes"] for index in range(count)], axis=1)
+    assert np.array_equal(rows["acoustic"][0], wanted)
+    levels = np.array([arrays[f"seg{index}.scale"].item() for index in range(count)])
+    assert np.array_equal(levels_of(rows["level"][0]), levels.astype(np.float32))
+    (bare,) = decode_rows(made, segments, rows["acoustic"], [len(x)], None)
+    assert_wave(bare, arrays, "recon_no_scale")
+    (whole,) = decode_rows(made, segments, rows["acoustic"], [len(x)], rows["level"])
+    start, region = int(arrays["overlap_region_start"]), arrays["overlap_region"]
+    np.testing.assert_allclose(whole[start : start + len(region)], region, rtol=0, atol=1e-7)
+    assert_wave(whole, arrays, "recon_with_scale", atol=1e-7)
+
+
+def test_semantic_augmentation() -> None:
+    arrays, meta = golden("semantic_aug_concat")
+    content = semantic_config(published_config("encodec_nq32ds320"))
+    config = parse_config(content, "semantic")
+    entries = {
+        key: torch.from_numpy(
+            recipe.tensor(key, shape, "float64", seed=meta["weights"]["seed"], gain=meta["weights"]["gain"])
+        )
+        for key, shape in published_shapes(config).items()
+    }
+    made = build_codec(config, entries, dtype=torch.float64, source="semantic")
+    assert isinstance(made, SemanticCodec)
+    kept = config.codebooks_for(meta["bit_width"])
+    for samples in meta["signal"]["n"]:
+        name = f"L{samples}"
+        x = signal(samples, meta["signal"]["seed"])[None]
+        encoded = made.encode(x, torch.tensor([samples]), num_codebooks=kept)
+        assert np.array_equal(encoded.codes[0], arrays[f"{name}.codes"])
+        drawn = np.random.RandomState(502).randint(0, 86, (1, -(-samples // 160)))
+        phones = torch.from_numpy(drawn)
+        (latent,) = made.latents(encoded.codes, encoded.num_frames)
+        joined = made.condition(latent, phones, samples)
+        np.testing.assert_allclose(joined[0].t()[::7].detach(), arrays[f"{name}.cond_emb"], **CLOSE)
+        arguments = (encoded.codes, encoded.num_frames, [phones], [samples])
+        wave = made.decode_with_phones(*arguments, encoded.scale)[0]
+        assert_wave(wave[:samples], arrays, f"{name}.recon")
 
 
 @pytest.mark.slow
@@ -226,8 +282,6 @@ def test_bit_rates_of_other_rates_and_sizes() -> None:
 
 @pytest.mark.parametrize("model", [name for name in INVENTORY if name != "training_only"])
 def test_inventories_match_the_configuration(model: str) -> None:
-    from speechtok.tokenizers.funcodec.convert import published_shapes
-
     unread = ("inited", "cluster_size", "embed_avg")
     wanted = {key: tuple(shape) for key, shape in INVENTORY[model].items() if not key.endswith(unread)}
     assert published_shapes(config_of(model)) == wanted

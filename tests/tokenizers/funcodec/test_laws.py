@@ -1,6 +1,7 @@
 """What every tokenizer promises, on small networks with recipe weights in float64."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 import speechtok
 from speechtok.errors import AudioError, TokensError
+from speechtok.tokenizers.funcodec.convert import _folded
+from speechtok.tokenizers.funcodec.segments import level_codes, levels_of, overlap_add
 from speechtok.tokenizers.funcodec.tokenizer import FuncodecTokenizer
 from tests.tokenizers.funcodec.published import signal, write_small_folder
 
@@ -19,6 +22,9 @@ KINDS = {
     "time": {},
     "causal": {"causal": True},
     "weight_norm": {"norm": "weight_norm", "seq_model": "none", "n_residual_layers": 2},
+    "spectral_norm": {"norm": "spectral_norm"},
+    "segments": {"segments": (0.05, 0.3)},
+    "segments_much": {"segments": (0.05, 0.9)},
     "freq": {},
     "freq_causal": {"causal": True, "conv_group_ratio": 1, "n_filters": 4},
 }
@@ -53,7 +59,7 @@ def lengths(tokenizer: FuncodecTokenizer) -> st.SearchStrategy[list[int]]:
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "segments" not in kind])
 @pytest.mark.parametrize("padded", [False, True])
 def test_batch_equals_single(load: Loader, kind: str, padded: bool) -> None:
     tokenizer = load(kind)
@@ -78,7 +84,7 @@ def test_batch_equals_single(load: Loader, kind: str, padded: bool) -> None:
     check()
 
 
-@pytest.mark.parametrize("kind", ["time", "freq"])
+@pytest.mark.parametrize("kind", ["time", "freq", "segments"])
 def test_order_and_padding_do_not_matter(load: Loader, kind: str) -> None:
     tokenizer = load(kind)
     items = [signal(n, n) for n in (4000, 257, 1999, 3201)]
@@ -99,6 +105,7 @@ def _one_by_one(tokenizer: FuncodecTokenizer, items: list[torch.Tensor]) -> spee
 def test_lengths(load: Loader, kind: str) -> None:
     tokenizer = load(kind)
     hop = tokenizer.streams[0].hop_length
+    jumps = "segments" in kind  # where two segments gain a frame at one length
     for samples in {
         *range(tokenizer.min_samples, tokenizer.min_samples + 5),
         640,
@@ -113,16 +120,14 @@ def test_lengths(load: Loader, kind: str) -> None:
         assert tokenizer.decode(tokens).shape == (1, samples)
         frames = int(tokens.num_frames["acoustic"])
         most = tokenizer.num_samples(frames)
-        assert (
-            tokenizer.num_frames(samples)
-            == tokenizer.num_frames(most)
-            == frames
-            == tokenizer.num_frames(most + 1) - 1
-        )
+        assert tokenizer.num_frames(samples) == tokenizer.num_frames(most) == frames
+        after = tokenizer.num_frames(most + 1)
+        assert after > frames if jumps else after == frames + 1
 
 
-def test_chunk_seconds_changes_nothing(load: Loader) -> None:
-    tokenizer = load("time")
+@pytest.mark.parametrize("kind", ["time", "segments"])
+def test_chunk_seconds_changes_nothing(load: Loader, kind: str) -> None:
+    tokenizer = load(kind)
     x = signal(5000, 1)
     whole = tokenizer.encode(x)
     assert tokenizer.encode(x, chunk_seconds=0.05).equals(whole)
@@ -136,7 +141,7 @@ def test_a_stream_without_end_is_refused(load: Loader) -> None:
         while True:
             yield minute
 
-    with pytest.raises(AudioError, match="cut it into utterances first, as `--cut-seconds` does"):
+    with pytest.raises(AudioError, match="cut it into utterances first, as `--segment silence` does"):
         load("time").encode_blocks(blocks())
 
 
@@ -163,8 +168,6 @@ def test_codebooks_by_number_and_by_rate(load: Loader) -> None:
 
 
 def test_level_is_kept_and_restored(load: Loader) -> None:
-    from dataclasses import replace
-
     tokenizer = load("time")
     x = signal(3000, 2)
     loud, quiet = tokenizer.encode(x), tokenizer.encode(0.01 * x)
@@ -219,3 +222,99 @@ def test_another_dtype_starts_from_the_stored_weights(tmp_path: Path) -> None:
     x = signal(2000, 1)
     assert moved.encode(x).equals(exact.encode(x))
     assert torch.equal(moved.embed(moved.encode(x)), exact.embed(exact.encode(x)))
+
+
+@pytest.mark.parametrize("samples", [1, 559, 560, 561, 800, 4000, 33_333])
+def test_segments_are_utterances_of_their_own(load: Loader, samples: int) -> None:
+    tokenizer, alone = load("segments"), load("time")
+    x = signal(samples, 5) * torch.linspace(0.1, 1, samples)
+    tokens = tokenizer.encode(x)
+    spans = [(start, min(start + 800, samples)) for start in range(0, samples, 560)]
+    parts = [alone.encode(x[start:stop]) for start, stop in spans]
+    assert torch.equal(tokens["acoustic"], torch.cat([part["acoustic"] for part in parts], dim=2))
+    scales = torch.cat([part.scale for part in parts])  # type: ignore[misc]
+    assert torch.equal(levels_of(tokens["level"][0]), scales.float())
+    assert tokens.scale is None
+    assert tokenizer.decode(tokens).shape == (1, samples)
+
+
+def test_levels_of_segments(load: Loader) -> None:
+    tokenizer = load("segments")
+    x = signal(3000, 2)
+    tokens = tokenizer.encode(x)
+    assert tokens["level"].shape == (1, 2, 6)
+    assert torch.allclose(
+        0.01 * tokenizer.decode(tokens), tokenizer.decode(tokenizer.encode(0.01 * x)), rtol=1e-4
+    )
+    coarse = tokenizer.encode(x, num_codebooks=1)
+    assert coarse["level"].shape == (1, 1, 6)
+    rough, exact = levels_of(coarse["level"][0]), levels_of(tokens["level"][0])
+    assert torch.allclose(rough, exact, rtol=1 / 128)
+    assert not torch.equal(rough, exact)
+    with pytest.warns(UserWarning, match="decoded at about unit level"):
+        tokenizer.decode(tokens.select("acoustic"))
+    with pytest.raises(TokensError, match="such tokens cannot be cut by time"):
+        tokens.slice_seconds(0, 0.1)
+    short = replace(tokens, num_samples=torch.tensor([2000]))
+    with pytest.raises(TokensError, match="has 416 frames, but the segments of its 2000 samples have 272"):
+        tokenizer.decode(short)
+
+
+def test_a_segment_that_ends_before_the_one_before_it() -> None:
+    waves = [torch.ones(12), 2 * torch.ones(12), 3 * torch.ones(1)]
+    joined = overlap_add(waves, 10)
+    assert len(joined) == 22
+    assert joined[:10].tolist() == [1] * 10
+    assert 2 < float(joined[20]) < 3
+    assert float(joined[21]) == 2
+
+
+@given(st.floats(min_value=0, width=32, allow_nan=False, allow_infinity=False))
+def test_levels_are_kept_to_the_bit(level: float) -> None:
+    codes = level_codes(torch.tensor([level]))
+    assert levels_of(codes).tolist() == [level]
+    assert 0 <= int(codes.min()) <= int(codes.max()) < 65_536
+
+
+def test_phones(tmp_path: Path) -> None:
+    folder = write_small_folder(tmp_path / "phones", phones=True)
+    tokenizer = speechtok.load_tokenizer(NAME, checkpoint=folder, dtype=torch.float64)
+    items = [signal(400, 1), signal(95, 2), signal(3, 3)]
+    labels = [[i % 86 for i in range(-(-len(x) // 5))] for x in items]
+    tokens = tokenizer.encode(items, phones=labels)
+    assert [stream.name for stream in tokenizer.streams] == ["acoustic", "phones"]
+    assert tokens["phones"].shape == (3, 1, 80)
+    for index, (x, row) in enumerate(zip(items, labels, strict=True)):
+        alone = tokenizer.encode(x, phones=np.array(row))
+        assert tokens[index].equals(alone)
+        wave = tokenizer.decode(alone)
+        assert torch.allclose(tokenizer.decode(tokens)[index, : len(x)], wave[0], rtol=0, atol=1e-10)
+        other = tokenizer.encode(x, phones=[85] * len(row))
+        assert torch.equal(other["acoustic"], alone["acoustic"])
+        assert not torch.allclose(tokenizer.decode(other), wave)
+    for phones, sentence in (
+        (None, "`phones` must hold the phone labels of each utterance, one for every 5 samples"),
+        ([0, 1], r"`phones` must hold \[80\] labels, got \[2\]"),
+        ([0.5] * 80, "`phones` of utterance 0 must be whole numbers"),
+        ([86] * 80, r"`phones` of utterance 0 must lie in \[0, 86\), got 86 to 86"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            tokenizer.encode(items[0], phones=phones)
+    with pytest.raises(TokensError, match="decodes with its stream 'phones', which these tokens lack"):
+        tokenizer.decode(tokens.select("acoustic"))
+
+
+def test_phones_are_refused_where_nothing_reads_them(load: Loader) -> None:
+    with pytest.raises(ValueError, match="`phones` are for models with semantic augmentation"):
+        load("time").encode(signal(100, 1), phones=[1])
+
+
+def test_spectral_norm_is_torch_s() -> None:
+    for kind in (torch.nn.Conv1d, torch.nn.ConvTranspose1d):
+        layer = torch.nn.utils.spectral_norm(kind(3, 5, 4).double())
+        layer.train()(torch.randn(1, 3, 20).double())
+        layer.eval()(torch.randn(1, 3, 20).double())  # computes the weight without another step
+        parent = "x.conv.conv" if kind is torch.nn.Conv1d else "x.convtr.convtr"
+        folded = _folded({f"{parent}.{name}": value for name, value in layer.state_dict().items()})
+        assert sorted(folded) == [f"{parent}.bias", f"{parent}.weight"]
+        assert torch.allclose(folded[f"{parent}.weight"], layer.weight, rtol=1e-12)

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from speechtok.nets.padding import reflect_pad
-from speechtok.tokenizers.funcodec.layers import Conv, ConvTranspose, groups_for
+from speechtok.tokenizers.funcodec.convolutions import Conv, ConvTranspose
+from speechtok.tokenizers.funcodec.layers import groups_for
 from tests.goldens import recipe
 from tests.tokenizers.funcodec.published import golden
 

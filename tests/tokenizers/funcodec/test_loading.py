@@ -1,6 +1,7 @@
 """Published folders: what is accepted, what is refused and in which sentence."""
 
 import contextlib
+import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from tests.tokenizers.funcodec.published import (
     GOLDENS,
     config_of,
     recipe_weights,
+    semantic_config,
     signal,
     small_config,
     write_folder,
@@ -93,14 +95,43 @@ def test_provenance(tmp_path: Path) -> None:
     two = load(write_small_folder(tmp_path / "two", seed=2))
     assert one.fingerprint != two.fingerprint
     first, second = (item.card.architecture["source"] for item in (one, two))
-    assert [entry["path"] for entry in first] == ["config.yaml", "model.pth"]
+    assert [(entry["path"], entry["origin"]) for entry in first] == [
+        ("config.yaml", "local"),
+        ("model.pth", "local"),
+    ]
     assert first[0] == second[0]
+    for folder, entries in (("one", first), ("two", second)):
+        for entry in entries:
+            content = (tmp_path / folder / entry["path"]).read_bytes()
+            assert entry["sha256"] == hashlib.sha256(content).hexdigest()
     assert first[1]["sha256"] != second[1]["sha256"]
+
+
+def test_provenance_of_the_hub_is_where_the_files_lie_and_not_what_the_card_says(tmp_path: Path) -> None:
     commit = "0123456789" * 4
-    cached = load(write_small_folder(tmp_path / "snapshots" / commit))
-    assert cached.card.architecture["source"][1]["revision"] == commit
-    assert cached.card.architecture["source"][1]["repository"].startswith("alibaba-damo/audio_codec-")
-    assert cached.fingerprint == one.fingerprint
+    cache = tmp_path / "models--alibaba-damo--another-model" / "snapshots" / commit
+    cached = load(write_small_folder(cache))
+    assert cached.fingerprint == load(write_small_folder(tmp_path / "one")).fingerprint
+    entry = cached.card.architecture["source"][1]
+    assert entry.pop("sha256")
+    assert entry == {
+        "path": "model.pth",
+        "origin": "huggingface",
+        "repository": "alibaba-damo/another-model",
+        "revision": commit,
+    }
+    cached.save_pretrained(tmp_path / "saved")
+    saved = speechtok.load_tokenizer(tmp_path / "saved")
+    assert saved.card.architecture["source"] == cached.card.architecture["source"]
+
+
+def test_a_change_of_what_inference_reads_changes_the_fingerprint(tmp_path: Path) -> None:
+    one = load(write_small_folder(tmp_path / "one"))
+    folder = write_small_folder(tmp_path / "two")
+    entries = torch.load(folder / "model.pth", weights_only=True)
+    entries["decoder.model.0.conv.conv.weight"][0, 0, 0] += 1e-9
+    torch.save(entries, folder / "model.pth")
+    assert load(folder).fingerprint != one.fingerprint
 
 
 class Evil:
@@ -124,6 +155,11 @@ def _config(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
         (folder / "config.yaml").write_text(yaml.safe_dump(content))
 
     return edit
+
+
+def _semantic(content: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    content.update(semantic_config(content, **changes))
+    return content
 
 
 def _truncate(folder: Path) -> None:
@@ -173,9 +209,29 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], None], type[SpeechtokError], str]]
         "'conformer' in field encoder, which must be",
     ),
     "unknown model": (
-        _config(lambda c: c.update(model="codec_semantic_aug")),
+        _config(lambda c: c.update(model="laura")),
         CardError,
         "must be 'encodec' or 'freq_codec'",
+    ),
+    "phones": (
+        _config(lambda c: c.update(model="codec_semantic_aug")),
+        CardError,
+        "None in field model_conf.ppg_conf, which must be a mapping with ppg_dim",
+    ),
+    "phone mode": (
+        _config(lambda c: _semantic(c, ppg_usage_mod="residual")),
+        CardError,
+        "not supported: FunCodec itself cannot encode or decode with it",
+    ),
+    "phone segments": (
+        _config(lambda c: _semantic(c)["model_conf"].update(segment_dur=1.0)),
+        CardError,
+        "not supported: how phones are shared among segments",
+    ),
+    "phone rate": (
+        _config(lambda c: _semantic(c, ppg_ds_rate=3)),
+        CardError,
+        "ppg_ds_rate, which must be a divisor of the hop 10",
     ),
     "unknown quantizer": (
         _config(lambda c: c.update(quantizer="fsq")),
@@ -183,9 +239,14 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], None], type[SpeechtokError], str]]
         "must be 'costume_quantizer'",
     ),
     "unknown norm": (
-        _config(lambda c: c["encoder_conf"].update(norm="layer_norm")),
+        _config(lambda c: c["encoder_conf"].update(norm="batch_norm")),
         CardError,
         "encoder_conf.norm, which must be 'none'",
+    ),
+    "layer norm": (
+        _config(lambda c: c["encoder_conf"].update(norm="layer_norm")),
+        CardError,
+        "not supported: over which axes it runs is not documented",
     ),
     "unknown field": (
         _config(lambda c: c["decoder_conf"].update(wobble=3)),
@@ -200,7 +261,7 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], None], type[SpeechtokError], str]]
     "transformer": (
         _config(lambda c: c["encoder_conf"].update(seq_model="transformer")),
         CardError,
-        "'lstm' or 'none'",
+        "not supported: its layers are not documented",
     ),
     "activation": (
         _config(lambda c: c["encoder_conf"].update(activation="ReLU")),
@@ -222,22 +283,36 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], None], type[SpeechtokError], str]]
         CardError,
         "whole number of at least 1",
     ),
-    "segments": (
-        _config(lambda c: c["model_conf"].update(segment_dur=1.0)),
+    "segment": (
+        _config(lambda c: c["model_conf"].update(segment_dur=0)),
         CardError,
-        "utterances are encoded whole",
+        "segment_dur, which must be seconds above 0, or null",
     ),
-    "segments by default": (
-        _config(lambda c: c["model_conf"].pop("segment_dur")),
+    "segment sample": (
+        _config(lambda c: c["model_conf"].update(segment_dur=1e-6)),
         CardError,
-        "utterances are encoded whole",
+        "segment_dur, which must be at least one sample",
+    ),
+    "overlap": (
+        _config(lambda c: c["model_conf"].update(segment_dur=1.0, overlap_ratio=1.0)),
+        CardError,
+        "overlap_ratio, which must be at least 0 and below 1",
     ),
     "bypass": (
         _config(lambda c: c["model_conf"].update(bypass_quantizer=True)),
         CardError,
         "there would be no codes",
     ),
-    "domain": (_config(lambda c: c["model_conf"].update(codec_domain="stft")), CardError, "must be 'time'"),
+    "domain": (
+        _config(lambda c: c["model_conf"].update(codec_domain="wavelet")),
+        CardError,
+        "must be 'time'",
+    ),
+    "spectra": (
+        _config(lambda c: c["model_conf"].update(codec_domain="stft")),
+        CardError,
+        "not supported: how a waveform is made from it is not documented",
+    ),
     "flag": (_config(lambda c: c["encoder_conf"].update(causal="yes")), CardError, "must be true or false"),
     "section": (_config(lambda c: c.update(encoder_conf=[1])), CardError, "must be a mapping"),
     "input size": (_config(lambda c: c.update(input_size=3)), CardError, "must be 1 for the domain 'time'"),
@@ -279,7 +354,22 @@ def test_any_value_anywhere_is_read_or_refused(kind: str, value: Any) -> None:
 def test_bad_freqcodec_settings(tmp_path: Path) -> None:
     for change, sentence in (
         ({"model_conf": {"segment_dur": None}}, "a pair of domains"),
-        ({"model_conf": {"segment_dur": None, "codec_domain": ["mag", "mag"]}}, "'mag_phase' or 'mag_angle'"),
+        (
+            {"model_conf": {"segment_dur": None, "codec_domain": ["time", "mag"]}},
+            "'mag_phase' or 'mag_angle'",
+        ),
+        (
+            {"model_conf": {"segment_dur": None, "codec_domain": ["mel", "mel"]}},
+            "not supported: how a waveform",
+        ),
+        (
+            {"model_conf": {"segment_dur": None, "codec_domain": ["mag_phase", "mag_oracle_phase"]}},
+            "not supported: decoding needs the phase of the recording",
+        ),
+        (
+            {"model_conf": {"segment_dur": 1.0, "codec_domain": ["mag_phase", "mag_phase"]}},
+            "not supported: the last segment of an utterance can be too short",
+        ),
         ({"encoder": "encodec_seanet_encoder"}, "must be two-dimensional"),
         ({"encoder_conf": {"conv_group_ratio": 64}}, "impossible network"),
     ):

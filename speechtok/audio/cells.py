@@ -1,0 +1,108 @@
+"""Recordings that lie in the cells of Parquet and Arrow files, as Hugging Face datasets keep them.
+
+Conventions: a cell is `{"bytes": …, "path": …}`, the type that `datasets` writes for audio, or plain binary.
+Arrow files are mapped into memory. Of Parquet files the row groups read last are kept, since neighbours are
+usually asked for one after the other; `KEPT_BYTES` bounds them.
+
+Contents: `read_cell`.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections import OrderedDict
+from functools import lru_cache
+from itertools import accumulate
+from threading import Lock
+from typing import Any
+
+KEPT_FILES = 32
+"""Files whose structure is kept at hand."""
+KEPT_BYTES = 256 * 1024 * 1024
+"""Audio of Parquet row groups that is kept at hand."""
+
+
+def read_cell(path: str, row: int, column: str) -> bytes:
+    """Return the bytes of a recording.
+
+    Raises:
+        OSError: when the file cannot be read.
+        ValueError: when it is no such file, or the cell holds no bytes; the message is a reason.
+    """
+    import pyarrow as pa
+
+    try:
+        stamp = os.stat(path).st_mtime_ns  # noqa: PTH116 - a string is what the cache is asked for
+        reader = _opened(path, stamp)
+        cell = reader.cell(row, column)
+    except (pa.ArrowException, KeyError, IndexError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"its row {row}, column {column}, cannot be read ({reason})") from None
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    if not isinstance(content, bytes):
+        raise ValueError(f"its row {row} holds no audio in column {column}")
+    return content
+
+
+@lru_cache(KEPT_FILES)
+def _opened(path: str, stamp: int) -> _Parquet | _Arrow:
+    """Return the reader of a file as it was at the time `stamp`."""
+    return _Arrow(path) if path.endswith(".arrow") else _Parquet(path, stamp)
+
+
+class _Arrow:
+    def __init__(self, path: str) -> None:
+        import pyarrow as pa
+
+        mapped = pa.memory_map(path)
+        try:
+            self._table = pa.ipc.open_stream(mapped).read_all()
+        except pa.ArrowInvalid:  # the other of the two layouts
+            self._table = pa.ipc.open_file(mapped).read_all()
+
+    def cell(self, row: int, column: str) -> Any:
+        return self._table[column][row].as_py()
+
+
+class _Parquet:
+    def __init__(self, path: str, stamp: int) -> None:
+        import pyarrow.parquet as pq
+
+        self._name, self._lock = (path, stamp), Lock()
+        self._file = pq.ParquetFile(path)
+        groups = range(self._file.metadata.num_row_groups)
+        self._ends = list(accumulate(self._file.metadata.row_group(group).num_rows for group in groups))
+
+    def cell(self, row: int, column: str) -> Any:
+        group = bisect.bisect_right(self._ends, row)
+        if group == len(self._ends):
+            raise IndexError(f"it has {self._ends[-1] if self._ends else 0} rows")
+        first = self._ends[group - 1] if group else 0
+        with self._lock:  # a file is read by one thread at a time
+            return _GROUPS.get(self._file, self._name, group, column)[row - first].as_py()
+
+
+class _Groups:
+    """Columns of row groups, those used last, up to `KEPT_BYTES`."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[tuple[str, int], int, str], Any] = OrderedDict()
+        self._bytes, self._lock = 0, Lock()
+
+    def get(self, file: Any, name: tuple[str, int], group: int, column: str) -> Any:
+        key = (name, group, column)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        values = file.read_row_group(group, columns=[column])[column]
+        with self._lock:
+            self._kept[key] = values
+            self._bytes += values.nbytes
+            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return values
+
+
+_GROUPS = _Groups()

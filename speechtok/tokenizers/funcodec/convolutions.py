@@ -1,0 +1,224 @@
+"""FunCodec's convolutions, over time or over frequency and time, for utterances of unequal length.
+
+Source: Défossez et al. 2022, EnCodec, arXiv:2210.13438, section 3.1; Wu and He 2018, arXiv:1803.08494
+(group norm); repository `modelscope/FunCodec`, `funcodec/modules/normed_modules`.
+
+Conventions: `x` is `(batch, channels, frames)` or `(batch, channels, frequency, frames)`. `lengths` is
+None when every item fills the last axis, else `(batch,)` valid frames on the device of `x`; what lies
+beyond an item's length is arbitrary but finite, and no valid frame of a result depends on it: padding
+mirrors each item at its own end, and group norm counts valid frames only. Each layer returns its
+output and the lengths of that.
+
+Memory: on the CPU `fold_constants` lays the weights out channels last, and every layer keeps that layout
+for its result, whatever the order of the axes. oneDNN convolves that form of float32 two to three times
+as fast. Call it again after a change of device.
+
+Contents: `Conv`, `ConvTranspose`, `Shared`, `Output`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechtok.nets.padding import as_image, reflect_pad, valid_frames
+
+EPSILON = 1e-5
+"""Added to the variance in group norm."""
+
+Output = tuple[Tensor, Tensor | None]
+"""A layer's output and its lengths."""
+_Inner = nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
+
+
+class Shared(TypedDict):
+    """Options that all convolutions of a stack share."""
+
+    causal: bool
+    """Whether they look back only."""
+    num_groups: int
+    """Groups of their norms; 0 for none."""
+
+
+class Conv(nn.Module):
+    """Convolution with reflected ends, then group norm. Entries: `conv.conv`, `conv.norm`.
+
+    It has `ceil(frames / stride)` output frames. Over one axis the samples that complete the last
+    window are added on the right; over two axes they are added on the left of time, and frequency is
+    never completed.
+
+    Args:
+        in_channels: channels in.
+        out_channels: channels out.
+        kernel_size: per axis.
+        stride: per axis.
+        dilation: along time.
+        groups: of the convolution.
+        causal: whether the ends are padded in the past only.
+        num_groups: groups of the norm; 0 for none.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sequence[int],
+        *,
+        stride: Sequence[int] | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        causal: bool = False,
+        num_groups: int = 1,
+    ) -> None:
+        super().__init__()
+        axes = len(kernel_size)
+        self.stride = tuple(stride or (1,) * axes)
+        self.dilation = (*(1,) * (axes - 1), dilation)
+        self.causal = causal
+        kind = nn.Conv1d if axes == 1 else nn.Conv2d
+        inner = kind(
+            in_channels,
+            out_channels,
+            tuple(kernel_size),  # type: ignore[arg-type]
+            self.stride,  # type: ignore[arg-type]
+            dilation=self.dilation,  # type: ignore[arg-type]
+            groups=groups,
+        )
+        self.conv = _Normed("conv", inner, num_groups, out_channels)
+        self.excess = [
+            (k - 1) * d - (s - 1) for k, d, s in zip(kernel_size, self.dilation, self.stride, strict=True)
+        ]
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Output:
+        """Return the normalised convolution, `(batch, out_channels, …, ceil(frames / stride))`."""
+        x = self.pad(x, lengths)
+        out = None if lengths is None else -(-lengths // self.stride[-1])
+        return self.conv.norm_of(_convolve(x, self.conv.conv), out), out
+
+    def pad(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the input with its ends reflected, as the convolution sees it."""
+        *bands, excess = self.excess
+        frames: Tensor | int = x.shape[-1] if lengths is None else lengths
+        extra = -frames % self.stride[-1]  # completes the last window
+        after = 0 if self.causal else excess // 2
+        before = excess - after
+        around = (bands[0] - bands[0] // 2, bands[0] // 2) if bands else (0, 0)
+        if bands and not self.causal:
+            return reflect_pad(x, before + extra, after, lengths, bands=around)
+        return reflect_pad(x, before, after + extra, lengths, bands=around)
+
+
+class ConvTranspose(nn.Module):
+    """Transposed convolution, group norm, then trimming to `frames * stride`. Entries: `convtr.convtr`, `convtr.norm`.
+
+    Args:
+        in_channels: channels in.
+        out_channels: channels out.
+        stride: per axis; the kernel is twice as long.
+        groups: of the convolution.
+        causal: whether the surplus along time is trimmed from the right.
+        num_groups: groups of the norm; 0 for none.
+        trim_right_ratio: share of the surplus that a causal layer trims from the right.
+        out_padding: how much less is trimmed (before, after), per axis.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: Sequence[int],
+        *,
+        groups: int = 1,
+        causal: bool = False,
+        num_groups: int = 1,
+        trim_right_ratio: float = 1.0,
+        out_padding: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__()
+        axes = len(stride)
+        self.stride = tuple(stride)
+        kind = nn.ConvTranspose1d if axes == 1 else nn.ConvTranspose2d
+        kernel = tuple(2 * step for step in stride)
+        inner = kind(in_channels, out_channels, kernel, self.stride, groups=groups)  # type: ignore[arg-type]
+        self.convtr = _Normed("convtr", inner, num_groups, out_channels)
+        self.trims = []
+        for axis, step in enumerate(stride):
+            after = math.ceil(step * trim_right_ratio) if causal and axis == axes - 1 else step // 2
+            less = (0, 0) if out_padding is None else out_padding[axis]
+            self.trims.append((step - after - less[0], after - less[1]))
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Output:
+        """Return the normalised, trimmed result, `(batch, out_channels, …, frames * stride)`."""
+        inside = None
+        if lengths is not None:
+            x = x * valid_frames(x, lengths)  # frames beyond the end must not leak into the last ones
+            inside = (lengths + 1) * self.stride[-1]
+        x = self.convtr.norm_of(_convolve(x, self.convtr.convtr), inside)
+        for axis, (before, after) in enumerate(self.trims, start=2):
+            x = x.narrow(axis, before, x.shape[axis] - before - after)
+        return x, None if lengths is None else lengths * self.stride[-1]
+
+
+class _Normed(nn.Module):
+    """A convolution under the name `name`, and `norm` beside it."""
+
+    conv: _Inner
+    convtr: _Inner
+
+    def __init__(self, name: str, inner: nn.Module, num_groups: int, channels: int) -> None:
+        super().__init__()
+        self.add_module(name, inner)
+        if num_groups:
+            self.norm: nn.GroupNorm | None = nn.GroupNorm(num_groups, channels, eps=EPSILON)
+        else:
+            self.norm = None
+        self._name = name
+
+    def fold_constants(self) -> None:
+        """Lay the weight out in memory: channels last on the CPU, as PyTorch does by itself elsewhere."""
+        weight = getattr(self, self._name).weight
+        form = torch.channels_last if weight.device.type == "cpu" else torch.contiguous_format
+        weight.data = as_image(weight.data, lambda image: image.clone(memory_format=form))
+
+    def norm_of(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return `x` normalised over channels and valid positions of each item."""
+        if self.norm is None:
+            return x
+        groups, weight, bias = self.norm.num_groups, self.norm.weight, self.norm.bias
+        if lengths is None:
+            return as_image(x, lambda image: functional.group_norm(image, groups, weight, bias, EPSILON))
+        parts = x.reshape(len(x), groups, -1, *x.shape[2:])  # (batch, groups, channels, …, frames)
+        valid, over = valid_frames(parts, lengths), tuple(range(2, parts.dim()))
+        count = (lengths * math.prod(parts.shape[2:-1])).view(-1, *[1] * (parts.dim() - 1))
+        centred = parts - (parts * valid).sum(over, keepdim=True) / count
+        variance = (centred * centred * valid).sum(over, keepdim=True) / count
+        normed = (centred * torch.rsqrt(variance + EPSILON)).flatten(1, 2)
+        shape = (-1, *[1] * (x.dim() - 2))
+        return normed * weight.view(shape) + bias.view(shape)
+
+
+def _convolve(x: Tensor, inner: _Inner) -> Tensor:
+    """Return a convolution; one over time runs as one over an image of height 1, which keeps channels last."""
+    weight, bias, groups = inner.weight, inner.bias, inner.groups
+    stride, dilation = inner.stride, inner.dilation
+    if weight.dim() == 3:
+        weight, stride, dilation = weight[:, :, None], (1, *stride), (1, *dilation)
+    if isinstance(inner, nn.ConvTranspose1d | nn.ConvTranspose2d):
+        return as_image(
+            x, lambda image: functional.conv_transpose2d(image, weight, bias, stride, groups=groups)
+        )
+    if weight.shape[2:] == (1, 1) and _has_onednn(x):  # PyTorch would take a path half as fast
+        return as_image(
+            x, lambda image: torch.mkldnn_convolution(image, weight, bias, (0, 0), stride, dilation, groups)
+        )
+    return as_image(x, lambda image: functional.conv2d(image, weight, bias, stride, 0, dilation, groups))
+
+
+def _has_onednn(x: Tensor) -> bool:
+    there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return there and x.dtype == torch.float32 and x.device.type == "cpu"
