@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from speechtok.cards import find_recipe, read_recipe
-from speechtok.cli.options import EXISTING, verbose
+from speechtok.cli.options import EXISTING, PLACE, verbose
 from speechtok.cli.plan_only import plan_options
 from speechtok.cli.tokenize import tokenize
+from speechtok.storage import as_path
 
 
 @click.command("run")
 @click.argument("recipe")
 @click.option("--corpus", type=EXISTING, help="What to tokenize.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the token dataset.")
+@click.option("--output", type=PLACE, help="Folder of the token dataset.")
 @click.option("--checkpoint", type=EXISTING, help="Folder with the published files.")
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers.")
 @click.option("--ray", "ray_address", metavar="ADDRESS", help="A running Ray cluster.")
@@ -45,5 +45,5 @@ def command(recipe: str, changes: tuple[str, ...], **given: Any) -> None:
             raise click.UsageError(f"Recipe {path} names no {name}; give --{name}.")
     for name in ("corpus", "output", "checkpoint"):
         if name in arguments:
-            arguments[name] = Path(arguments[name])
+            arguments[name] = as_path(arguments[name])
     tokenize(**arguments)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from speechtok.cli import options
 from speechtok.cli.plan_only import plan_options, show_plan
+from speechtok.storage import AnyPath
 
 
 def _columns(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -20,7 +20,7 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
 
 @click.command("tokenize")
 @click.argument("corpus", type=options.EXISTING)
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=options.PLACE)
 @options.tokenizer
 @options.checkpoint
 @options.device
@@ -95,10 +95,10 @@ def command(**arguments: Any) -> None:
 
 def tokenize(
     *,
-    corpus: Path,
-    output: Path,
+    corpus: AnyPath,
+    output: AnyPath,
     tokenizer: str = "dmel_16k",
-    checkpoint: Path | None = None,
+    checkpoint: AnyPath | None = None,
     device: str = "cpu",
     executor: Any = "ray",
     workers: int | None = None,

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -25,6 +24,7 @@ from speechtok.jobs.plan import make_plan, segmented
 from speechtok.jobs.settings import JobSettings
 from speechtok.loading import load_tokenizer
 from speechtok.shards.plan import Plan
+from speechtok.storage import AnyPath, join
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import TokenizerInfo, with_codebooks
 
@@ -91,10 +91,10 @@ class JobEstimate:
 
 
 def estimate_job(
-    corpus: str | Path,
+    corpus: str | AnyPath,
     *,
     tokenizer: str = "dmel_16k",
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     device: str = "cpu",
     settings: JobSettings | None = None,
     workers: int | None = None,
@@ -214,7 +214,7 @@ def _try(
     )
     try:
         waveform = read_waveform(
-            corpus.root / row["audio"],
+            join(corpus.root, row["audio"]),
             sample_rate=tokenizer.sample_rate,
             start=row["start"],
             duration=min(row["seconds"], TRIED_SECONDS),
