@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def duration_text(seconds: float) -> str:
     """Return a length of time: "44.2 s", "12 min 03 s", "1 h 05 min", "1,234 h"."""
@@ -35,3 +37,12 @@ def rate_text(bits_per_second: float) -> str:
 def count_text(count: int, noun: str, plural: str | None = None) -> str:
     """Return a count with its noun: "1 row", "2 rows"."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def number_text(value: float | None) -> str:
+    """Return a measured value with four digits: "0.9314", "12.35", "∞", or "–" for none."""
+    if value is None:
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"

@@ -1,6 +1,8 @@
+import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ import soundfile
 from hypothesis import HealthCheck, settings
 
 import speechtok
+from speechtok.storage import as_path
+from tests.s3 import ENVIRONMENT, Proxy, create_bucket, s3_server
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
@@ -86,9 +90,99 @@ def run_python():
     return run
 
 
+@pytest.fixture(scope="session")
+def recogniser(tmp_path_factory):
+    """A folder with a small speech recogniser of random weights, as transformers saves one."""
+    import torch
+    from transformers import (
+        Wav2Vec2Config,
+        Wav2Vec2CTCTokenizer,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2ForCTC,
+        Wav2Vec2Processor,
+    )
+
+    folder = tmp_path_factory.mktemp("recogniser")
+    letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz"]
+    (folder / "vocab.json").write_text(json.dumps({letter: index for index, letter in enumerate(letters)}))
+    torch.manual_seed(0)
+    network = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(letters), **_small_network()))
+    network.lm_head.weight.data *= 40
+    network.save_pretrained(folder)
+    tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def speaker_model(tmp_path_factory):
+    """A folder with a small x-vector model of random weights."""
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForXVector
+
+    folder = tmp_path_factory.mktemp("speaker")
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        tdnn_dim=(16, 16, 16, 16, 32), xvector_output_dim=16, num_labels=2, **_small_network()
+    )
+    Wav2Vec2ForXVector(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return str(folder)
+
+
+def _small_network():
+    return {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "conv_dim": (16, 16, 16),
+        "conv_kernel": (10, 8, 4),
+        "conv_stride": (8, 8, 5),
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 2,
+    }
+
+
 @pytest.fixture
 def miniature(tmp_path, write_corpus):
     """Write a well-known corpus below a temporary folder."""
     from tests.miniatures import MINIATURES
 
     return lambda name: MINIATURES[name](tmp_path, write_corpus)
+
+
+@pytest.fixture(scope="session")
+def s3_process():
+    """Address of a real S3 server, a process of its own."""
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def s3(s3_process, monkeypatch, tmp_path):
+    """A new, empty bucket as `StorePath`, with the environment that leads to it."""
+    from speechtok.storage.stores import forget_stores
+
+    for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": s3_process}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SPEECHTOK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("speechtok.storage.faults.FIRST_PAUSE_SECONDS", 0.01)
+    bucket = f"b{uuid.uuid4().hex}"
+    create_bucket(s3_process, bucket)
+    forget_stores()
+    yield as_path(f"s3://{bucket}")
+    forget_stores()
+
+
+@pytest.fixture
+def s3_proxy(s3, s3_process, monkeypatch):
+    """The same bucket, reached through a proxy that can be told to make faults."""
+    from speechtok.storage.stores import forget_stores
+
+    proxy = Proxy(s3_process)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+    forget_stores()
+    yield proxy
+    proxy.close()

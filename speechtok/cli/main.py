@@ -27,6 +27,8 @@ COMMANDS = (
     "run",
     "verify",
     "stats",
+    "evaluate",
+    "compare",
     "decode",
     "convert-voice",
     "encode",

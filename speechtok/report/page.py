@@ -1,13 +1,8 @@
-"""The report: one HTML page about a token dataset, complete in itself.
-
-Everything that comes out of a dataset (ids, texts, messages, stream names) is escaped by the
-template engine; the page runs no script and fetches nothing, and its content security policy says so.
-"""
+"""The report: one HTML page about a token dataset, complete in itself."""
 
 from __future__ import annotations
 
 import math
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +20,22 @@ from speechtok.report.plots import (
     plot_usage,
     spectrogram_db,
 )
+from speechtok.report.render import write_page
 from speechtok.report.tables import group_rows, read_failures
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import Statistics, StreamStatistics, compute_statistics
-from speechtok.version import __version__
-from speechtok.wording import count_text, duration_text, rate_text, size_text
-
-TEMPLATE = Path(__file__).with_name("page.html.j2")
-"""The page's frame and style."""
+from speechtok.storage import AnyPath, as_path
 
 
 def write_report(
-    dataset: Path,
+    dataset: AnyPath,
     html: Path,
     *,
-    corpus_root: Path | None = None,
+    corpus_root: AnyPath | None = None,
     examples: int = 4,
     tokenizer: str | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
 ) -> None:
     """Write one self-contained HTML page about a token dataset.
 
@@ -66,38 +58,17 @@ def write_report(
     """
     if examples < 0:
         raise ValueError(f"`examples` must be at least 0, got {examples}.")
-    text = _render(_content(Path(dataset), corpus_root, examples, tokenizer, checkpoint))
-    html = Path(html)
-    html.parent.mkdir(parents=True, exist_ok=True)
-    temporary = html.with_name(f".{html.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(html)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _render(content: dict[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        autoescape=True,
-        loader=FileSystemLoader(TEMPLATE.parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    write_page(
+        Path(html), "page.html.j2", _content(as_path(dataset), corpus_root, examples, tokenizer, checkpoint)
     )
-    environment.filters |= {
-        "duration": duration_text,
-        "size": size_text,
-        "rate": rate_text,
-        "count": count_text,
-    }
-    return environment.get_template(TEMPLATE.name).render(content)
 
 
 def _content(
-    path: Path, corpus_root: Path | None, examples: int, tokenizer: str | None, checkpoint: str | Path | None
+    path: AnyPath,
+    corpus_root: AnyPath | None,
+    examples: int,
+    tokenizer: str | None,
+    checkpoint: str | AnyPath | None,
 ) -> dict[str, Any]:
     """Return everything the template needs."""
     rows = TokenDataset(path)
@@ -119,18 +90,17 @@ def _content(
         "groups": group_rows(path, statistics),
         "failures": read_failures(path),
         "run": read_run(Layout(path)),
-        "version": __version__,
     }
 
 
 def _listening(
-    path: Path,
+    path: AnyPath,
     rows: TokenDataset,
     statistics: Statistics,
-    corpus_root: Path | None,
+    corpus_root: AnyPath | None,
     examples: int,
     tokenizer: str | None,
-    checkpoint: str | Path | None,
+    checkpoint: str | AnyPath | None,
 ) -> tuple[list[Example], str | None]:
     """Return the rows to listen to, or none and a sentence why."""
     chosen = choose_rows(statistics.durations, examples) if examples and statistics.rows else []

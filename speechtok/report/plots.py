@@ -7,6 +7,7 @@ figure.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +66,65 @@ def plot_durations(durations: Array) -> Markup:
             "durations",
             f"Histogram of the durations of {len(durations)} utterances, from {shortest:.2f} to {longest:.2f} seconds.",
         )
+
+
+def plot_values(values: Sequence[float], label: str, name: str) -> Markup:
+    """Return the histogram of a measure over pairs, with a line at its mean.
+
+    Args:
+        values: finite, at least two.
+        label: measure and unit.
+        name: unique on the page.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    bins = min(MOST_BINS, max(8, math.ceil(2 * len(found) ** (1 / 3))))
+    with drawing(2.2) as (figure, (axes,)):
+        axes.hist(found, bins=bins, color=ACCENT, rwidth=0.92)
+        axes.axvline(float(found.mean()), color=CONTRAST, linestyle=(0, (4, 3)), linewidth=1.4)
+        axes.set_xlabel(label)
+        axes.set_ylabel("pairs")
+        _few_ticks(axes.yaxis, 5, integer=True)
+        axes.grid(axis="y", linewidth=0.6)
+        return to_svg(
+            figure,
+            name,
+            f"Histogram of {label} over {len(found)} pairs, from {found.min():.4g} to {found.max():.4g}.",
+        )
+
+
+def plot_quality(
+    rates_bps: Sequence[float], values: Sequence[float | None], title: str, name: str
+) -> Markup | None:
+    """Return one measure of several tokenizers over their bit rates, each a numbered point.
+
+    Args:
+        rates_bps: bits per second of each tokenizer.
+        values: its mean; points without one, or with an infinite one, are left out.
+        title: of the measure.
+        name: unique on the page.
+
+    Returns:
+        The picture, or None when there is no point.
+    """
+    points = [
+        (rate, value, number)
+        for number, (rate, value) in enumerate(zip(rates_bps, values, strict=True), start=1)
+        if value is not None and math.isfinite(value)
+    ]
+    if not points:
+        return None
+    with drawing(2.4) as (figure, (axes,)):
+        axes.scatter([point[0] for point in points], [point[1] for point in points], color=ACCENT, s=36)
+        for rate, value, number in points:
+            axes.annotate(str(number), (rate, value), xytext=(6, 5), textcoords="offset points")
+        axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.set_xticks(sorted({min(rates_bps), max(rates_bps)}))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.margins(0.15)
+        axes.set_xlabel("bits per second")
+        axes.grid(axis="y", linewidth=0.6)
+        return to_svg(figure, name, f"{title} of {len(points)} tokenizers over their bit rates.")
 
 
 def plot_usage(item: StreamStatistics, name: str) -> Markup:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +14,16 @@ import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError
 from speechtok.shards.layout import Layout
+from speechtok.shards.order import OrderSettings
+from speechtok.shards.rows import Rows, tokens_of
 from speechtok.shards.schema import read_info
+from speechtok.storage import AnyPath, as_path, readable
 from speechtok.tokens import SpeechTokens, TokenizerInfo
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
+
+    from speechtok.shards.stream import TokenStream
 
     Base = Dataset[dict[str, Any]]
 else:
@@ -27,88 +31,162 @@ else:
 
 
 class TokenDataset(Base):
-    """The rows of a token dataset, map-style: any row by number, or all in order.
+    """The rows of a token dataset, map-style: any row by number, or all in order; `stream` shuffles and batches.
 
     A row is a dictionary of its columns; streams are int64 arrays `(codebooks, frames)`. It works as
     a torch dataset (`torch.utils.data.DataLoader` needs `__len__` and `__getitem__` only).
 
     Args:
-        path: a token dataset, or one Parquet file of tokens.
+        path: a token dataset, or one Parquet file of tokens; a path or the URI of an object store.
         split: only this split; None reads all.
+        streams: only these streams of codes; None reads all that `columns` names.
         columns: only these columns; None reads all. `tokens` needs the streams and `num_samples`.
 
     Raises:
-        DatasetError: when there is no token dataset or split of that name.
+        DatasetError: when there is no token dataset, split, stream or column of that name.
     """
 
     def __init__(
-        self, path: str | Path, *, split: str | None = None, columns: Sequence[str] | None = None
+        self,
+        path: str | AnyPath,
+        *,
+        split: str | None = None,
+        streams: Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
     ) -> None:
-        self.path, self.split = Path(path), split
+        self.path, self.split, self._streams = as_path(path), split, streams
         self.files = token_files(self.path, split)
         self._readers = [_open(file) for file in self.files]
-        self.info, self.card = read_info(self._readers[0].schema_arrow, str(self.files[0]))
-        self.columns = list(columns) if columns is not None else self._readers[0].schema_arrow.names
-        unknown = [name for name in self.columns if name not in self._readers[0].schema_arrow.names]
-        if unknown:
-            raise DatasetError(
-                f"{self.path} has no column {unknown[0]}; it has: {', '.join(self._readers[0].schema_arrow.names)}."
-            )
+        schema = self._readers[0].schema_arrow
+        self.info, self.card = read_info(schema, str(self.files[0]))
+        self.columns = self._chosen(schema.names, streams, columns)
+        if streams is not None:
+            kept = tuple(self.info.stream(name) for name in streams)
+            self.info = replace(self.info, streams=kept)
         self._groups = [
             (reader, group) for reader in self._readers for group in range(reader.metadata.num_row_groups)
         ]
-        self._ends = list(
-            accumulate(reader.metadata.row_group(group).num_rows for reader, group in self._groups)
+        self.group_rows = np.array(
+            [reader.metadata.row_group(group).num_rows for reader, group in self._groups], dtype=np.int64
         )
-        self._cached: tuple[int, pa.Table] | None = None
+        self._ends = np.cumsum(self.group_rows).tolist()
+        self._cached: tuple[int, Rows] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # open files cannot travel to another process
-        return partial(type(self), split=self.split, columns=self.columns), (self.path,)
+        opened = partial(type(self), split=self.split, streams=self._streams, columns=self.columns)
+        return opened, (self.path,)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"row {index} is out of range for {len(self)} rows")
-        index %= len(self)
-        group = bisect_right(self._ends, index)
-        table = self._table(group)
-        return self._row(table, index - (self._ends[group] - len(table)))
+        rows, position = self._find(index)
+        return rows[position]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for group in range(len(self._groups)):
-            table = self._table(group)
-            for position in range(len(table)):
-                yield self._row(table, position)
+            rows = self._rows(group)
+            for position in range(len(rows)):
+                yield rows[position]
 
     def tokens(self, index: int | Sequence[int]) -> SpeechTokens:
         """Return one or more rows as tokens, ready for `decode`."""
         indices = [index] if isinstance(index, int) else list(index)
-        return SpeechTokens.cat([row_to_tokens(self[item], self.info) for item in indices])
+        return tokens_of([self._find(item) for item in indices], self.info)
 
-    def _table(self, group: int) -> pa.Table:
+    def stream(
+        self,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        window: int = 4096,
+        lanes: int = 4,
+        batch_size: int | None = None,
+        max_tokens: int | None = None,
+        drop_last: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> TokenStream:
+        """Return the rows as a stream for training: mixed, batched, dealt to ranks and workers, resumable.
+
+        Args:
+            seed: chooses the order; the same seed gives the same order everywhere.
+            shuffle: mix row groups, rows and batches; otherwise rows pass in the order of the files, sorted by
+                length within a window where `max_tokens` asks for it.
+            window: about how many rows are mixed with each other, and held in memory by all readers together.
+            lanes: independent sequences that a window is woven from. Where ranks × workers divide it, nearly
+                every row group is read once; each lane needs a thousand rows or more of the window to
+                keep padding low.
+            batch_size: most rows of a batch.
+            max_tokens: most frames of a batch, padding included: rows × frames of the longest, at the
+                highest frame rate of the streams. Rows of like length meet; a longer row is a batch alone.
+                Without `batch_size` and `max_tokens`, the stream yields single rows.
+            drop_last: leave out the last batches of an epoch that not every rank would get.
+            rank: number of this process among those that share an epoch; None asks `torch.distributed`, then
+                the environment that `torchrun` sets, and takes 0 where there is neither.
+            world_size: how many processes share an epoch; None as for `rank`.
+        """
+        from speechtok.shards.stream import TokenStream
+
+        settings = OrderSettings(
+            seed=seed,
+            shuffle=shuffle,
+            window=window,
+            lanes=lanes,
+            batch_size=batch_size,
+            max_tokens=max_tokens,
+        )
+        return TokenStream(self, settings, drop_last=drop_last, rank=rank, world_size=world_size)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one column of all rows, such as "duration", reading nothing else."""
+        schema = self._readers[0].schema_arrow
+        self._check_columns(schema.names, [name])
+        parts = [reader.read_row_group(group, columns=[name])[name] for reader, group in self._groups]
+        return pa.chunked_array([part for column in parts for part in column.chunks], schema.field(name).type)
+
+    def read_group(self, group: int, columns: Sequence[str] | None = None) -> Rows:
+        """Return the rows of one row group, counted over all files; `columns` instead of the dataset's."""
+        reader, number = self._groups[group]
+        return Rows(reader.read_row_group(number, columns=list(columns or self.columns)), self.info)
+
+    def _rows(self, group: int) -> Rows:
         if self._cached is None or self._cached[0] != group:
-            reader, number = self._groups[group]
-            self._cached = (group, reader.read_row_group(number, columns=self.columns))
+            self._cached = (group, self.read_group(group))
         return self._cached[1]
 
-    def _row(self, table: pa.Table, position: int) -> dict[str, Any]:
-        streams = {stream.name for stream in self.info.streams}
-        row: dict[str, Any] = {}
-        for name in self.columns:
-            value = table[name][position]
-            if name in streams:
-                row[name] = codes_of(value)
-            elif name == "speaker_embedding":
-                row[name] = value.values.to_numpy(zero_copy_only=False)
-            else:
-                row[name] = value.as_py()
-        return row
+    def _find(self, index: int) -> tuple[Rows, int]:
+        """Return the row group of a row, and the row's position in it."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"row {index} is out of range for {len(self)} rows")
+        index %= len(self)
+        group = bisect_right(self._ends, index)
+        rows = self._rows(group)
+        return rows, index - (self._ends[group] - len(rows))
+
+    def _chosen(
+        self, names: list[str], streams: Sequence[str] | None, columns: Sequence[str] | None
+    ) -> list[str]:
+        """Return the columns to read, in the order asked for, or that of the files."""
+        self._check_columns(names, columns or ())
+        if streams is None:
+            return list(columns) if columns is not None else names
+        have = [stream.name for stream in self.info.streams]
+        for name in streams:
+            if name not in have:
+                raise DatasetError(f"{self.path} has no stream {name}; it has: {', '.join(have)}.")
+        if columns is None:
+            return [name for name in names if name in streams or name not in have]
+        return [*columns, *(name for name in streams if name not in columns)]
+
+    def _check_columns(self, names: list[str], columns: Sequence[str]) -> None:
+        for name in columns:
+            if name not in names:
+                raise DatasetError(f"{self.path} has no column {name}; it has: {', '.join(names)}.")
 
 
-def token_files(path: Path, split: str | None = None) -> list[Path]:
+def token_files(path: AnyPath, split: str | None = None) -> list[AnyPath]:
     """Return the Parquet files of a token dataset, or the file itself.
 
     Raises:
@@ -116,25 +194,21 @@ def token_files(path: Path, split: str | None = None) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    files = sorted(Layout(path).data.glob("*.parquet"))
+    files: list[AnyPath] = sorted(Layout(path).data.glob("*.parquet"), key=str)
     if not files:
         raise DatasetError(f"{path} holds no token dataset: there is no Parquet file in {path / 'data'}.")
     if split is None:
         return files
-    chosen = [file for file in files if file.name.rsplit("-", 3)[0] == split]
+    chosen = [file for file in files if split_of(file) == split]
     if not chosen:
-        have = ", ".join(sorted({file.name.rsplit("-", 3)[0] for file in files}))
+        have = ", ".join(sorted({split_of(file) for file in files}))
         raise DatasetError(f"{path} has no split '{split}'; it has: {have}.")
     return chosen
 
 
-def codes_of(value: pa.ListScalar) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return a stream's cell as int64 `(codebooks, frames)`, without a Python object per code."""
-    inner, codebooks = value.values, 1
-    if pa.types.is_list(inner.type):
-        inner, codebooks = inner.flatten(), len(inner)
-    codes: np.ndarray[Any, np.dtype[np.int64]] = inner.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes.reshape(codebooks, -1)
+def split_of(file: AnyPath) -> str:
+    """Return the split that a shard's name states."""
+    return file.name.rsplit("-", 3)[0]
 
 
 def row_to_tokens(row: dict[str, Any], info: TokenizerInfo) -> SpeechTokens:
@@ -171,15 +245,15 @@ def tokens_to_rows(tokens: SpeechTokens) -> list[dict[str, Any]]:
     return rows
 
 
-def _open(file: Path) -> pq.ParquetFile:
+def _open(file: AnyPath) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file)
+        return pq.ParquetFile(readable(file))
     except (OSError, pa.ArrowInvalid) as error:
         reason = " ".join(str(error).split())
         raise DatasetError(f"{file} cannot be read as Parquet: {reason}") from error
 
 
-def read_parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_parquet_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
     """Yield the rows of any Parquet file as plain values.
 
     Raises:

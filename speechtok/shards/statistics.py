@@ -10,13 +10,13 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from speechtok.shards.reader import TokenDataset, token_files
+from speechtok.shards.reader import TokenDataset, split_of, token_files
+from speechtok.storage import AnyPath, readable
 from speechtok.tokens import StreamInfo
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -49,6 +49,11 @@ class StreamStatistics:
         share = self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
         logs = np.log2(share, out=np.zeros_like(share), where=share > 0)
         return np.asarray(np.abs(-(share * logs).sum(axis=1)))
+
+    @property
+    def perplexity(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """`(codebooks,)`, codes that would give this entropy if all were as frequent; at most `codebook_size`."""
+        return np.asarray(np.exp2(self.entropy))
 
     @property
     def used(self) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -104,6 +109,7 @@ class Statistics:
                     "stored_bits_per_code": item.stored_bits_per_code,
                     "bound_bits_per_code": math.log2(item.stream.codebook_size),
                     "entropy_bits": [round(float(value), 4) for value in item.entropy],
+                    "perplexity": [round(float(value), 2) for value in item.perplexity],
                     "used_share": [round(float(value), 4) for value in item.used],
                 }
                 for item in self.streams
@@ -111,7 +117,7 @@ class Statistics:
         }
 
 
-def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = None) -> Statistics:
+def compute_statistics(path: AnyPath, *, on_rows: Callable[[int], None] | None = None) -> Statistics:
     """Return the statistics of a token dataset or token file, reading it once.
 
     Args:
@@ -137,8 +143,9 @@ def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = No
             on_rows(number)
     files = token_files(path)
     splits = Counter[str]()
-    for file in files:
-        splits[file.name.rsplit("-", 3)[0]] += pq.ParquetFile(file).metadata.num_rows
+    footers = [pq.ParquetFile(readable(file)).metadata for file in files]
+    for file, footer in zip(files, footers, strict=True):
+        splits[split_of(file)] += footer.num_rows
     return Statistics(
         rows=len(durations),
         seconds=float(sum(durations)),
@@ -149,7 +156,7 @@ def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = No
         durations=np.asarray(durations, dtype=np.float64),
         streams=tuple(
             StreamStatistics(
-                stream=item, counts=counts[item.name], stored_bytes=_stored_bytes(files, item.name)
+                stream=item, counts=counts[item.name], stored_bytes=_stored_bytes(footers, item.name)
             )
             for item in dataset.info.streams
         ),
@@ -163,10 +170,9 @@ def count_codes(table: Counts, codes: np.ndarray[Any, Any]) -> None:
     table[:codebooks] += np.bincount(flat.ravel(), minlength=codebooks * size).reshape(codebooks, size)
 
 
-def _stored_bytes(files: list[Path], column: str) -> int:
+def _stored_bytes(footers: list[Any], column: str) -> int:
     total = 0
-    for file in files:
-        metadata = pq.ParquetFile(file).metadata
+    for metadata in footers:
         for group in range(metadata.num_row_groups):
             for index in range(metadata.num_columns):
                 chunk = metadata.row_group(group).column(index)

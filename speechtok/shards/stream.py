@@ -1,0 +1,286 @@
+"""A token dataset as a stream for training: shuffled, batched, shared by ranks and workers, resumable.
+
+The order is that of `speechtok.shards.order`. Because it is known without reading a row, the state of a stream
+is a few integers: going on takes as long at the end of an epoch as at its beginning, and the number of ranks
+and workers may change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from speechtok.errors import DatasetError
+from speechtok.shards.order import Integers, Order, OrderSettings, Place, deal
+from speechtok.shards.rows import Rows, tokens_of
+from speechtok.tokens import SpeechTokens
+
+if TYPE_CHECKING:
+    from speechtok.shards.reader import TokenDataset
+
+STATE_VERSION = 1
+"""Version of `TokenStream.state_dict`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenBatch:
+    """Some rows, padded to the longest."""
+
+    tokens: SpeechTokens
+    """The codes, with lengths and vectors."""
+    columns: dict[str, list[Any]]
+    """All other columns: one value per row."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.tokens)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a stream's codes `(batch, codebooks, frames)`, or a column's values, by name."""
+        return self.columns[name] if name in self.columns else self.tokens[name]
+
+    def to(self, device: torch.device | str) -> TokenBatch:
+        """Return the batch with its tokens on `device`."""
+        return replace(self, tokens=self.tokens.to(device))
+
+
+class TokenStream(IterableDataset[Any]):
+    """The rows of a dataset in a random order; made by `TokenDataset.stream`.
+
+    Iterating yields this process's share of the rest of the epoch, single rows as `TokenDataset` gives them or
+    `TokenBatch`es, and then stands at the beginning of the next epoch. An iteration that was broken off goes
+    on with the next example.
+
+    It is an iterable torch dataset: `loader` puts workers in front of it, and `torch.utils.data.DataLoader` with
+    `batch_size=None` or torchdata's `StatefulDataLoader` do as well. Every worker reads its own share.
+    """
+
+    def __init__(
+        self,
+        dataset: TokenDataset,
+        settings: OrderSettings,
+        *,
+        drop_last: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        self.dataset, self.settings, self.drop_last = dataset, settings, drop_last
+        self.rank, self.world_size = _ranks(rank, world_size)
+        self.info = replace(
+            dataset.info,
+            streams=tuple(item for item in dataset.info.streams if item.name in dataset.columns),
+        )
+        if settings.makes_batches and not self.info.streams:
+            raise ValueError("`batch_size` and `max_tokens` need a stream among the columns, got none.")
+        lengths = np.zeros(0, dtype=np.int64) if settings.max_tokens is None else self._lengths()
+        self._order = Order(settings, dataset.group_rows, lengths)
+        self._starts = np.concatenate([[0], np.cumsum(dataset.group_rows)])
+        self._place, self._ended = Place(), False
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that an iteration begins in or goes on with."""
+        return self._place.epoch + self._ended
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch; within that epoch already, stay there."""
+        if epoch != self.epoch:
+            self._place, self._ended = Place(epoch=epoch), False
+
+    def __iter__(self) -> Iterator[Any]:
+        self._enter()
+        worker, workers = _worker()
+        cached: dict[int, Rows] = {}
+        for rows, own, shared in self._deal(worker, workers):
+            if own.round != self._place.round:
+                cached.clear()
+            item = self._item(rows, cached)
+            self._place = own if workers > 1 else shared
+            yield item
+        # Other workers may not be through yet, so this worker's state has to say that it is.
+        self._ended = True
+        if workers == 1:
+            self._enter()
+
+    def loader(self, **options: Any) -> TokenLoader:
+        """Return a loader that reads in worker processes while this stream keeps the state.
+
+        Args:
+            options: options of `torch.utils.data.DataLoader`, such as `num_workers`, `collate_fn` (given each row
+                or batch) and `multiprocessing_context`.
+        """
+        return TokenLoader(self, **options)
+
+    def count(self, epoch: int | None = None) -> int:
+        """Return how many rows or batches an epoch has, for all ranks together."""
+        return sum(len(units) for units in self._epoch_units(epoch))
+
+    def padding(self, epoch: int | None = None) -> float:
+        """Return the share of padding among the frames of an epoch's batches.
+
+        Frames are those that `max_tokens` counts.
+        """
+        lengths = self._order.lengths if len(self._order.lengths) else self._lengths()
+        valid = padded = 0
+        for units in self._epoch_units(epoch):
+            valid += sum(int(lengths[rows].sum()) for rows in units)
+            padded += sum(int(lengths[rows].max()) * len(rows) for rows in units)
+        return 1 - valid / padded if padded else 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the stream stands: plain values, the same few whatever has passed.
+
+        Every rank's state is good for all ranks, as long as each has taken equally many rows or batches. Only in a
+        worker process of a loader the state belongs to that worker, and needs the same ranks and workers again.
+        """
+        worker, workers = _worker()
+        reader = [self.rank, self.world_size, worker, workers] if workers > 1 else None
+        return {**self._identity(), **asdict(self._place), "ended": self._ended, "reader": reader}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken, with this stream's number of ranks and workers.
+
+        Raises:
+            DatasetError: when the state is of another dataset or of other settings.
+        """
+        for name, value in self._identity().items():
+            if name not in state or state[name] != value:
+                found = state.get(name, "nothing")
+                raise DatasetError(
+                    f"The state was taken with {name} {found}, but this stream over {self.dataset.path} has {value}; "
+                    "open the same dataset with the same arguments."
+                )
+        worker, workers = _worker()
+        reader = [self.rank, self.world_size, worker, workers]
+        if state["reader"] not in (None, reader):
+            raise DatasetError(
+                "The state belongs to rank {} of {}, worker {} of {}, but this is rank {} of {}, worker {} of {}; "
+                "use the state of `TokenStream.loader` to change their number.".format(
+                    *state["reader"], *reader
+                )
+            )
+        self._place = Place(**{name: int(state[name]) for name in asdict(Place())})
+        self._ended = bool(state["ended"])
+
+    def _enter(self) -> None:
+        """Begin the next epoch where this one is through."""
+        if self._ended:
+            self._place, self._ended = Place(epoch=self._place.epoch + 1), False
+
+    def _deal(self, worker: int, workers: int) -> Iterator[tuple[Integers, Place, Place]]:
+        return deal(
+            self._order,
+            self._place,
+            reader=self.rank + self.world_size * worker,
+            readers=self.world_size * workers,
+            ranks=self.world_size,
+            drop_last=self.drop_last,
+        )
+
+    def _item(self, rows: Integers, cached: dict[int, Rows]) -> Any:
+        """Return one row or batch; row groups that were read stay in `cached`."""
+        places: list[tuple[Rows, int]] = []
+        for row, group in zip(rows, np.searchsorted(self._starts, rows, side="right") - 1, strict=True):
+            if group not in cached:
+                cached[int(group)] = self.dataset.read_group(int(group), self._columns())
+            places.append((cached[int(group)], int(row - self._starts[group])))
+        if not self.settings.makes_batches:
+            (found, position), *_ = places
+            return found[position]
+        plain = [name for name in self.dataset.columns if name not in places[0][0].codes]
+        return TokenBatch(
+            tokens=tokens_of(places, self.info),
+            columns={name: [found.values[name][position] for found, position in places] for name in plain},
+        )
+
+    def _columns(self) -> list[str]:
+        """Return the columns to read; tokens need their number of samples."""
+        needed = ["num_samples"] if self.settings.makes_batches else []
+        return [*self.dataset.columns, *(name for name in needed if name not in self.dataset.columns)]
+
+    def _lengths(self) -> Integers:
+        """Return the frames of each row at the streams' highest frame rate, by the number of samples."""
+        hop = min(stream.hop_length for stream in self.info.streams or self.dataset.info.streams)
+        samples: Integers = self.dataset.column("num_samples").to_numpy()
+        return -(-samples // hop)
+
+    def _epoch_units(self, epoch: int | None) -> Iterator[list[Integers]]:
+        epoch = self.epoch if epoch is None else epoch
+        return (self._order.units(epoch, number) for number in range(len(self._order.rounds(epoch))))
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a state must agree with."""
+        content = hashlib.sha256(self.dataset.info.fingerprint.encode())
+        content.update(self.dataset.group_rows.tobytes())
+        return {
+            "version": STATE_VERSION,
+            "dataset": content.hexdigest()[:16],
+            **asdict(self.settings),
+            "drop_last": self.drop_last,
+        }
+
+
+class TokenLoader:
+    """A stream read by worker processes; made by `TokenStream.loader`.
+
+    What the workers have read ahead does not count: the stream's state says what has been handed out.
+    """
+
+    def __init__(self, stream: TokenStream, **options: Any) -> None:
+        for name in ("persistent_workers", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"):
+            if options.get(name):
+                raise ValueError(
+                    f"`{name}` does not go with a loader of tokens; give it to `TokenDataset.stream`."
+                )
+        self.stream = stream
+        self._loader = DataLoader(stream, **{"collate_fn": _as_it_is, **options, "batch_size": None})
+
+    def __iter__(self) -> Iterator[Any]:
+        stream = self.stream
+        stream._enter()
+        places = stream._deal(0, 1)
+        for item in self._loader:
+            _, _, stream._place = next(places)
+            yield item
+        stream._ended = True
+        stream._enter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the stream."""
+        return self.stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.stream.load_state_dict(state)
+
+
+def _as_it_is(item: Any) -> Any:
+    """Keep rows as arrays; tensors would each travel through a shared file of their own."""
+    return item
+
+
+def _worker() -> tuple[int, int]:
+    """Return this worker's number and how many there are: one where no loader's worker runs."""
+    found = get_worker_info()
+    return (0, 1) if found is None else (found.id, found.num_workers)
+
+
+def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Return rank and world size: as given, of the process group, of the environment, or 0 of 1."""
+    if (rank is None) != (world_size is None):
+        raise ValueError("`rank` and `world_size` go together: give both or neither.")
+    if rank is None or world_size is None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        else:
+            rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if not 0 <= rank < world_size:
+        raise ValueError(f"`rank` must lie in [0, {world_size}), got {rank}.")
+    return rank, world_size

@@ -1,0 +1,365 @@
+"""Streams over real files: batches, workers, ranks and going on exactly, with every kind of loader."""
+
+import copy
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from speechtok import TokenDataset
+from speechtok.errors import DatasetError
+from speechtok.shards import writer as writer_module
+from speechtok.shards.schema import token_schema
+from speechtok.shards.writer import ShardWriter
+
+ROWS = 61
+SETTINGS = {"seed": 3, "window": 20, "lanes": 2, "max_tokens": 120}
+"""About three rounds; batches of a few rows."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, toy_info, toy_row):
+    """Two shards of row groups of five; row n has an id, and a text where n is odd."""
+    root = tmp_path_factory.mktemp("stream")
+    (root / "data").mkdir()
+    random = np.random.default_rng(0)
+    lengths = random.integers(160, 6400, ROWS).tolist()
+    rows = [
+        toy_row(str(n), samples, n, text=f"text {n}" if n % 2 else None) for n, samples in enumerate(lengths)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer_module, "ROW_GROUP_ROWS", 5)
+        for index, part in enumerate((rows[:33], rows[33:])):
+            path = root / "data" / f"train-{index:05d}-of-00002.parquet"
+            with ShardWriter(path, token_schema(toy_info, {"name": "toy"}, {}), toy_info) as writer:
+                for row in part:
+                    writer.add(row)
+    return root
+
+
+@pytest.fixture(scope="module")
+def dataset(folder):
+    return TokenDataset(folder)
+
+
+def ids(items):
+    """The ids of rows or batches: one tuple each."""
+    return [tuple(item["id"]) if not isinstance(item, dict) else (item["id"],) for item in items]
+
+
+def everything(got):
+    return sorted(name for names in got for name in names) == sorted(str(n) for n in range(ROWS))
+
+
+# --- what is yielded ---
+
+
+def test_rows_are_those_of_the_dataset(dataset):
+    by_id = {row["id"]: row for row in dataset}
+    rows = list(dataset.stream(window=20))
+    assert sorted(row["id"] for row in rows) == sorted(by_id)
+    assert [row["id"] for row in rows] != list(by_id)
+    for row in rows:
+        assert row.keys() == by_id[row["id"]].keys()
+        for name, value in row.items():
+            assert np.array_equal(value, by_id[row["id"]][name]), name
+
+
+def test_batches_are_tokens(dataset):
+    index = {row["id"]: n for n, row in enumerate(dataset)}
+    for batch in dataset.stream(**SETTINGS):
+        expected = dataset.tokens([index[name] for name in batch["id"]])
+        assert batch.tokens.equals(expected)
+        assert batch["text"] == [dataset[index[name]]["text"] for name in batch["id"]]
+        assert len(batch) == len(batch["id"])
+        assert batch["residual"] is batch.tokens["residual"]
+        assert batch["residual"].shape[2] * len(batch) <= 120
+        assert batch.to("cpu").tokens.equals(batch.tokens)
+
+
+def test_only_some_streams_and_columns(folder, toy_info):
+    some = TokenDataset(folder, streams=["content"], columns=["id"])
+    assert some.columns == ["id", "content"]
+    assert list(some[0]) == ["id", "content"]
+    batch = next(iter(some.stream(batch_size=4)))
+    assert list(batch.tokens.streams) == ["content"]
+    assert batch.tokens.info.streams == toy_info.streams[:1]
+    assert list(batch.columns) == ["id"]
+    assert batch.tokens.speaker_embedding is None
+    every = TokenDataset(folder, streams=["residual"])
+    assert "content" not in every.columns
+    assert "speaker" in every.columns
+    assert every.tokens(0).info.streams == toy_info.streams[1:]
+    with pytest.raises(DatasetError, match="has no stream mel; it has: content, residual"):
+        TokenDataset(folder, streams=["mel"])
+    with pytest.raises(ValueError, match="need a stream among the columns, got none"):
+        TokenDataset(folder, columns=["id"]).stream(batch_size=2)
+    with pytest.raises(DatasetError, match="Tokens of 'toy' need the column 'content', which was not read"):
+        TokenDataset(folder, columns=["id", "num_samples"]).tokens(0)
+
+
+def test_pickled_streams_and_columns(folder):
+    some = TokenDataset(folder, columns=["id", "content"])
+    assert pickle.loads(pickle.dumps(some)).columns == some.columns
+
+
+def test_padding_is_what_batches_hold(dataset):
+    stream = dataset.stream(**SETTINGS)
+    reported = stream.padding()
+    count = stream.count()
+    batches = list(stream)
+    valid = sum(int(batch.tokens.num_frames["residual"].sum()) for batch in batches)
+    total = sum(batch["residual"].shape[2] * len(batch) for batch in batches)
+    assert reported == pytest.approx(1 - valid / total)
+    assert count == len(batches)
+    assert reported < dataset.stream(batch_size=6, window=20).padding()
+
+
+def test_a_column_alone(dataset):
+    assert dataset.column("id").to_pylist() == [str(n) for n in range(ROWS)]
+    with pytest.raises(DatasetError, match="has no column mel"):
+        dataset.column("mel")
+
+
+# --- epochs ---
+
+
+def test_iterating_goes_on(dataset):
+    stream = dataset.stream(**SETTINGS)
+    whole = ids(stream)
+    assert stream.epoch == 1
+    second = ids(stream)
+    assert everything(whole)
+    assert everything(second)
+    assert whole != second
+    stream.set_epoch(0)
+    first = []
+    for batch in stream:
+        first.append(batch)
+        if len(first) == 4:
+            break
+    stream.set_epoch(0)  # it is in this epoch: stays where it is
+    assert ids(first) + ids(stream) == whole
+    stream.set_epoch(1)
+    assert ids(stream) == second
+
+
+@pytest.mark.parametrize("place", [0, 1, 5, -1])
+def test_state_is_small_plain_and_exact(dataset, place):
+    stream = dataset.stream(**SETTINGS)
+    whole = ids(copy.copy(stream))
+    iterator, stop = iter(stream), place % len(whole)
+    got = [next(iterator) for _ in range(stop)]
+    state = json.loads(json.dumps(stream.state_dict()))
+    assert len(json.dumps(state)) < 400
+    other = dataset.stream(**SETTINGS)
+    other.load_state_dict(state)
+    assert ids(got) + ids(other) == whole
+    assert other.epoch == 1
+
+
+def test_going_on_reads_no_more_at_the_end_than_at_the_beginning(folder):
+    """Row groups read and rounds planned before the first batch after a restore, wherever the epoch stands."""
+    dataset, read, planned = TokenDataset(folder), [], []
+    stream = dataset.stream(**SETTINGS)
+    places = [stream.state_dict()]
+    places += [stream.state_dict() for _ in stream]
+    read_group, units = dataset.read_group, type(stream._order).units
+    dataset.read_group = lambda *arguments: read.append(arguments[0]) or read_group(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            type(stream._order),
+            "units",
+            lambda order, epoch, number: planned.append(number) or units(order, epoch, number),
+        )
+        for state in places[:-1]:
+            read.clear(), planned.clear()
+            stream.load_state_dict(state)
+            batch = next(iter(stream))
+            assert len(read) <= len(batch)
+            assert len(planned) <= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"seed": 4}, "taken with seed 3, but this stream over .* has 4"),
+        ({"max_tokens": 99}, "max_tokens 120"),
+    ],
+)
+def test_states_of_other_streams(dataset, change, sentence):
+    state = dataset.stream(**SETTINGS).state_dict()
+    with pytest.raises(DatasetError, match=sentence):
+        dataset.stream(**{**SETTINGS, **change}).load_state_dict(state)
+
+
+def test_state_of_another_dataset(dataset, folder):
+    state = dataset.stream().state_dict()
+    part = TokenDataset(folder / "data" / "train-00000-of-00002.parquet")
+    with pytest.raises(
+        DatasetError, match=r"taken with dataset .* open the same dataset with the same arguments"
+    ):
+        part.stream().load_state_dict(state)
+    with pytest.raises(DatasetError, match="taken with version nothing"):
+        dataset.stream().load_state_dict({})
+
+
+# --- ranks and workers ---
+
+
+def shares(dataset, ranks, state=None, steps=None, **options):
+    """What each rank's loader hands out, and each rank's state after it."""
+    got, states = [], []
+    for rank in range(ranks):
+        stream = dataset.stream(**SETTINGS, rank=rank, world_size=ranks)
+        if state is not None:
+            stream.load_state_dict(state)
+        items = []
+        for item in stream.loader(**options):
+            items.append(item)
+            if len(items) == steps:
+                break
+        got.append(ids(items))
+        states.append(stream.state_dict())
+    return got, states
+
+
+def woven(parts):
+    return [part[n] for n in range(max(map(len, parts))) for part in parts if n < len(part)]
+
+
+@settings(max_examples=8)
+@given(ranks=st.integers(1, 4), then=st.integers(1, 4), steps=st.integers(1, 4))
+def test_ranks_share_and_may_change(dataset, ranks, then, steps):
+    whole = ids(dataset.stream(**SETTINGS))
+    first, states = shares(dataset, ranks, steps=steps)
+    if all(len(part) == steps for part in first):
+        assert all(state == states[0] for state in states)
+    rest, _ = shares(dataset, then, state=states[-1])
+    assert woven(first) + woven(rest) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
+def test_workers_may_change(dataset):
+    whole = ids(dataset.stream(**SETTINGS))
+    first, states = shares(dataset, 1, steps=5, num_workers=2)
+    second, states = shares(dataset, 1, state=states[0], steps=3, num_workers=0)
+    rest, states = shares(dataset, 2, state=states[0], num_workers=3)
+    assert first[0] + second[0] + woven(rest) == whole
+    assert {state["epoch"] for state in states} == {1}
+
+
+@pytest.mark.slow
+def test_workers_that_share_nothing(dataset):
+    stream = dataset.stream(**SETTINGS)
+    loader = DataLoader(stream, batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    assert ids(loader) == ids(stream)
+
+
+@pytest.mark.slow
+def test_plain_data_loader(dataset):
+    stream = dataset.stream(**SETTINGS)
+    loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context="fork")
+    assert ids(loader) == ids(dataset.stream(**SETTINGS))
+    assert ids(loader) == ids(dataset.stream(**SETTINGS))  # the workers' copies move, not this one
+    stream.set_epoch(1)
+    assert everything(ids(loader))
+
+
+def test_rows_batched_by_the_loader(dataset):
+    loader = DataLoader(dataset.stream(window=20), batch_size=8, collate_fn=list)
+    batches = list(loader)
+    assert [len(rows) for rows in batches] == [8] * 7 + [5]
+    assert everything([tuple(row["id"] for row in rows) for rows in batches])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stop", [1, 6, "all but one", "all"])
+def test_stateful_data_loader(dataset, workers, stop):
+    def load():
+        return StatefulDataLoader(dataset.stream(**SETTINGS), batch_size=None, num_workers=workers)
+
+    whole = ids(load())
+    stop = {"all but one": len(whole) - 1, "all": len(whole)}.get(stop, stop)
+    loader = load()
+    iterator = iter(loader)
+    first = [next(iterator) for _ in range(stop)]
+    state = loader.state_dict()
+    again = load()
+    again.load_state_dict(state)
+    assert ids(first) + ids(again) == whole
+
+
+@pytest.mark.slow
+def test_workers_that_stay_begin_the_next_epoch(dataset):
+    loader = DataLoader(dataset.stream(**SETTINGS), batch_size=None, num_workers=2, persistent_workers=True)
+    first, second = ids(loader), ids(loader)
+    assert everything(second)
+    assert first != second
+
+
+def test_a_workers_state_is_its_own(dataset, monkeypatch):
+    from speechtok.shards import stream as module
+
+    monkeypatch.setattr(module, "get_worker_info", lambda: type("", (), {"id": 1, "num_workers": 2}))
+    stream = dataset.stream(**SETTINGS)
+    next(iter(stream))
+    state = stream.state_dict()
+    monkeypatch.undo()
+    with pytest.raises(
+        DatasetError,
+        match="belongs to rank 0 of 1, worker 1 of 2, but this is rank 0 of 1, worker 0 of 1; use the",
+    ):
+        dataset.stream(**SETTINGS).load_state_dict(state)
+
+
+def test_drop_last(dataset):
+    count = dataset.stream(**SETTINGS).count()
+    parts = [ids(dataset.stream(**SETTINGS, drop_last=True, rank=rank, world_size=4)) for rank in range(4)]
+    assert {len(part) for part in parts} == {count // 4}
+
+
+def test_collate_in_the_loader(dataset):
+    loader = dataset.stream(**SETTINGS).loader(collate_fn=len)
+    assert sum(loader) == ROWS
+
+
+@pytest.mark.parametrize("name", ["persistent_workers", "batch_size"])
+def test_options_that_do_not_go_with_a_loader(dataset, name):
+    with pytest.raises(ValueError, match=f"`{name}` does not go with a loader of tokens"):
+        dataset.stream().loader(**{name: 2})
+
+
+def test_rank_by_the_environment(dataset, monkeypatch):
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert (dataset.stream().rank, dataset.stream().world_size) == (2, 3)
+    assert dataset.stream(rank=0, world_size=1).rank == 0
+    with pytest.raises(ValueError, match=r"`rank` must lie in \[0, 2\), got 2"):
+        dataset.stream(rank=2, world_size=2)
+    with pytest.raises(ValueError, match="`rank` and `world_size` go together"):
+        dataset.stream(rank=2)
+
+
+def test_rank_by_the_process_group(dataset, tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1
+    )
+    try:
+        assert dataset.stream().world_size == 1
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_torch_comes_with_the_stream_only(run_python, folder):
+    script = "import sys; from speechtok import TokenDataset; TokenDataset(sys.argv[1])[0]; print('torch' in sys.modules)"
+    assert run_python(script, folder) == "False\n"
