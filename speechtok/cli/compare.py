@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, device, verbose
+from speechtok.cli.options import EXISTING, LOCAL_FOLDER, device, verbose
+from speechtok.storage import AnyPath
 
 
 def _checkpoints(
@@ -30,7 +31,7 @@ def _checkpoints(
 @click.option("--corpus", type=EXISTING, required=True, help="Audio that all of them tokenize.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=LOCAL_FOLDER,
     default="comparison",
     show_default=True,
     help="Folder of the page, the figures and the token datasets.",
@@ -73,7 +74,7 @@ def _checkpoints(
 @verbose
 def command(
     tokenizers: tuple[str, ...],
-    corpus: Path,
+    corpus: AnyPath,
     output: Path,
     limit: int | None,
     checkpoints: dict[str, Path],

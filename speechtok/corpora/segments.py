@@ -15,6 +15,7 @@ from speechtok.audio.segment import even_cuts, quiet_cuts
 from speechtok.audio.vad import VAD_RATE, Span, speech_spans
 from speechtok.corpora.corpus import Corpus, Pairs, Unique
 from speechtok.errors import AudioError
+from speechtok.storage import join
 from speechtok.utterances import Utterance
 
 SegmentWay = Literal["vad", "silence", "fixed"]
@@ -99,7 +100,7 @@ def _with_spans(
 
 def _measured(corpus: Corpus, utterance: Utterance) -> Utterance:
     """Return the utterance with its length by the header of its recording."""
-    seconds = probe_audio(corpus.root / utterance.audio).duration - utterance.start
+    seconds = probe_audio(join(corpus.root, utterance.audio)).duration - utterance.start
     if utterance.segment_seconds is not None:
         seconds = min(seconds, utterance.segment_seconds)
     return replace(utterance, seconds=seconds) if seconds > 0 else utterance
@@ -108,7 +109,7 @@ def _measured(corpus: Corpus, utterance: Utterance) -> Utterance:
 def _spans(
     corpus: Corpus, utterance: Utterance, way: SegmentWay, max_seconds: float
 ) -> tuple[Span, ...] | None:
-    path, seconds = corpus.root / utterance.audio, utterance.seconds or 0.0
+    path, seconds = join(corpus.root, utterance.audio), utterance.seconds or 0.0
     if seconds <= max_seconds:
         return ()
     end = math.ceil(seconds * 1000 - 1e-6)  # a segment may end after its recording by that little

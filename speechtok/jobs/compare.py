@@ -16,13 +16,14 @@ from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobSettings
 from speechtok.loading import locate_files
 from speechtok.metrics.contender import Contender
-from speechtok.shards.layout import Layout, replacing
+from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
+from speechtok.storage import AnyPath, join, replacing
 
 
 def compare_tokenizers(
     names: Sequence[str],
-    corpus: Path,
+    corpus: AnyPath,
     folder: Path,
     *,
     checkpoints: Mapping[str, Path] | None = None,
@@ -98,7 +99,7 @@ def compare_tokenizers(
     return contenders
 
 
-def _selection(corpus: Path, manifest: Path, limit: int) -> Path:
+def _selection(corpus: AnyPath, manifest: Path, limit: int) -> Path:
     """Write a manifest of utterances spread evenly over a corpus.
 
     Raises:
@@ -112,7 +113,7 @@ def _selection(corpus: Path, manifest: Path, limit: int) -> Path:
         item = utterances[math.floor((place + 0.5) * len(utterances) / count)]
         row: dict[str, Any] = {
             "id": item.id,
-            "audio": str(found.root.resolve() / item.audio),
+            "audio": str(join(found.root.resolve(), item.audio)),
             "text": item.text,
             "speaker": item.speaker,
             "language": item.language,
