@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test check lint types rows docs format clean
+.PHONY: help setup demo test faults check lint types rows docs format clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ demo: $(STAMP)  ## Run the main job on the shipped clips: corpus, Ray, Parquet, 
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -q
+
+faults: $(STAMP)  ## Break jobs for half an hour: lost workers, nodes and drivers, full disks, S3 errors
+	$(BIN)/python tests/faults/campaign.py --trials 32 --log benchmarks/results/faults.jsonl
 
 check: lint types rows docs  ## Everything but the tests; shared by pre-commit and CI
 
