@@ -31,7 +31,7 @@ from speechtok.jobs.settings import JobSettings
 corpus, output = sys.argv[1:]
 tokenize_corpus(corpus, output, settings=JobSettings(shard_seconds=1.0, batch_seconds=0.5), executor="local")
 """
-LOCAL_FACTS = {".speechtok/run.json", ".speechtok/lock"}
+LOCAL_FACTS = {".speechtok/job.json", ".speechtok/events.jsonl", ".speechtok/lock"}
 
 
 @pytest.fixture(scope="module")
