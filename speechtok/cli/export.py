@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, checkpoint, verbose
+from speechtok.cli.options import EXISTING, LOCAL_FOLDER, checkpoint, verbose
+from speechtok.storage import AnyPath, StorePath
 
 
 @click.command("export")
 @click.argument("dataset", type=EXISTING)
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.argument("folder", type=LOCAL_FOLDER, required=False)
 @click.option(
     "--to",
     type=click.Choice(["units", "unit-dicts", "funcodec-codecs", "funcodec-indices", "funcodec-embeddings"]),
@@ -38,7 +39,7 @@ from speechtok.cli.options import EXISTING, checkpoint, verbose
 @checkpoint
 @verbose
 def command(
-    dataset: Path,
+    dataset: AnyPath,
     folder: Path | None,
     to: str,
     split: str | None,
@@ -48,7 +49,7 @@ def command(
     audio_root: str | None,
     held_out: float | None,
     divide_like: Path | None,
-    checkpoint: Path | None,
+    checkpoint: AnyPath | None,
 ) -> None:
     """Write the codes of DATASET (a token dataset or a token file) into FOLDER.
 
@@ -75,7 +76,10 @@ def command(
         raise click.UsageError(f"{other} does not go with --to {to}.")
     if held_out is not None and divide_like is not None:
         raise click.UsageError("Lists are divided either by --held-out or by --divide-like, not by both.")
-    folder = folder or dataset.resolve().with_name(f"{dataset.resolve().name}-{to}")
+    if folder is None:
+        if isinstance(dataset, StorePath):
+            raise click.UsageError(f"{dataset} lies in an object store; give the FOLDER to write to.")
+        folder = dataset.resolve().with_name(f"{dataset.resolve().name}-{to}")
     with counting("Exporting", len(TokenDataset(dataset, split=split))) as step:
         if to in UNIT_FORMATS:
             division = Division(like=divide_like) if divide_like else None

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, checkpoint, verbose
+from speechtok.cli.options import LOCAL_EXISTING, PLACE, checkpoint, verbose
+from speechtok.storage import AnyPath
 
 
 @click.command("import")
-@click.argument("source", type=EXISTING)
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("source", type=LOCAL_EXISTING)
+@click.argument("output", type=PLACE)
 @click.option("--tokenizer", required=True, help="What made the codes: card name, card file or saved folder.")
 @click.option("--split", default="train", show_default=True, help="Split of what is one file.")
 @checkpoint
 @verbose
-def command(source: Path, output: Path, tokenizer: str, split: str, checkpoint: Path | None) -> None:
+def command(source: Path, output: AnyPath, tokenizer: str, split: str, checkpoint: AnyPath | None) -> None:
     """Make the token dataset OUTPUT from SOURCE, the files of another toolkit.
 
     SOURCE is FunCodec's codecs.txt, or indices.scp or indices.ark; or, for unit tokenizers, a list of units

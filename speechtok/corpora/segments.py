@@ -14,7 +14,8 @@ from speechtok.audio.io import probe_audio, read_blocks
 from speechtok.audio.segment import even_cuts, quiet_cuts
 from speechtok.audio.vad import VAD_RATE, Span, speech_spans
 from speechtok.corpora.corpus import Corpus, Pairs, Unique
-from speechtok.errors import AudioError
+from speechtok.errors import AudioError, DatasetError
+from speechtok.storage import join
 from speechtok.utterances import Utterance
 
 SegmentWay = Literal["vad", "silence", "fixed"]
@@ -51,7 +52,7 @@ def segment_corpus(
 
     Raises:
         AudioError: when iterated, if the voice activity detector is not installed.
-        DatasetError: when iterated, if a segment would have the id of another utterance.
+        DatasetError: when iterated, if a segment would have the id of another utterance, or nobody speaks.
     """
     found: dict[str, tuple[Span, ...] | None] = dict(known or {})
     if way == "vad":
@@ -59,12 +60,18 @@ def segment_corpus(
 
     def read() -> Pairs:
         corpus.ignored.pop(WITHOUT_SPEECH, None)
+        is_empty = True
         for utterance, spans in _with_spans(corpus, way, max_seconds, found):
             if spans is None:
                 corpus.ignored[WITHOUT_SPEECH] += 1
             else:
                 for item in _segments(utterance, spans):
                     yield item, item.audio
+                    is_empty = False
+        if is_empty and corpus.ignored[WITHOUT_SPEECH]:
+            raise DatasetError(
+                f"Nobody speaks in {corpus.name}, as far as the voice activity detector hears."
+            )
 
     return replace(corpus, utterances=Unique(read, corpus.name))
 
@@ -99,7 +106,7 @@ def _with_spans(
 
 def _measured(corpus: Corpus, utterance: Utterance) -> Utterance:
     """Return the utterance with its length by the header of its recording."""
-    seconds = probe_audio(corpus.root / utterance.audio).duration - utterance.start
+    seconds = probe_audio(join(corpus.root, utterance.audio)).duration - utterance.start
     if utterance.segment_seconds is not None:
         seconds = min(seconds, utterance.segment_seconds)
     return replace(utterance, seconds=seconds) if seconds > 0 else utterance
@@ -108,7 +115,7 @@ def _measured(corpus: Corpus, utterance: Utterance) -> Utterance:
 def _spans(
     corpus: Corpus, utterance: Utterance, way: SegmentWay, max_seconds: float
 ) -> tuple[Span, ...] | None:
-    path, seconds = corpus.root / utterance.audio, utterance.seconds or 0.0
+    path, seconds = join(corpus.root, utterance.audio), utterance.seconds or 0.0
     if seconds <= max_seconds:
         return ()
     end = math.ceil(seconds * 1000 - 1e-6)  # a segment may end after its recording by that little

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from speechtok.errors import CheckpointError, HubError
+from speechtok.storage import file_sha256
 
 
 def download_file(repository: str, path: str, *, revision: str | None = None) -> Path:
@@ -45,12 +45,6 @@ def origin_of(path: Path) -> tuple[str, str] | None:
         if folder.parent.name == "snapshots" and cached.startswith("models--"):
             return cached.removeprefix("models--").replace("--", "/"), folder.name
     return None
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_sha256(path: Path, expected: str) -> None:

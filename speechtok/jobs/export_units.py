@@ -22,8 +22,8 @@ from speechtok.formats.kaldi_matrix import MatrixWriter
 from speechtok.formats.split_rule import TEST, TRAIN, VAL, divide, divide_like
 from speechtok.formats.table import SAMPLES, write_table
 from speechtok.formats.unit_lines import dict_line, units_line
-from speechtok.shards.layout import replacing
 from speechtok.shards.reader import TokenDataset, split_of, token_files
+from speechtok.storage import AnyPath, as_path, replacing
 from speechtok.tokens import TokenizerInfo
 
 UNITS, DICTS = "units", "unit-dicts"
@@ -54,7 +54,7 @@ def is_unit_info(info: TokenizerInfo) -> bool:
 
 
 def export_units(
-    dataset: str | Path,
+    dataset: str | AnyPath,
     folder: str | Path,
     *,
     to: str = UNITS,
@@ -89,7 +89,7 @@ def export_units(
         raise ValueError(
             "Lists of the format unit-dicts keep repeated units; merge them with the format units."
         )
-    folder, source = Path(folder), Path(dataset)
+    folder, source = Path(folder), as_path(dataset)
     info = TokenDataset(source, split=split).info
     if not is_unit_info(info):
         raise DatasetError(f"{dataset} holds tokens of '{info.name}', which are no units.")
@@ -165,7 +165,7 @@ class _Chooser:
         return split if split in self.lists else self.lists[0]
 
 
-def _chooser(source: Path, split: str | None, to: str, division: Division | None) -> _Chooser:
+def _chooser(source: AnyPath, split: str | None, to: str, division: Division | None) -> _Chooser:
     if to == UNITS:
         return _Chooser(lists=(UNITS,))
     if division is None:
@@ -179,14 +179,14 @@ def _chooser(source: Path, split: str | None, to: str, division: Division | None
     return _Chooser(lists=(TRAIN, VAL, TEST), by_id=by_id)
 
 
-def _splits(source: Path, split: str | None) -> list[str]:
+def _splits(source: AnyPath, split: str | None) -> list[str]:
     """Return the splits of a dataset that are wanted; a single file is one of the name wanted, or `train`."""
     if source.is_file():
         return [split or TRAIN]
     return list(dict.fromkeys(split_of(file) for file in token_files(source, split)))
 
 
-def _rows(source: Path, split: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(source: AnyPath, split: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield split and row, with the key its units stand under in dictionaries."""
     for own in _splits(source, split):
         rows = TokenDataset(source, split=None if source.is_file() else own)

@@ -21,6 +21,7 @@ from speechtok.jobs.import_units import import_units
 from speechtok.jobs.imported import Entry, write_imported
 from speechtok.jobs.settings import JobSettings
 from speechtok.loading import load_tokenizer
+from speechtok.storage import AnyPath
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import with_codebooks
 
@@ -37,10 +38,10 @@ class _Listed:
 
 def import_tokens(
     source: str | Path,
-    output: str | Path,
+    output: str | AnyPath,
     *,
     tokenizer: str,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     split: str = "train",
     on_row: Callable[[], None] | None = None,
 ) -> int:

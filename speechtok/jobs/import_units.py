@@ -22,6 +22,7 @@ from speechtok.formats.unit_lines import UnitLine, read_unit_lines
 from speechtok.jobs.export_units import CONTENT, DURATIONS, LIST, PITCH, PITCHES, VOICES
 from speechtok.jobs.imported import Entry, write_imported
 from speechtok.jobs.settings import SPLIT_NAME, JobSettings
+from speechtok.storage import AnyPath
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import TokenizerInfo
 
@@ -31,7 +32,7 @@ REFERENCE_SAMPLES = 1_600_000
 
 def import_units(
     source: Path,
-    output: str | Path,
+    output: str | AnyPath,
     loaded: SpeechTokenizer,
     *,
     split: str = "train",

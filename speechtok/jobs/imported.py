@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,12 @@ from speechtok.cards import TokenizerCard
 from speechtok.errors import DatasetError
 from speechtok.jobs.run import claimed, finish
 from speechtok.jobs.settings import JobSettings
-from speechtok.shards.layout import Layout, file_sha256
-from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardRecord, ShardTask, has_plan, write_record
+from speechtok.shards.commit import commit
+from speechtok.shards.layout import Layout
+from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardRecord, ShardTask, has_plan
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
+from speechtok.storage import AnyPath, as_path, file_sha256
 from speechtok.tokens import TokenizerInfo
 from speechtok.version import __version__
 
@@ -43,7 +44,7 @@ class Entry:
 
 
 def write_imported(
-    output: str | Path,
+    output: str | AnyPath,
     entries: Sequence[Entry],
     rows: Iterator[Mapping[str, Any]],
     *,
@@ -69,7 +70,7 @@ def write_imported(
         DatasetError: when the folder holds a dataset already.
         JobError: when it is in use or cannot be written.
     """
-    layout = Layout(Path(output))
+    layout = Layout(as_path(output))
     with claimed(layout):
         if has_plan(layout):
             raise DatasetError(f"{output} holds a token dataset already; import into another folder.")
@@ -122,7 +123,7 @@ def _write_shard(
 ) -> ShardRecord:
     path, rate = layout.shard(task.split, task.index, task.count), plan.info.sample_rate
     schema, seconds = token_schema(plan.info, plan.card, plan.extra_types), 0.0
-    with layout.replacing(path) as temporary:
+    with layout.temporary(path) as temporary:
         with ShardWriter(temporary, schema, plan.info) as writer:
             for _ in range(len(task.rows)):
                 item, row = next(listing), next(rows)
@@ -146,5 +147,4 @@ def _write_shard(
             rows=len(task.rows),
             seconds=seconds,
         )
-    write_record(layout, record)
-    return record
+        return commit(layout, temporary, record)

@@ -23,6 +23,7 @@ from speechtok.errors import AudioError, DatasetError, JobError
 from speechtok.jobs.settings import SPLIT_NAME, JobSettings
 from speechtok.shards.plan import PLAN_COLUMNS, Plan
 from speechtok.shards.schema import column_names
+from speechtok.storage import join
 from speechtok.tokens import TokenizerInfo
 from speechtok.utterances import Utterance
 from speechtok.version import __version__
@@ -190,7 +191,7 @@ def _probe(
 
     def length(audio: str) -> float | None:
         try:
-            return probe_audio(corpus.root / audio).duration
+            return probe_audio(join(corpus.root, audio)).duration
         except AudioError:
             return None
 
