@@ -14,7 +14,7 @@ from speechtok.audio.io import probe_audio, read_blocks
 from speechtok.audio.segment import even_cuts, quiet_cuts
 from speechtok.audio.vad import VAD_RATE, Span, speech_spans
 from speechtok.corpora.corpus import Corpus, Pairs, Unique
-from speechtok.errors import AudioError
+from speechtok.errors import AudioError, DatasetError
 from speechtok.storage import join
 from speechtok.utterances import Utterance
 
@@ -52,7 +52,7 @@ def segment_corpus(
 
     Raises:
         AudioError: when iterated, if the voice activity detector is not installed.
-        DatasetError: when iterated, if a segment would have the id of another utterance.
+        DatasetError: when iterated, if a segment would have the id of another utterance, or nobody speaks.
     """
     found: dict[str, tuple[Span, ...] | None] = dict(known or {})
     if way == "vad":
@@ -60,12 +60,18 @@ def segment_corpus(
 
     def read() -> Pairs:
         corpus.ignored.pop(WITHOUT_SPEECH, None)
+        is_empty = True
         for utterance, spans in _with_spans(corpus, way, max_seconds, found):
             if spans is None:
                 corpus.ignored[WITHOUT_SPEECH] += 1
             else:
                 for item in _segments(utterance, spans):
                     yield item, item.audio
+                    is_empty = False
+        if is_empty and corpus.ignored[WITHOUT_SPEECH]:
+            raise DatasetError(
+                f"Nobody speaks in {corpus.name}, as far as the voice activity detector hears."
+            )
 
     return replace(corpus, utterances=Unique(read, corpus.name))
 

@@ -105,6 +105,9 @@ def test_only_speech_is_kept(talk: Path) -> None:
         assert abs(item.start - begin) < 0.3
         assert abs((item.segment_seconds or 0) - sentence) < 0.4
     assert len(list(segment_corpus(read_corpus(talk), "vad", 2).utterances)) > 5
+    (talk / "wav.scp").write_text("only noise.wav\n")
+    with pytest.raises(DatasetError, match="Nobody speaks in talk, as far as the voice activity detector"):
+        list(segment_corpus(read_corpus(talk), "vad", 10).utterances)
 
 
 @pytest.mark.parametrize("way", ["vad", "silence", "fixed"])
