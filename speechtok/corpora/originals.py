@@ -86,10 +86,14 @@ def find_originals(dataset: AnyPath, corpus_root: AnyPath | None = None) -> Orig
     if not has_plan(layout):
         return Originals(root=root)
     plan = read_plan(layout)
-    ids, starts = plan.rows["id"].to_pylist(), plan.rows["start"].to_pylist()
     return Originals(
         root=root,
-        starts={name: start for name, start in zip(ids, starts, strict=True) if start},
+        starts={
+            name: start
+            for rows in plan.batches(["id", "start"])
+            for name, start in zip(rows["id"].to_pylist(), rows["start"].to_pylist(), strict=True)
+            if start
+        },
         channels="first" if plan.settings["job"].get("channels") == "first" else "mean",
     )
 
