@@ -103,14 +103,11 @@ def folder_of_pages(tmp_path, monkeypatch):
     """A folder with the prepared files, where jobs run in this process instead of on Ray."""
     import torch
 
-    def on_ray(*arguments, workers, address):
-        return run_locally(*arguments)
-
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("SPEECHTOK_CARDS", str(tmp_path / "tokenizers"))
-    monkeypatch.setattr("speechtok.jobs.run.run_on_ray", on_ray)
+    monkeypatch.setattr("speechtok.jobs.run.run_on_ray", run_locally)
     threads = torch.get_num_threads()
     yield tmp_path
     torch.set_num_threads(threads)

@@ -99,7 +99,7 @@ class Failure:
     audio: str
     """Its recording."""
     stage: str
-    """Where it failed: "read" or "encode"."""
+    """Where it failed: "read", "encode", or "crash" for one that ended its process."""
     error: str
     """Type of the error."""
     message: str
@@ -272,7 +272,7 @@ def read_plan(layout: Layout) -> Plan:
         raise DatasetError(
             f"{layout.root} is no token dataset made by `speechtok tokenize`: it has no {layout.relative(layout.plan)}."
         )
-    content = _read_json(layout.plan)
+    content = read_json(layout.plan)
     if content.get("format_version", 0) > FORMAT_VERSION:
         raise DatasetError(f"{layout.plan} has a newer format than this speechtok reads; upgrade speechtok.")
     if content.get("settings_sha256") != _settings_sha256(content.get("settings", {})):
@@ -299,7 +299,7 @@ def write_record(layout: Layout, record: ShardRecord) -> None:
 def read_record(layout: Layout, split: str, index: int) -> ShardRecord | None:
     """Return a shard's commit record, or None when there is none that can be read."""
     try:
-        content = _read_json(layout.record(split, index))
+        content = read_json(layout.record(split, index))
         return ShardRecord(
             **{**content, "quarantined": tuple(Failure(**item) for item in content["quarantined"])}
         )
@@ -356,7 +356,12 @@ def _settings_sha256(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _read_json(path: AnyPath) -> dict[str, Any]:
+def read_json(path: AnyPath) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        DatasetError: when the file cannot be read as one.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

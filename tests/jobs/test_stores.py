@@ -10,7 +10,7 @@ from speechtok.shards.layout import Layout
 from speechtok.shards.verify import verify
 
 SETTINGS = JobSettings(shard_seconds=1.0, batch_seconds=0.5)
-LOCAL_FACTS = {".speechtok/run.json", ".speechtok/lock"}
+LOCAL_FACTS = {".speechtok/job.json", ".speechtok/events.jsonl", ".speechtok/lock"}
 
 
 @pytest.fixture(scope="module")
