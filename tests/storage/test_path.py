@@ -204,7 +204,7 @@ def test_no_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
     forget_stores()
     with pytest.raises(
-        StorageError, match=r"s3:// needs the package s3fs, .* pip install .speechtok\[stores\]"
+        StorageError, match=r"s3:// needs the package s3fs, .*pip install .speechtok\[stores\]"
     ):
         as_path("s3://b/a").read_bytes()
     forget_stores()
