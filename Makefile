@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test check lint types rows docs format clean
+.PHONY: help setup demo test test-hub check lint types rows docs format clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,16 @@ demo: $(STAMP)  ## Run the main job on the shipped clips: corpus, Ray, Parquet, 
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -q
+
+test-hub: .venv-hub/.installed  ## Run the tests of the Hub with the oldest client that is supported
+	PYTHONPATH=. .venv-hub/bin/python -m pytest -q tests/publish
+
+.venv-hub/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-hub
+	grep -vE '^(huggingface_hub|hf-xet|datasets|transformers|tokenizers)==' constraints.txt > .venv-hub/constraints.txt
+	.venv-hub/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-hub/constraints.txt \
+		-e . 'huggingface_hub==0.36.2' 'datasets==4.8.5' hf_xet hypothesis pytest pytest-timeout
+	touch $@
 
 check: lint types rows docs  ## Everything but the tests; shared by pre-commit and CI
 
@@ -42,4 +52,4 @@ format: $(STAMP)  ## Put the code in order
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove what the targets made
-	rm -rf .venv site demo-out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-hub site demo-out .mypy_cache .ruff_cache .pytest_cache

@@ -148,3 +148,41 @@ def miniature(tmp_path, write_corpus):
     from tests.miniatures import MINIATURES
 
     return lambda name: MINIATURES[name](tmp_path, write_corpus)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on this machine that the client of this process talks to; `env` lets other processes do so."""
+    from huggingface_hub import constants
+
+    from tests.local_hub import TOKEN, serve
+
+    server, url = serve()
+    server.hub.url, server.hub.token = url, TOKEN
+    server.hub.env = {
+        "HF_ENDPOINT": url,
+        "HF_TOKEN": TOKEN,
+        "HF_HUB_OFFLINE": "0",
+        "HF_DATASETS_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(tmp_path / "hub-home"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    for name, value in server.hub.env.items():
+        monkeypatch.setenv(name, value)
+    changed = {
+        "ENDPOINT": url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HOME": str(tmp_path / "hub-home"),
+        "HF_HUB_CACHE": str(tmp_path / "hub-home" / "hub"),
+        "HF_TOKEN_PATH": str(tmp_path / "hub-home" / "token"),
+    }
+    for name, value in changed.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr("speechtok.hub.faults.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("speechtok.hub.faults.ATTEMPTS", 3)
+    yield server.hub
+    server.shutdown()
+    server.server_close()

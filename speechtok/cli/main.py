@@ -33,6 +33,8 @@ COMMANDS = (
     "encode",
     "preprocess",
     "train",
+    "push",
+    "pull",
     "export",
     "import",
     "demo",
