@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from speechtok.version import __version__
 
 if TYPE_CHECKING:
-    from speechtok import errors
+    from speechtok import errors, lm
     from speechtok.cards import list_tokenizers
     from speechtok.loading import load_tokenizer
     from speechtok.shards.reader import TokenDataset
@@ -30,6 +30,7 @@ __all__ = [
     "__version__",
     "errors",
     "list_tokenizers",
+    "lm",
     "load_tokenizer",
 ]
 
@@ -46,8 +47,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("speechtok.errors")
+    if name in ("errors", "lm"):
+        return import_module(f"speechtok.{name}")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'speechtok' has no attribute {name!r}")

@@ -7,6 +7,7 @@
     ├── TokensError       tokens do not fit together, or not with this tokenizer
     ├── DatasetError      a token dataset or a corpus is missing, damaged or inconsistent
     ├── JobError          a tokenization job cannot start or go on
+    ├── StorageError      an object store cannot be reached, refuses, or lacks what is named
     └── HubError          a transfer to or from the Hugging Face Hub failed
 
 Each message is one sentence or two: what, where, what was found, and the next step.
@@ -43,3 +44,7 @@ class JobError(SpeechtokError):
 
 class HubError(SpeechtokError):
     """A transfer to or from the Hugging Face Hub failed."""
+
+
+class StorageError(SpeechtokError):
+    """An object store cannot be reached, refuses, or lacks what is named."""

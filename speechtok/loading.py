@@ -19,6 +19,7 @@ from speechtok.cards import (
 from speechtok.cards.yaml_file import nearest
 from speechtok.errors import CardError, CheckpointError, HubError
 from speechtok.hub import check_sha256, download_file, is_repository
+from speechtok.storage import AnyPath, as_path, download_folder, is_store
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,7 @@ FAMILIES = {
 def load_tokenizer(
     name: str | Path,
     *,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     revision: str | None = None,
@@ -47,8 +48,8 @@ def load_tokenizer(
     Args:
         name: a card's name, a path to a card, a folder that `save_pretrained` wrote, or a Hub
             repository that holds one.
-        checkpoint: local folder with the published files under their published names; without it
-            the card's files come from the Hub's cache.
+        checkpoint: folder with the published files under their published names, local or in an object
+            store, from where it is fetched once and kept; without it the card's files come from the Hub's cache.
         device: where tensors live.
         dtype: float type of all computation; float32 when left out.
         revision: commit or tag to take from the Hub instead of the card's.
@@ -56,14 +57,14 @@ def load_tokenizer(
     Raises:
         CardError: for an unknown name, a malformed card or an unknown family.
         CheckpointError: for missing, damaged or misshaped weights.
-        HubError: when files must be fetched and cannot be.
+        HubError, StorageError: when files must be fetched and cannot be.
     """
     card, files = locate_files(name, checkpoint=checkpoint, revision=revision)
     return build_tokenizer(card, files, device=device, dtype=dtype)
 
 
 def locate_files(
-    name: str | Path, *, checkpoint: str | Path | None = None, revision: str | None = None
+    name: str | Path, *, checkpoint: str | AnyPath | None = None, revision: str | None = None
 ) -> tuple[TokenizerCard, dict[str, Path]]:
     """Return the card of a tokenizer, and the local path of each of its files.
 
@@ -78,15 +79,17 @@ def locate_files(
     Raises:
         CardError: for an unknown name, a malformed card or an unknown family.
         CheckpointError: when a file is missing.
-        HubError: when files must be fetched and cannot be.
+        HubError, StorageError: when files must be fetched and cannot be.
     """
+    name = download_folder(as_path(name)) if is_store(name) else name
+    checkpoint = None if checkpoint is None else download_folder(as_path(checkpoint))
     card, folder = _resolve(name, revision)
     if card.family not in FAMILIES:
         raise CardError(
             f"Card '{card.name}' names the unknown family '{card.family}'{nearest(card.family, FAMILIES) or '.'}"
         )
     if not card.files and (checkpoint is not None or Path(name).is_dir()):
-        found = _family(card).find_files(card, folder if checkpoint is None else Path(checkpoint))
+        found = _family(card).find_files(card, folder if checkpoint is None else checkpoint)
         if found is not None:
             return card, found
     return card, {file.path: _locate(card, file, folder, checkpoint, revision) for file in card.files}
@@ -139,10 +142,10 @@ def _resolve(name: str | Path, revision: str | None) -> tuple[TokenizerCard, Pat
 
 
 def _locate(
-    card: TokenizerCard, file: CardFile, folder: Path, checkpoint: str | Path | None, revision: str | None
+    card: TokenizerCard, file: CardFile, folder: Path, checkpoint: Path | None, revision: str | None
 ) -> Path:
     if checkpoint is not None:
-        path = Path(checkpoint) / file.path
+        path = checkpoint / file.path
         if not path.is_file():
             raise CheckpointError(
                 f"Tokenizer '{card.name}' needs the file {file.path} in {checkpoint}, where there is none."

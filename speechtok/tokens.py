@@ -328,7 +328,7 @@ class SpeechTokens:
         runs, durations, num_runs = {}, {}, {}
         for name, codes in self.streams.items():
             rows = [
-                _run_lengths(item[:, :valid])
+                run_lengths(item[:, :valid])
                 for item, valid in zip(codes, self.num_frames[name].tolist(), strict=True)
             ]
             count = torch.tensor(
@@ -477,12 +477,19 @@ def _rebuild(kind: type[Any], values: dict[str, Any]) -> Any:
     return kind(**values)
 
 
-def _run_lengths(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the runs `(codebooks, runs)` of `(codebooks, frames)` codes, and their lengths `(runs,)`."""
-    import torch
+def run_lengths(codes: Any) -> tuple[Any, Any]:
+    """Return the runs `(codebooks, runs)` of `(codebooks, frames)` codes, and their lengths `(runs,)`.
 
-    runs, lengths = torch.unique_consecutive(codes, dim=1, return_counts=True)
-    return runs, lengths
+    Takes a numpy array or a torch tensor and returns the like.
+    """
+    from array_api_compat import array_namespace
+
+    xp = array_namespace(codes)
+    starts = xp.any(codes[:, 1:] != codes[:, :-1], axis=0)
+    first = xp.ones_like(codes[0, :1], dtype=xp.bool)  # (1,), or (0,) without frames
+    (at,) = xp.nonzero(xp.concat([first, starts[: codes.shape[1]]]))
+    ends = xp.concat([at[1:], xp.ones_like(at[:1]) * codes.shape[1]])
+    return codes[:, at], ends - at
 
 
 def _valid_pairs(mine: SpeechTokens, theirs: SpeechTokens) -> list[tuple[Tensor, Tensor]]:

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import soundfile
 from hypothesis import HealthCheck, settings
 
 import speechtok
+from speechtok.storage import as_path
+from tests.s3 import ENVIRONMENT, Proxy, create_bucket, s3_server
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
@@ -186,3 +189,38 @@ def hub(tmp_path, monkeypatch):
     yield server.hub
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def s3_process():
+    """Address of a real S3 server, a process of its own."""
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def s3(s3_process, monkeypatch, tmp_path):
+    """A new, empty bucket as `StorePath`, with the environment that leads to it."""
+    from speechtok.storage.stores import forget_stores
+
+    for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": s3_process}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SPEECHTOK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("speechtok.storage.faults.FIRST_PAUSE_SECONDS", 0.01)
+    bucket = f"b{uuid.uuid4().hex}"
+    create_bucket(s3_process, bucket)
+    forget_stores()
+    yield as_path(f"s3://{bucket}")
+    forget_stores()
+
+
+@pytest.fixture
+def s3_proxy(s3, s3_process, monkeypatch):
+    """The same bucket, reached through a proxy that can be told to make faults."""
+    from speechtok.storage.stores import forget_stores
+
+    proxy = Proxy(s3_process)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+    forget_stores()
+    yield proxy
+    proxy.close()

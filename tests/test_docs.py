@@ -359,10 +359,13 @@ def test_every_option_is_documented(name):
 def test_every_card_and_recipe_field_is_documented():
     from dataclasses import fields
 
-    from speechtok.cards import CardFile, Recipe, TokenizerCard
+    from speechtok.cards import CardFile, RaySection, Recipe, TokenizerCard
     from speechtok.tokens import StreamInfo
 
-    for kinds, page in [((TokenizerCard, CardFile, StreamInfo), "tokenizers"), ((Recipe,), "pipelines")]:
+    for kinds, page in [
+        ((TokenizerCard, CardFile, StreamInfo), "tokenizers"),
+        ((Recipe, RaySection), "pipelines"),
+    ]:
         text = (ROOT / page / "README.md").read_text(encoding="utf-8")
         for kind in kinds:
             for item in fields(kind):

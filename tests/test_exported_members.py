@@ -17,7 +17,7 @@ def test_names_exist(name):
 
 
 def test_no_public_name_is_left_out():
-    assert set(speechtok._HOMES) | {"errors", "__version__"} == set(speechtok.__all__)
+    assert set(speechtok._HOMES) | {"errors", "lm", "__version__"} == set(speechtok.__all__)
 
 
 def test_unknown_name():

@@ -1,7 +1,6 @@
 """The blocks of one segment of a recording: one channel, at the rate wanted, all of one length."""
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from typing import Literal
@@ -13,15 +12,16 @@ from speechtok.audio.info import AudioInfo, Waveform
 from speechtok.audio.opening import open_source
 from speechtok.audio.resample import check_rate, resample_stream
 from speechtok.audio.source import Source, unreadable
+from speechtok.storage import Place
 
 Channels = Literal["mean", "first", "error"]
-Opener = Callable[[str | os.PathLike[str]], AbstractContextManager[Source]]
+Opener = Callable[[Place], AbstractContextManager[Source]]
 
 SEGMENT_SLACK_SECONDS = 0.01
 """How far a segment may reach beyond the end of its file: segment lists round their times."""
 
 
-def open_once(audio: str | os.PathLike[str]) -> AbstractContextManager[Source]:
+def open_once(audio: Place) -> AbstractContextManager[Source]:
     """Return a recording that is open for the length of a `with` block."""
     return closing(open_source(audio))
 
@@ -33,7 +33,7 @@ class Blocks:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: Place,
         sample_rate: int | None,
         start: float,
         duration: float | None,

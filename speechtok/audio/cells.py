@@ -10,12 +10,14 @@ Contents: `read_cell`.
 from __future__ import annotations
 
 import bisect
-import os
 from collections import OrderedDict
 from functools import lru_cache
 from itertools import accumulate
+from pathlib import Path
 from threading import Lock
 from typing import Any
+
+from speechtok.storage import AnyPath, readable
 
 KEPT_FILES = 32
 """Files whose structure is kept at hand."""
@@ -23,18 +25,18 @@ KEPT_BYTES = 256 * 1024 * 1024
 """Audio of Parquet row groups that is kept at hand."""
 
 
-def read_cell(path: str, row: int, column: str) -> bytes:
+def read_cell(path: AnyPath, row: int, column: str) -> bytes:
     """Return the bytes of a recording.
 
     Raises:
         OSError: when the file cannot be read.
+        StorageError: when a store fails.
         ValueError: when it is no such file, or the cell holds no bytes; the message is a reason.
     """
     import pyarrow as pa
 
     try:
-        stamp = os.stat(path).st_mtime_ns  # noqa: PTH116 - a string is what the cache is asked for
-        reader = _opened(path, stamp)
+        reader = _opened(path, _stamp(path))
         cell = reader.cell(row, column)
     except (pa.ArrowException, KeyError, IndexError) as error:
         reason = " ".join(str(error).split())
@@ -45,17 +47,22 @@ def read_cell(path: str, row: int, column: str) -> bytes:
     return content
 
 
+def _stamp(path: AnyPath) -> str:
+    """Return what changes with a file; an object is taken not to change while it is read."""
+    return str(path.stat().st_mtime_ns) if isinstance(path, Path) else ""
+
+
 @lru_cache(KEPT_FILES)
-def _opened(path: str, stamp: int) -> _Parquet | _Arrow:
-    """Return the reader of a file as it was at the time `stamp`."""
-    return _Arrow(path) if path.endswith(".arrow") else _Parquet(path, stamp)
+def _opened(path: AnyPath, stamp: str) -> _Parquet | _Arrow:
+    """Return the reader of a file as it was when it had the stamp."""
+    return _Arrow(path) if path.suffix == ".arrow" else _Parquet(path, stamp)
 
 
 class _Arrow:
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: AnyPath) -> None:
         import pyarrow as pa
 
-        mapped = pa.memory_map(path)
+        mapped = pa.memory_map(str(path)) if isinstance(path, Path) else pa.PythonFile(path.open("rb"))
         try:
             self._table = pa.ipc.open_stream(mapped).read_all()
         except pa.ArrowInvalid:  # the other of the two layouts
@@ -66,11 +73,11 @@ class _Arrow:
 
 
 class _Parquet:
-    def __init__(self, path: str, stamp: int) -> None:
+    def __init__(self, path: AnyPath, stamp: str) -> None:
         import pyarrow.parquet as pq
 
-        self._name, self._lock = (path, stamp), Lock()
-        self._file = pq.ParquetFile(path)
+        self._name, self._lock = (str(path), stamp), Lock()
+        self._file = pq.ParquetFile(readable(path))
         groups = range(self._file.metadata.num_row_groups)
         self._ends = list(accumulate(self._file.metadata.row_group(group).num_rows for group in groups))
 
@@ -87,10 +94,10 @@ class _Groups:
     """Columns of row groups, those used last, up to `KEPT_BYTES`."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[tuple[str, int], int, str], Any] = OrderedDict()
+        self._kept: OrderedDict[tuple[tuple[str, str], int, str], Any] = OrderedDict()
         self._bytes, self._lock = 0, Lock()
 
-    def get(self, file: Any, name: tuple[str, int], group: int, column: str) -> Any:
+    def get(self, file: Any, name: tuple[str, str], group: int, column: str) -> Any:
         key = (name, group, column)
         with self._lock:
             if key in self._kept:

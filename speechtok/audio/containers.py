@@ -1,7 +1,6 @@
 """Which files hold audio: by suffix, and by their first bytes."""
 
-import os
-from pathlib import Path
+from speechtok.storage import Place, as_path
 
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".wave", ".w64", ".rf64", ".flac", ".mp3", ".mp2", ".ogg", ".oga", ".opus"}
@@ -64,21 +63,21 @@ def needs_ffmpeg(container: str | None) -> bool:
     return container in {*_FFMPEG_MAGIC.values(), "MP4 or M4A", "AAC"}
 
 
-def looks_like_audio(path: str | os.PathLike[str]) -> bool:
+def looks_like_audio(path: Place) -> bool:
     """Return whether `path` is named like an audio file or, having no suffix, begins like one.
 
     Only files without a suffix are opened. A name beginning with "._" is never audio: macOS keeps
     a file's attributes under it.
     """
-    path = Path(path)
-    if path.name.startswith("._"):
+    place = as_path(path)
+    if place.name.startswith("._"):
         return False
-    if path.suffix:
-        return path.suffix.lower() in AUDIO_SUFFIXES
-    if not path.is_file():
+    if place.suffix:
+        return place.suffix.lower() in AUDIO_SUFFIXES
+    if not place.is_file():
         return False
     try:
-        with path.open("rb") as file:
+        with place.open("rb") as file:
             return container_of(file.read(HEAD_BYTES)) is not None
     except OSError:
         return False

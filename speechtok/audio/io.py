@@ -25,6 +25,7 @@ from speechtok.audio.info import AudioInfo, Waveform
 from speechtok.audio.opening import open_source
 from speechtok.audio.resample import check_rate
 from speechtok.audio.source import Source
+from speechtok.storage import Place
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 
-def probe_audio(path: str | os.PathLike[str]) -> AudioInfo:
+def probe_audio(path: Place) -> AudioInfo:
     """Return what the header of an audio file says, without decoding the file.
 
     The length is exact but for two cases: an MP3 file may decode to up to 2304 samples fewer, and a
@@ -55,7 +56,7 @@ def probe_audio(path: str | os.PathLike[str]) -> AudioInfo:
 
 
 def read_waveform(
-    path: str | os.PathLike[str],
+    path: Place,
     *,
     sample_rate: int | None = None,
     start: float = 0.0,
@@ -70,7 +71,7 @@ def read_waveform(
 
 
 def read_blocks(
-    path: str | os.PathLike[str],
+    path: Place,
     *,
     sample_rate: int | None = None,
     start: float = 0.0,
@@ -86,7 +87,7 @@ def read_blocks(
     10 ms after the file does, as happens where a list rounds its times, and is then cut at the end.
 
     Args:
-        path: an audio file.
+        path: an audio file; a path or the URI of an object store.
         sample_rate: Hz wanted; None keeps the file's rate. See `resample` for the length that results.
         start: seconds, at least 0, where the segment begins.
         duration: seconds, above 0, length of the segment; None means to the end of the file.
@@ -119,7 +120,7 @@ class AudioReader:
 
     def read_waveform(
         self,
-        path: str | os.PathLike[str],
+        path: Place,
         *,
         sample_rate: int | None = None,
         start: float = 0.0,
@@ -136,8 +137,8 @@ class AudioReader:
             source.close()
 
     @contextmanager
-    def _open(self, audio: str | os.PathLike[str]) -> Iterator[Source]:
-        name = os.fspath(audio)
+    def _open(self, audio: Place) -> Iterator[Source]:
+        name = str(audio)
         if self._source is None or name != self._name:
             self.close()
             self._source, self._name = ForwardSource(open_source(name)), name

@@ -16,9 +16,10 @@ Contents: `Location`, `location_of`, `is_location`.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
+
+from speechtok.storage import Place
 
 _PART = re.compile(
     r"^(?P<path>.+?)#(?=channel=\d|offset=\d|row=\d|rate=[1-9])(?:channel=(?P<channel>\d+)(?:&|$))?"
@@ -66,9 +67,9 @@ class Location:
         return f"{self.path}#{'&'.join(parts)}" if parts else self.path
 
 
-def location_of(audio: str | os.PathLike[str]) -> Location:
+def location_of(audio: Place) -> Location:
     """Return the place that `audio` names; text without such a part is a path as it stands."""
-    text = os.fspath(audio)
+    text = str(audio)
     found = _PART.match(text)
     if not found:
         return Location(path=text)

@@ -1,9 +1,10 @@
 """Open a recording, wherever it lies: the only door to sound.
 
-The decoder is chosen by content, whatever the name says. A recording inside another file is first copied
-to a temporary one that vanishes with the process, so that every decoder sees an ordinary file.
+The decoder is chosen by content, whatever the name says. A recording in an object store or inside another file
+is first copied to a temporary one that vanishes with the process, so that every decoder sees an ordinary file.
 """
 
+import errno
 import os
 import stat
 import tempfile
@@ -22,31 +23,30 @@ from speechtok.audio.info import AudioInfo
 from speechtok.audio.location import Location, location_of
 from speechtok.audio.sndfile import SndfileSource
 from speechtok.audio.source import Recording, Source, unreadable
+from speechtok.errors import StorageError
+from speechtok.storage import AnyPath, Place, as_path, copy_bytes
 
-_COPY_BYTES = 1 << 20
 _HAS_PROC = Path("/proc/self/fd").is_dir()
 
 
-def open_source(audio: str | os.PathLike[str]) -> Source:
+def open_source(audio: Place) -> Source:
     """Return an opened recording, by libsndfile if it reads the container, else by ffmpeg.
 
     Args:
-        audio: a path or a place inside a file, see `speechtok.audio.location`.
+        audio: a path, the URI of an object, or a place inside a file, see `speechtok.audio.location`.
 
     Raises:
         AudioError: If `audio` is no regular file nor part of one, is empty, or is not audio that can be
             decoded.
+        StorageError: If an object store fails, or there is no room for a temporary copy.
     """
-    place = location_of(audio)
+    place, name = location_of(audio), str(audio)
+    file = as_path(place.path)
     source: Source
-    if place.rate is not None:
-        recording = Recording(path=Path(place.path), name=os.fspath(audio))
-        _read_head(recording)
-        source = HeaderlessSource(recording, place.rate)
-    elif place.is_whole_file:
-        source = _decoder(Recording(path=Path(place.path), name=os.fspath(audio)))
+    if place.is_whole_file and isinstance(file, Path):
+        source = _decoder(Recording(path=file, name=name), place.rate)
     else:
-        source = _Copied(place, os.fspath(audio))
+        source = _Copied(place, file, name)
     if place.channel is None:
         return source
     if place.channel >= source.info.num_channels:
@@ -55,8 +55,10 @@ def open_source(audio: str | os.PathLike[str]) -> Source:
     return _OneChannel(source, place.channel)
 
 
-def _decoder(recording: Recording) -> Source:
+def _decoder(recording: Recording, rate: int | None) -> Source:
     head = _read_head(recording)
+    if rate is not None:
+        return HeaderlessSource(recording, rate)
     container = container_of(head)
     if needs_ffmpeg(container):
         return FfmpegSource(recording, str(container))
@@ -64,19 +66,25 @@ def _decoder(recording: Recording) -> Source:
 
 
 class _Copied:
-    """A recording inside another file, opened as a temporary copy."""
+    """A recording in a store or inside another file, opened as a temporary copy."""
 
-    def __init__(self, place: Location, name: str) -> None:
+    def __init__(self, place: Location, around: AnyPath, name: str) -> None:
         self._file = _temporary()
         try:
             try:
-                _copy(place, self._file)
+                _copy(place, around, self._file)
                 self._file.flush()
             except ValueError as error:
                 raise unreadable(name, str(error)) from None
             except OSError as error:
+                if place.is_whole_file and isinstance(error, FileNotFoundError):
+                    raise unreadable(name, "there is no such file") from None
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no fault of the recording
+                    raise StorageError(
+                        f"{tempfile.gettempdir()} has no room for a copy of {name}; free some space, or set TMPDIR."
+                    ) from None
                 raise unreadable(name, f"{place.path} cannot be read ({error.strerror or error})") from None
-            self._source = _decoder(Recording(path=_path_of(self._file), name=name))
+            self._source = _decoder(Recording(path=_path_of(self._file), name=name), place.rate)
         except BaseException:
             self._file.close()
             raise
@@ -114,34 +122,34 @@ class _OneChannel:
         self._source.close()
 
 
-def _copy(place: Location, file: IO[bytes]) -> None:
-    """Write the bytes of a recording to a file.
+def _copy(place: Location, around: AnyPath, file: IO[bytes]) -> None:
+    """Write the bytes of a recording to a file; of an object, only these are fetched.
 
     Raises:
         OSError: when the file around it cannot be read.
         ValueError: when the recording is not there; the message is a reason.
     """
     if place.row is not None:
-        file.write(read_cell(place.path, place.row, str(place.column)))
+        file.write(read_cell(around, place.row, str(place.column)))
         return
-    with Path(place.path).open("rb") as around:
-        around.seek(place.offset or 0)
-        left = _wav_bytes(around) if place.bytes is None else place.bytes
-        while left and (data := around.read(min(left, _COPY_BYTES))):
-            file.write(data)
-            left -= len(data)
+    start, size = place.offset or 0, place.bytes
+    if size is None and place.offset is not None:
+        size = _wav_bytes(around, start)
+    copied = copy_bytes(around, file, start, size)
+    left = 0 if size is None else size - copied
     if left:
         raise ValueError(f"{place.path} ends {left} bytes too early; it changed or was cut")
 
 
-def _wav_bytes(file: IO[bytes]) -> int:
-    """Return the size of the WAV recording that begins where the file stands.
+def _wav_bytes(path: AnyPath, start: int) -> int:
+    """Return the size of the WAV recording that begins at a place in a file.
 
     Raises:
         ValueError: when none begins there, or its header does not state its size; the message is a reason.
     """
-    head = file.read(12)
-    file.seek(-len(head), os.SEEK_CUR)
+    with path.open("rb") as file:
+        file.seek(start)
+        head = file.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         raise ValueError("no WAV recording begins there; only archives of WAV recordings can be read")
     size = int.from_bytes(head[4:8], "little")

@@ -1,9 +1,9 @@
-"""Where to cut a long recording: at its quiet moments.
+"""Where to cut a long recording: at its quiet moments, or evenly.
 
 Conventions: times are whole milliseconds from the beginning. Loudness is the mean power of 200 ms around
 each of the frames, which are 10 ms apart.
 
-Contents: `quiet_cuts`.
+Contents: `quiet_cuts`, `even_cuts`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,23 @@ def quiet_cuts(
         window = loudness[low : high + 1]
         start = low + len(window) - 1 - int(np.argmin(window[::-1]))
         cuts.append(start * FRAME_MS)
+    return cuts
+
+
+def even_cuts(end: int, max_seconds: float) -> list[int]:
+    """Return the cuts, in ms, that leave pieces of `max_seconds`.
+
+    A rest shorter than a quarter of that shares evenly with the piece before it.
+
+    Args:
+        end: length of the recording in ms.
+        max_seconds: length of a piece, at least 1.
+    """
+    step = int(max_seconds * 1000)
+    cuts = list(range(step, end, step))
+    if cuts and end - cuts[-1] < step // 4:
+        before = cuts[-2] if len(cuts) > 1 else 0
+        cuts[-1] = before + (end - before) // 2
     return cuts
 
 

@@ -1,6 +1,5 @@
 """The interface between the decoders and the reader in `io`."""
 
-import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from speechtok.audio.info import AudioInfo
 from speechtok.errors import AudioError
+from speechtok.storage import Place
 
 PIECE_SAMPLES = 65536
 """Samples per channel that a decoder hands over at a time, whatever block size a caller asks for."""
@@ -44,9 +44,9 @@ class Source(Protocol):
         ...
 
 
-def unreadable(path: str | os.PathLike[str], reason: str) -> AudioError:
+def unreadable(path: Place, reason: str) -> AudioError:
     """Return the error that names a recording and the reason why it cannot be used."""
-    return AudioError(f"Cannot read {os.fspath(path)!r}: {reason}.")
+    return AudioError(f"Cannot read {str(path)!r}: {reason}.")
 
 
 def trim(pieces: Iterator[NDArray[Any]], first: int, stop: int | None) -> Generator[NDArray[Any]]:

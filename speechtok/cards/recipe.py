@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from speechtok.cards.yaml_file import build, read_yaml
+from speechtok.cards.yaml_file import build, parse_yaml, read_yaml
+from speechtok.errors import CardError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaySection:
+    """Options of `speechtok tokenize` that are about Ray."""
+
+    address: str | None = None
+    """A running Ray cluster."""
+    workers: int | None = None
+    """Ray workers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +46,10 @@ class Recipe:
     """Audio that is encoded together at most, in seconds."""
     chunk_seconds: float | None = None
     """Recordings longer than this many seconds go through in pieces."""
-    cut_seconds: float | None = None
-    """Longer utterances are cut at quiet moments into several of at most this many seconds."""
+    segment: str | None = None
+    """How long utterances become several: vad, silence or fixed."""
+    max_segment_seconds: float | None = None
+    """Utterances longer than this many seconds are segmented."""
     channels: str | None = None
     """How several channels become one: mean, first or error."""
     num_codebooks: int | None = None
@@ -46,22 +60,46 @@ class Recipe:
     """Names a manifest uses, by the name they have here."""
     executor: str | None = None
     """ray or local."""
-    workers: int | None = None
-    """Ray workers."""
-    ray_address: str | None = None
-    """A running Ray cluster."""
+    ray: RaySection | None = None
+    """Where and how Ray runs."""
     max_errors: int | None = None
     """Quarantined inputs after which the job gives up."""
 
     def arguments(self) -> dict[str, Any]:
-        """Return what the recipe sets."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Return what the recipe sets, by the names that `speechtok tokenize` has for it."""
+        values = asdict(self)
+        ray = values.pop("ray") or {}
+        values |= {"ray_address": ray.pop("address", None), **ray}
+        return {name: value for name, value in values.items() if value is not None}
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
     """Return the recipe in the YAML file at `path`.
 
+    Args:
+        path: the file.
+        changes: fields to set, each as `NAME=VALUE` with a value as YAML has it; the name of a field inside a
+            section follows a dot, such as `ray.workers=8`.
+
     Raises:
-        CardError: when the file is missing or malformed, or a field is unknown or of a wrong type.
+        CardError: when the file is missing or malformed, a change is none, or a field is unknown or of a
+            wrong type.
     """
-    return build(Recipe, read_yaml(path), f"Recipe {path}")
+    content = read_yaml(path)
+    for change in changes:
+        _apply(content, change)
+    return build(Recipe, content, f"Recipe {path}")
+
+
+def _apply(content: dict[str, Any], change: str) -> None:
+    name, equals, value = change.partition("=")
+    *sections, field = name.split(".")
+    if not equals or not all([*sections, field]):
+        raise CardError(
+            f"A field is set as NAME=VALUE, such as tokenizer=facodec or ray.workers=8, not as '{change}'."
+        )
+    for section in sections:
+        inner = content.get(section)
+        content[section] = dict(inner) if isinstance(inner, dict) else {}
+        content = content[section]
+    content[field] = parse_yaml(value, f"'{change}'")

@@ -36,6 +36,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def parse_yaml(text: str, source: str) -> Any:
+    """Return a value that is written as in a YAML file.
+
+    Raises:
+        CardError: naming `source`, when it is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CardError(f"{source} holds no YAML value: {' '.join(str(error).split())}.") from error
+
+
 def dump_yaml(content: Mapping[str, Any]) -> str:
     """Return a mapping as YAML text, fields in their order."""
     return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)

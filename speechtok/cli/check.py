@@ -6,20 +6,21 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import checkpoint, device, verbose
+from speechtok.cli.options import LOCAL_FILE, checkpoint, device, verbose
+from speechtok.storage import AnyPath
 
 
 @click.command("check")
 @click.argument("name")
 @click.option(
     "--pin",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LOCAL_FILE,
     help="Write a card with revision and sha256 of every file.",
 )
 @checkpoint
 @device
 @verbose
-def command(name: str, pin: Path | None, checkpoint: Path | None, device: str) -> None:
+def command(name: str, pin: Path | None, checkpoint: AnyPath | None, device: str) -> None:
     """Load the files of tokenizer NAME strictly, encode and decode the shipped clips, and tell the results.
 
     NAME is a card name, a card file, a saved folder or a Hub repository.

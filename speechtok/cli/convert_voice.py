@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, checkpoint, device, verbose
+from speechtok.cli.options import EXISTING, LOCAL_FILE, checkpoint, device, verbose
+from speechtok.storage import AnyPath
 
 
 @click.command("convert-voice")
 @click.argument("source", type=EXISTING)
 @click.argument("reference", type=EXISTING)
-@click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("output", type=LOCAL_FILE)
 @click.option("--id", "source_id", metavar="ID", help="SOURCE is a token dataset or token file: its row.")
 @click.option(
     "--reference-id", metavar="ID", help="REFERENCE is a token dataset or token file: the row in it."
@@ -24,13 +25,13 @@ from speechtok.cli.options import EXISTING, checkpoint, device, verbose
 @device
 @verbose
 def command(
-    source: Path,
-    reference: Path,
+    source: AnyPath,
+    reference: AnyPath,
     output: Path,
     source_id: str | None,
     reference_id: str | None,
     tokenizer: str | None,
-    checkpoint: Path | None,
+    checkpoint: AnyPath | None,
     device: str,
 ) -> None:
     """Write what SOURCE says in the voice of REFERENCE to OUTPUT, a WAV file.

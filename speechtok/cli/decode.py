@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, checkpoint, device, other_tokenizer, verbose
+from speechtok.cli.options import EXISTING, LOCAL_FOLDER, checkpoint, device, other_tokenizer, verbose
+from speechtok.storage import AnyPath
 
 
 @click.command("decode")
 @click.argument("dataset", type=EXISTING)
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=LOCAL_FOLDER)
 @click.option("--split", help="Only this split.")
 @click.option("--id", "ids", multiple=True, help="Only this utterance; may be given several times.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first rows.")
@@ -24,7 +25,7 @@ from speechtok.cli.options import EXISTING, checkpoint, device, other_tokenizer,
 @device
 @verbose
 def command(
-    dataset: Path,
+    dataset: AnyPath,
     folder: Path,
     split: str | None,
     ids: tuple[str, ...],
@@ -32,7 +33,7 @@ def command(
     accept_from: str | None,
     speaker: str | None,
     tokenizer: str | None,
-    checkpoint: Path | None,
+    checkpoint: AnyPath | None,
     device: str,
 ) -> None:
     """Decode DATASET (a token dataset or a token file) into WAV files in FOLDER, named by id."""

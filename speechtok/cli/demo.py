@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import executor, verbose
+from speechtok.cli.options import LOCAL_FOLDER, executor, verbose
 
 
 @click.command("demo")
-@click.argument("output", type=click.Path(path_type=Path, file_okay=False), default="speechtok-demo")
+@click.argument("output", type=LOCAL_FOLDER, default="speechtok-demo")
 @executor
 @verbose
 def command(output: Path, executor: str) -> None:

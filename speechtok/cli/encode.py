@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from speechtok.cli import options
+from speechtok.storage import AnyPath
 
 
 @click.command("encode")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=options.PLACE)
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.LOCAL,
     default="tokens.parquet",
     show_default=True,
     help="Parquet file to write; must not exist.",
@@ -25,7 +26,7 @@ from speechtok.cli import options
 @options.channels
 @options.num_codebooks
 @options.verbose
-def command(files: tuple[Path, ...], output: Path, **arguments: Any) -> int:
+def command(files: tuple[AnyPath, ...], output: Path, **arguments: Any) -> int:
     """Encode FILES into one Parquet file of tokens, with the columns of a token dataset.
 
     `speechtok decode` reads it back. A file that cannot be used is named, and the others go on.

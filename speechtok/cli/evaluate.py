@@ -8,14 +8,21 @@ from typing import Any
 
 import click
 
-from speechtok.cli.options import EXISTING, checkpoint, device, other_tokenizer, verbose
-
-FILE = click.Path(path_type=Path, dir_okay=False)
+from speechtok.cli.options import (
+    EXISTING,
+    LOCAL_EXISTING,
+    LOCAL_FILE,
+    checkpoint,
+    device,
+    other_tokenizer,
+    verbose,
+)
+from speechtok.storage import AnyPath
 
 
 @click.command("evaluate")
 @click.argument("dataset", type=EXISTING, required=False)
-@click.option("--pairs", type=EXISTING, help="Tab-separated table of audio files instead of a dataset.")
+@click.option("--pairs", type=LOCAL_EXISTING, help="Tab-separated table of audio files instead of a dataset.")
 @click.option("--corpus", type=EXISTING, help="Folder of the original audio, if it moved since the job.")
 @click.option("--split", help="Only this split.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many pairs, spread over a dataset.")
@@ -35,15 +42,15 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that measure."
 )
-@click.option("--table", type=FILE, help="Also write one line for each pair, tab-separated.")
-@click.option("--html", type=FILE, help="Also write a page with plots.")
+@click.option("--table", type=LOCAL_FILE, help="Also write one line for each pair, tab-separated.")
+@click.option("--html", type=LOCAL_FILE, help="Also write a page with plots.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @other_tokenizer
 @checkpoint
 @device
 @verbose
 def command(
-    dataset: Path | None,
+    dataset: AnyPath | None,
     pairs: Path | None,
     table: Path | None,
     html: Path | None,
@@ -75,7 +82,7 @@ def _settings(options: dict[str, Any]) -> Any:
     return EvaluationSettings(measures=options["measures"] or None, **{name: options[name] for name in names})
 
 
-def _evaluate_dataset(dataset: Path, options: dict[str, Any]) -> Any:
+def _evaluate_dataset(dataset: AnyPath, options: dict[str, Any]) -> Any:
     from speechtok.cli.progress import counting
     from speechtok.jobs.evaluate import evaluate_dataset
     from speechtok.shards.reader import TokenDataset

@@ -28,6 +28,7 @@ COMMANDS = (
     "verify",
     "stats",
     "evaluate",
+    "compare",
     "decode",
     "convert-voice",
     "encode",

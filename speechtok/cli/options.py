@@ -8,13 +8,43 @@ from typing import Any
 
 import click
 
+from speechtok.storage import StorePath, as_path, is_uri
+
 VERBOSE = "verbose"
 """Key of the flag in the state that `main` reads."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-EXISTING = click.Path(exists=True, path_type=Path)
-"""A file or folder that must be there."""
+
+class _Place(click.Path):
+    """A path or the URI of an object store, of which the command itself will say whether it is there."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return as_path(value) if is_uri(value) else super().convert(value, param, ctx)
+
+
+class _Local(click.Path):
+    """A path on this machine."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        place = as_path(value) if is_uri(value) else value
+        if isinstance(place, StorePath):
+            self.fail(f"{place} lies in an object store; give a path on this machine.", param, ctx)
+        return super().convert(place, param, ctx)
+
+
+EXISTING = _Place(exists=True, path_type=Path)
+"""A file or folder that must be there, or a URI."""
+PLACE = _Place(path_type=Path)
+"""A file or folder that may be there, or a URI."""
+LOCAL = _Local(path_type=Path)
+"""A file or folder on this machine that may be there."""
+LOCAL_FILE = _Local(path_type=Path, dir_okay=False)
+"""A file on this machine that may be there."""
+LOCAL_FOLDER = _Local(path_type=Path, file_okay=False)
+"""A folder on this machine that may be there."""
+LOCAL_EXISTING = _Local(exists=True, path_type=Path)
+"""A file or folder on this machine that must be there."""
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: bool) -> None:

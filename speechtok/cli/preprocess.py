@@ -11,7 +11,7 @@ from speechtok.cli import options
 
 @click.command("preprocess")
 @click.argument("source", type=options.EXISTING)
-@click.argument("output", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("output", type=options.LOCAL_FOLDER)
 @click.option(
     "--sample-rate", type=click.IntRange(min=1), default=16_000, show_default=True, help="Hz wanted."
 )

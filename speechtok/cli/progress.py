@@ -13,6 +13,7 @@ from speechtok.corpora import Corpus
 from speechtok.jobs.run import Watcher
 from speechtok.jobs.settings import Progress as JobProgress
 from speechtok.shards.plan import Plan
+from speechtok.wording import count_text
 
 
 @contextmanager
@@ -52,9 +53,8 @@ class _JobDisplay:
 
     def planned(self, plan: Plan, missing: int, corpus: Corpus) -> None:
         if corpus.ignored:
-            listed = ", ".join(f"{count} {suffix}" for suffix, count in corpus.ignored.most_common(5))
-            what = "file that is" if corpus.ignored.total() == 1 else "files that are"
-            self._bar.console.print(f"Ignored {corpus.ignored.total():,} {what} not audio: {listed}.")
+            listed = ", ".join(f"{count:,} {what}" for what, count in corpus.ignored.most_common(5))
+            self._bar.console.print(f"Left out {count_text(corpus.ignored.total(), 'file')}: {listed}.")
         if missing:
             pending = plan.tasks if missing == len(plan.tasks) else []
             seconds = sum(task.seconds for task in pending) or plan.seconds * missing / len(plan.tasks)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import verbose
+from speechtok.cli.options import LOCAL, verbose
 
 
 @click.command("pull")
 @click.argument("repository")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=LOCAL)
 @click.option("--revision", help="Branch, tag or commit. [default: main]")
 @verbose
 def command(repository: str, folder: Path, revision: str | None) -> int:

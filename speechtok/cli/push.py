@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, verbose
+from speechtok.cli.options import LOCAL, verbose
 
 
 @click.command("push")
-@click.argument("dataset", type=EXISTING)
+@click.argument("dataset", type=LOCAL)
 @click.argument("repository")
 @click.option(
     "--private/--public",

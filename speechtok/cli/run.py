@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
 from speechtok.cards import find_recipe, read_recipe
-from speechtok.cli.options import EXISTING, verbose
+from speechtok.cli.options import EXISTING, PLACE, verbose
+from speechtok.cli.plan_only import plan_options
 from speechtok.cli.tokenize import tokenize
+from speechtok.storage import as_path
 
 
 @click.command("run")
 @click.argument("recipe")
 @click.option("--corpus", type=EXISTING, help="What to tokenize.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the token dataset.")
+@click.option("--output", type=PLACE, help="Folder of the token dataset.")
 @click.option("--checkpoint", type=EXISTING, help="Folder with the published files.")
 @click.option("--workers", type=click.IntRange(min=1), help="Ray workers.")
+@click.option("--ray", "ray_address", metavar="ADDRESS", help="A running Ray cluster.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a field of the recipe, such as tokenizer=facodec; may be given several times.",
+)
+@plan_options
 @verbose
-def command(
-    recipe: str, corpus: Path | None, output: Path | None, checkpoint: Path | None, workers: int | None
-) -> None:
+def command(recipe: str, changes: tuple[str, ...], **given: Any) -> None:
     """Run RECIPE, a YAML file with the arguments of `tokenize`, or the name of a shipped one.
 
     Paths are given as options, which override what the recipe says.
     """
-    given = {"corpus": corpus, "output": output, "checkpoint": checkpoint, "workers": workers}
     path = find_recipe(recipe)
-    arguments = read_recipe(path).arguments() | {
+    arguments = read_recipe(path, changes).arguments() | {
         name: value for name, value in given.items() if value is not None
     }
+    if given["plan_only"]:
+        arguments.setdefault("output", "")  # nothing is written
     for name in ("corpus", "output"):
         if name not in arguments:
             raise click.UsageError(f"Recipe {path} names no {name}; give --{name}.")
     for name in ("corpus", "output", "checkpoint"):
         if name in arguments:
-            arguments[name] = Path(arguments[name])
+            arguments[name] = as_path(arguments[name])
     tokenize(**arguments)

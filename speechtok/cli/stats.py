@@ -8,14 +8,15 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, checkpoint, other_tokenizer, verbose
+from speechtok.cli.options import EXISTING, LOCAL_FILE, checkpoint, other_tokenizer, verbose
+from speechtok.storage import AnyPath
 
 
 @click.command("stats")
 @click.argument("dataset", type=EXISTING)
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LOCAL_FILE,
     help="Also write a page with plots and players.",
 )
 @click.option("--corpus", type=EXISTING, help="Folder of the original audio, if it moved since the job.")
@@ -31,13 +32,13 @@ from speechtok.cli.options import EXISTING, checkpoint, other_tokenizer, verbose
 @checkpoint
 @verbose
 def command(
-    dataset: Path,
+    dataset: AnyPath,
     html: Path | None,
-    corpus: Path | None,
+    corpus: AnyPath | None,
     examples: int,
     as_json: bool,
     tokenizer: str | None,
-    checkpoint: Path | None,
+    checkpoint: AnyPath | None,
 ) -> None:
     """Show hours, rows, speakers, code usage and storage of DATASET (a token dataset or token file)."""
     from speechtok.cli.progress import counting

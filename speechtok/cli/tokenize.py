@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from speechtok.cli import options
+from speechtok.cli.plan_only import plan_options, show_plan
+from speechtok.storage import AnyPath
 
 
 def _columns(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -19,7 +20,7 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
 
 @click.command("tokenize")
 @click.argument("corpus", type=options.EXISTING)
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=options.PLACE)
 @options.tokenizer
 @options.checkpoint
 @options.device
@@ -44,7 +45,16 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
     help="Longer recordings go through in pieces.",
 )
 @click.option(
-    "--cut-seconds", type=float, help="Cut longer utterances at quiet moments. [default: none is cut]"
+    "--segment",
+    type=click.Choice(["vad", "silence", "fixed"]),
+    help="Segment long utterances: where somebody speaks, at quiet moments, or evenly. [default: leave them]",
+)
+@click.option(
+    "--max-segment-seconds",
+    type=float,
+    default=20.0,
+    show_default=True,
+    help="Utterances longer than this are segmented.",
 )
 @options.channels
 @options.num_codebooks
@@ -71,6 +81,7 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
 @click.option(
     "--max-errors", type=click.IntRange(min=0), help="Give up after more quarantined inputs than this."
 )
+@plan_options
 @options.verbose
 def command(**arguments: Any) -> None:
     """Tokenize CORPUS into the token dataset OUTPUT, or finish what was begun there.
@@ -84,18 +95,22 @@ def command(**arguments: Any) -> None:
 
 def tokenize(
     *,
-    corpus: Path,
-    output: Path,
+    corpus: AnyPath,
+    output: AnyPath,
     tokenizer: str = "dmel_16k",
-    checkpoint: Path | None = None,
+    checkpoint: AnyPath | None = None,
     device: str = "cpu",
     executor: Any = "ray",
     workers: int | None = None,
     ray_address: str | None = None,
     max_errors: int | None = None,
+    plan_only: bool = False,
+    speed: float | None = None,
+    price: float | None = None,
+    as_json: bool = False,
     **settings: Any,
 ) -> None:
-    """Run the job with a display, and print what came of it."""
+    """Run the job with a display, and print what came of it; or only print what it would do."""
     from speechtok.cli.progress import job_display
     from speechtok.jobs.run import tokenize_corpus
     from speechtok.jobs.settings import JobSettings
@@ -104,6 +119,21 @@ def tokenize(
     if executor == "local" and (workers or ray_address):
         raise click.UsageError("--workers and --ray go with --executor ray, not with local.")
     job = JobSettings(**settings)
+    if plan_only:
+        show_plan(
+            corpus=corpus,
+            tokenizer=tokenizer,
+            checkpoint=checkpoint,
+            device=device,
+            settings=job,
+            workers=1 if executor == "local" else workers,
+            speed=speed,
+            price=price,
+            as_json=as_json,
+        )
+        return
+    if speed is not None or price is not None or as_json:
+        raise click.UsageError("--speed, --price and --json go with --plan-only.")
     with job_display() as watcher:
         report = tokenize_corpus(
             corpus,

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from speechtok.cli import options
+from speechtok.storage import AnyPath
 
 
 @click.command("train")
@@ -15,7 +16,7 @@ from speechtok.cli import options
 @click.argument("corpus", type=options.EXISTING)
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.LOCAL,
     default="units",
     show_default=True,
     help="Folder that `load_tokenizer` takes; parts trained one after the other go into the same.",
@@ -53,7 +54,7 @@ from speechtok.cli import options
 )
 @click.option("--seed", type=int, default=1369, show_default=True, help="Decides everything random.")
 @options.verbose
-def command(part: str, corpus: Path, output: Path, **arguments: Any) -> None:
+def command(part: str, corpus: AnyPath, output: Path, **arguments: Any) -> None:
     """Fit PART, k-means units or the pitch quantizer, on the audio of CORPUS."""
     if part == "kmeans":
         _kmeans(corpus, output, arguments)
@@ -61,7 +62,7 @@ def command(part: str, corpus: Path, output: Path, **arguments: Any) -> None:
         _f0_vq(corpus, output, arguments)
 
 
-def _kmeans(corpus: Path, output: Path, arguments: dict[str, Any]) -> None:
+def _kmeans(corpus: AnyPath, output: Path, arguments: dict[str, Any]) -> None:
     from speechtok.cli.progress import counting
     from speechtok.training.minibatch_kmeans import KMeansSettings
     from speechtok.training.plots import save_curves
@@ -89,7 +90,7 @@ def _kmeans(corpus: Path, output: Path, arguments: dict[str, Any]) -> None:
     )
 
 
-def _f0_vq(corpus: Path, output: Path, arguments: dict[str, Any]) -> None:
+def _f0_vq(corpus: AnyPath, output: Path, arguments: dict[str, Any]) -> None:
     from speechtok.cli.progress import counting
     from speechtok.training.f0_vq import F0VqSettings, F0VqTraining
     from speechtok.training.plots import save_curves

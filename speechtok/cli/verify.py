@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from speechtok.cli.options import EXISTING, verbose
+from speechtok.storage import AnyPath
 
 
 @click.command("verify")
 @click.argument("dataset", type=EXISTING)
 @verbose
-def command(dataset: Path) -> int:
+def command(dataset: AnyPath) -> int:
     """Check DATASET: every sha256, schema, code range, fingerprint, row and second count."""
     from speechtok.cli.progress import counting
     from speechtok.shards.layout import Layout

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from speechtok.audio.io import looks_like_audio
 from speechtok.corpora.corpus import Corpus
-from speechtok.corpora.cut import cut_long
 from speechtok.corpora.fairseq import is_fairseq, read_fairseq
 from speechtok.corpora.folder import read_folder, walk
 from speechtok.corpora.hugging_face import holds_audio, is_saved, read_hugging_face
@@ -15,18 +13,20 @@ from speechtok.corpora.kaldi import read_kaldi
 from speechtok.corpora.layouts import read_layout
 from speechtok.corpora.lhotse import lhotse_kind, read_lhotse
 from speechtok.corpora.manifest import SUFFIXES, read_manifest
+from speechtok.corpora.segments import segment_corpus
 from speechtok.corpora.webdataset import read_webdataset
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath, as_path
 
 
-def read_corpus(path: str | Path, *, columns: Mapping[str, str] | None = None) -> Corpus:
+def read_corpus(path: str | AnyPath, *, columns: Mapping[str, str] | None = None) -> Corpus:
     """Return a corpus, its format told by what `path` is.
 
     Only as much is read as tells the format; what is wrong with a corpus shows when its utterances are
     iterated.
 
     Args:
-        path: a folder of audio, of tars, of Parquet files, or in the layout of a well-known corpus; a folder
+        path: a path or the URI of an object store: a folder of audio, of tars, of Parquet files, or in the layout of a well-known corpus; a folder
             with `wav.scp`, or that file; a fairseq `.tsv`; a WebDataset `.tar`; a lhotse `.jsonl.gz`; a folder
             that `datasets` saved; or a `.csv`, `.tsv`, `.jsonl` or `.parquet` manifest with an `audio` column.
         columns: names the corpus uses, by the name they have here, for formats that have such.
@@ -34,7 +34,7 @@ def read_corpus(path: str | Path, *, columns: Mapping[str, str] | None = None) -
     Raises:
         DatasetError: when nothing is there, the format is unknown, or the beginning is malformed.
     """
-    path, columns = Path(path), columns or {}
+    path, columns = as_path(path), columns or {}
     if not path.exists():
         raise DatasetError(f"There is no corpus at {path}.")
     found = _folder(path, columns) if path.is_dir() else _file(path, columns)
@@ -45,7 +45,7 @@ def read_corpus(path: str | Path, *, columns: Mapping[str, str] | None = None) -
     return found
 
 
-def _folder(path: Path, columns: Mapping[str, str]) -> Corpus:
+def _folder(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
     if (path / "wav.scp").is_file():
         return read_kaldi(path / "wav.scp")
     if is_saved(path):
@@ -63,7 +63,7 @@ def _folder(path: Path, columns: Mapping[str, str]) -> Corpus:
     return read_folder(path)
 
 
-def _file(path: Path, columns: Mapping[str, str]) -> Corpus:
+def _file(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
     if path.name == "wav.scp":
         return read_kaldi(path)
     if path.suffix == ".tar":
@@ -83,4 +83,4 @@ def _file(path: Path, columns: Mapping[str, str]) -> Corpus:
     )
 
 
-__all__ = ["Corpus", "cut_long", "read_corpus"]
+__all__ = ["Corpus", "read_corpus", "segment_corpus"]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from speechtok.audio.location import is_location
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath, as_path, is_uri
 from speechtok.utterances import Utterance
 
 Pairs = Iterable[tuple[Utterance, str]]
@@ -29,7 +30,7 @@ class Corpus:
     """Format, such as "folder", "kaldi" or "webdataset"."""
     name: str
     """Name of the folder or file, without the path to it."""
-    root: Path
+    root: AnyPath
     """Folder that relative `Utterance.audio` paths start from."""
     utterances: Iterable[Utterance]
     """All utterances, each id once; they are read anew each time this is iterated, and never held at once."""
@@ -55,6 +56,8 @@ class Unique:
     def __iter__(self) -> Iterator[Utterance]:
         hashes = array("q")  # 8 bytes per utterance
         for utterance, _ in self._read():
+            if is_uri(utterance.audio):
+                as_path(utterance.audio)  # which refuses credentials, before they are stored
             for name in (utterance.id, utterance.audio):
                 if not _is_storable(name):
                     raise DatasetError(
@@ -146,7 +149,7 @@ def plain_path(audio: str, source: str) -> str:
     return audio
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def read_lines(path: AnyPath) -> Iterator[str]:
     """Yield the lines of a UTF-8 text file, packed by gzip or not, without their ends.
 
     Only line feeds end lines, with or without a carriage return before them.
@@ -158,7 +161,7 @@ def read_lines(path: Path) -> Iterator[str]:
         yield line.removesuffix("\n").removesuffix("\r")
 
 
-def read_text(path: Path, *, newline: str) -> Iterator[str]:
+def read_text(path: AnyPath, *, newline: str) -> Iterator[str]:
     """Yield a UTF-8 text file, packed by gzip or not, line by line, the ends of lines as they are.
 
     Args:
@@ -169,16 +172,12 @@ def read_text(path: Path, *, newline: str) -> Iterator[str]:
         DatasetError: when the file cannot be read as UTF-8 text.
     """
     try:
-        with _open_text(path, newline) as file:
-            yield from file
+        with path.open("rb") as stored:
+            packed: Any = gzip.GzipFile(fileobj=stored) if path.suffix == ".gz" else stored
+            with io.TextIOWrapper(packed, encoding="utf-8-sig", newline=newline) as file:
+                yield from file
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read as UTF-8 text: {error}.") from error
-
-
-def _open_text(path: Path, newline: str) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
-    return path.open(encoding="utf-8-sig", newline=newline)
 
 
 def _is_storable(name: str) -> bool:

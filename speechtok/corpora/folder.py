@@ -10,10 +10,11 @@ from pathlib import Path
 from speechtok.audio.io import looks_like_audio
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, plain_path
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath, relative
 from speechtok.utterances import Utterance
 
 
-def read_folder(root: Path) -> Corpus:
+def read_folder(root: AnyPath) -> Corpus:
     """Return all audio files below a folder, in the order of their paths.
 
     A file counts as audio by its suffix or, without one, by its first bytes. Hidden files and
@@ -30,7 +31,7 @@ def read_folder(root: Path) -> Corpus:
         is_empty = True
         for path in walk(root):
             if looks_like_audio(path):
-                name = plain_path(path.relative_to(root).as_posix(), str(root))
+                name = plain_path(relative(path, root), str(root))
                 yield Utterance(id=name, audio=name), name
                 is_empty = False
             else:
@@ -43,13 +44,18 @@ def read_folder(root: Path) -> Corpus:
     return Corpus(kind="folder", name=name, root=root, utterances=Unique(read, str(root)), ignored=ignored)
 
 
-def walk(root: Path) -> Iterator[Path]:
+def walk(root: AnyPath) -> Iterator[AnyPath]:
     """Yield the files below a folder in the order of their paths, links followed, hidden ones left out.
 
     Raises:
         DatasetError: when a folder cannot be read.
     """
-    yield from _walk(root, root)
+    if isinstance(root, Path):
+        yield from _walk(root, root)
+        return
+    for path in root.files():
+        if not any(part.startswith(".") for part in path.relative_to(root).parts):
+            yield path
 
 
 def _walk(root: Path, folder: Path) -> Iterator[Path]:

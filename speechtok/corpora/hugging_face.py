@@ -21,6 +21,7 @@ from speechtok.audio.location import Location
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, labelled, plain_path, renamed, text_of
 from speechtok.corpora.folder import walk
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath, readable, relative
 
 STATE = "state.json"
 """Names the files of a dataset that was saved to disk."""
@@ -29,21 +30,21 @@ SPLITS = "dataset_dict.json"
 _BATCH_ROWS = 1000
 
 
-def is_saved(path: Path) -> bool:
+def is_saved(path: AnyPath) -> bool:
     """Return whether a folder was written by `save_to_disk`."""
     return (path / STATE).is_file() or (path / SPLITS).is_file()
 
 
-def holds_audio(path: Path, columns: Mapping[str, str]) -> bool:
+def holds_audio(path: AnyPath, columns: Mapping[str, str]) -> bool:
     """Return whether a Parquet file keeps recordings in its cells, and not only paths of them."""
     try:
-        schema = pq.read_schema(path)
+        schema = pq.read_schema(readable(path))
     except (OSError, pa.ArrowException):
         return False  # which the reader of manifests explains
     return _audio_column(schema, columns) is not None
 
 
-def read_hugging_face(path: Path, columns: Mapping[str, str]) -> Corpus:
+def read_hugging_face(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
     """Return the rows of a Parquet file, of all Parquet files below a folder, or of a saved dataset.
 
     The id is the column `id`; without it the path in the audio column, or else file and row.
@@ -66,7 +67,7 @@ def read_hugging_face(path: Path, columns: Mapping[str, str]) -> Corpus:
     )
 
 
-def _files(path: Path) -> Iterator[tuple[Path, str | None]]:
+def _files(path: AnyPath) -> Iterator[tuple[AnyPath, str | None]]:
     """Yield the files of a dataset, each with its split."""
     if path.is_file():
         yield path, _split_of(path)
@@ -84,14 +85,14 @@ def _files(path: Path) -> Iterator[tuple[Path, str | None]]:
                 yield file, _split_of(file)
 
 
-def _saved_files(folder: Path) -> list[Path]:
+def _saved_files(folder: AnyPath) -> list[AnyPath]:
     state = _json(folder / STATE)
     if state.get("_indices_data_files"):
         raise DatasetError(f"{folder} holds a selection of rows; call `flatten_indices()` and save it again.")
     return [folder / item["filename"] for item in state.get("_data_files", [])]
 
 
-def _split_of(file: Path) -> str | None:
+def _split_of(file: AnyPath) -> str | None:
     """Return the split of `train-00000-of-00004.parquet`, or of `train/0000.parquet` as the Hub converts."""
     found = re.fullmatch(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}(?:-\w+)?", file.stem)
     if found:
@@ -99,7 +100,7 @@ def _split_of(file: Path) -> str | None:
     return file.parent.name.removeprefix("partial-") if re.fullmatch(r"\d{4,5}", file.stem) else None
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: AnyPath) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -107,8 +108,8 @@ def _json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _utterances(root: Path, file: Path, split: str | None, columns: Mapping[str, str]) -> Pairs:
-    name = plain_path(file.relative_to(root).as_posix(), str(root))
+def _utterances(root: AnyPath, file: AnyPath, split: str | None, columns: Mapping[str, str]) -> Pairs:
+    name = plain_path(relative(file, root), str(root))
     row = 0
     try:
         schema, batches = _opened(file, columns)
@@ -137,13 +138,13 @@ def _utterances(root: Path, file: Path, split: str | None, columns: Mapping[str,
 _Batches = Iterator[tuple[list[dict[str, Any]], list[str | None], list[bool]]]
 
 
-def _opened(file: Path, columns: Mapping[str, str]) -> tuple[pa.Schema, _Batches]:
+def _opened(file: AnyPath, columns: Mapping[str, str]) -> tuple[pa.Schema, _Batches]:
     """Return the schema of a file and its rows: other columns, path of the audio, whether that is a file."""
     if file.suffix == ".arrow":
-        mapped = pa.memory_map(str(file))
+        mapped = pa.memory_map(str(file)) if isinstance(file, Path) else pa.PythonFile(file.open("rb"))
         table = pa.ipc.open_stream(mapped).read_all()
         return table.schema, _arrow_batches(table, _audio_column(table.schema, columns))
-    reader = pq.ParquetFile(file)
+    reader = pq.ParquetFile(readable(file))
     return reader.schema_arrow, _parquet_batches(reader, _audio_column(reader.schema_arrow, columns))
 
 

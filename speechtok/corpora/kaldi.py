@@ -9,17 +9,17 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from speechtok.audio.location import Location
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath, join
 from speechtok.utterances import Utterance
 
 _RECORD = re.compile(r"(.+):(\d+)$")
 
 
-def read_kaldi(wav_scp: Path) -> Corpus:
+def read_kaldi(wav_scp: AnyPath) -> Corpus:
     """Return the utterances of a `wav.scp`, or of the `segments` beside it.
 
     Relative paths start at the folder of `wav.scp`.
@@ -56,20 +56,20 @@ def read_kaldi(wav_scp: Path) -> Corpus:
     return Corpus(kind="kaldi", name=folder.resolve().name, root=folder, utterances=Unique(read, source))
 
 
-def _located(path: str, folder: Path) -> str:
+def _located(path: str, folder: AnyPath) -> str:
     """Return where a recording lies; `path:offset` is a record of an archive unless there is such a file."""
     found = _RECORD.match(path)
-    if found is None or (folder / path).exists():
+    if found is None or join(folder, path).exists():
         return path
     return str(Location(path=found[1], offset=int(found[2])))
 
 
-def _whole(recordings: dict[str, str], wav_scp: Path) -> Iterator[tuple[Utterance, str]]:
+def _whole(recordings: dict[str, str], wav_scp: AnyPath) -> Iterator[tuple[Utterance, str]]:
     for name, path in recordings.items():
         yield Utterance(id=name, audio=path), wav_scp.name
 
 
-def _segments(segments: Path, recordings: dict[str, str]) -> Iterator[tuple[Utterance, str]]:
+def _segments(segments: AnyPath, recordings: dict[str, str]) -> Iterator[tuple[Utterance, str]]:
     for number, line in enumerate(read_lines(segments), start=1):
         parts = line.split()
         if not parts:
@@ -94,7 +94,7 @@ def _segments(segments: Path, recordings: dict[str, str]) -> Iterator[tuple[Utte
         )
 
 
-def _table(path: Path) -> dict[str, str]:
+def _table(path: AnyPath) -> dict[str, str]:
     """Return the `key value…` lines of a file; nothing when there is no such file."""
     if not path.is_file():
         return {}

@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from speechtok.audio.containers import AUDIO_SUFFIXES
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, labelled, plain_path, read_lines, text_of
 from speechtok.corpora.manifest import delimited
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath, relative
 from speechtok.utterances import Utterance
 
 COMMON_VOICE_SPLITS = ("train", "dev", "test")
@@ -25,7 +26,7 @@ COMMON_VOICE_SPLITS = ("train", "dev", "test")
 _VCTK_FOLDERS = ("wav48_silence_trimmed", "wav48", "wav16")
 
 
-def read_layout(root: Path) -> Corpus | None:
+def read_layout(root: AnyPath) -> Corpus | None:
     """Return the corpus that a folder holds as published, or None when it is none of these.
 
     Raises:
@@ -41,12 +42,12 @@ def read_layout(root: Path) -> Corpus | None:
 Read = Callable[[], Pairs]
 
 
-def _librispeech(root: Path) -> Read | None:
+def _librispeech(root: AnyPath) -> Read | None:
     subsets = _subsets(root, "*-*.trans.txt")
     return partial(_librispeech_rows, root, subsets) if subsets else None
 
 
-def _librispeech_rows(root: Path, subsets: list[Path]) -> Pairs:
+def _librispeech_rows(root: AnyPath, subsets: list[AnyPath]) -> Pairs:
     for chapter, split in _chapters(subsets):
         text = {}
         for table in chapter.glob("*.trans.txt"):
@@ -58,12 +59,12 @@ def _librispeech_rows(root: Path, subsets: list[Path]) -> Pairs:
             yield _pair(root, audio, audio.stem, values | {"split": split})
 
 
-def _libritts(root: Path) -> Read | None:
+def _libritts(root: AnyPath) -> Read | None:
     subsets = _subsets(root, "*_*.normalized.txt")
     return partial(_libritts_rows, root, subsets) if subsets else None
 
 
-def _libritts_rows(root: Path, subsets: list[Path]) -> Pairs:
+def _libritts_rows(root: AnyPath, subsets: list[AnyPath]) -> Pairs:
     for chapter, split in _chapters(subsets):
         for audio in _audio(chapter):
             text = _whole(audio.with_suffix(".normalized.txt"))
@@ -71,14 +72,14 @@ def _libritts_rows(root: Path, subsets: list[Path]) -> Pairs:
             yield _pair(root, audio, audio.stem, values | {"split": split})
 
 
-def _vctk(root: Path) -> Read | None:
+def _vctk(root: AnyPath) -> Read | None:
     folders = [root / name for name in _VCTK_FOLDERS if (root / name).is_dir()]
     if not folders or not (root / "txt").is_dir():
         return None
     return partial(_vctk_rows, root, folders[0])
 
 
-def _vctk_rows(root: Path, folder: Path) -> Pairs:
+def _vctk_rows(root: AnyPath, folder: AnyPath) -> Pairs:
     for speaker in _folders(folder):
         for audio in _audio(speaker):
             sentence, _, microphone = audio.stem.partition("_mic")
@@ -87,12 +88,12 @@ def _vctk_rows(root: Path, folder: Path) -> Pairs:
             yield _pair(root, audio, audio.stem, values | ({"microphone": microphone} if microphone else {}))
 
 
-def _ljspeech(root: Path) -> Read | None:
+def _ljspeech(root: AnyPath) -> Read | None:
     is_one = (root / "metadata.csv").is_file() and (root / "wavs").is_dir()
     return partial(_ljspeech_rows, root) if is_one else None
 
 
-def _ljspeech_rows(root: Path) -> Pairs:
+def _ljspeech_rows(root: AnyPath) -> Pairs:
     table = root / "metadata.csv"
     for number, line in enumerate(read_lines(table), start=1):
         if not line:
@@ -104,16 +105,16 @@ def _ljspeech_rows(root: Path) -> Pairs:
         yield labelled(name, f"wavs/{name}.wav", values), f"{table.name} line {number}"
 
 
-def _common_voice(root: Path) -> Read | None:
+def _common_voice(root: AnyPath) -> Read | None:
     languages = [folder for folder in [root, *_folders(root)] if _is_common_voice(folder)]
     return partial(_common_voice_rows, root, languages) if languages else None
 
 
-def _is_common_voice(folder: Path) -> bool:
+def _is_common_voice(folder: AnyPath) -> bool:
     return (folder / "clips").is_dir() and any((folder / f"{n}.tsv").is_file() for n in COMMON_VOICE_SPLITS)
 
 
-def _common_voice_rows(root: Path, languages: list[Path]) -> Pairs:
+def _common_voice_rows(root: AnyPath, languages: list[AnyPath]) -> Pairs:
     for folder in languages:
         seconds = _common_voice_seconds(folder / "clip_durations.tsv")
         for split in COMMON_VOICE_SPLITS:
@@ -130,11 +131,11 @@ def _common_voice_rows(root: Path, languages: list[Path]) -> Pairs:
                     "duration": seconds.get(clip),
                     **{name: row.get(name) for name in ("age", "gender", "accents")},
                 }
-                audio = (folder / "clips" / clip).relative_to(root).as_posix()
-                yield labelled(Path(clip).stem, audio, values), f"{table.relative_to(root)} {place}"
+                audio = relative(folder / "clips" / clip, root)
+                yield labelled(PurePosixPath(clip).stem, audio, values), f"{relative(table, root)} {place}"
 
 
-def _common_voice_seconds(table: Path) -> dict[str, float]:
+def _common_voice_seconds(table: AnyPath) -> dict[str, float]:
     """Return the seconds of each clip, as far as a list states them in ms."""
     if not table.is_file():
         return {}
@@ -146,7 +147,7 @@ def _common_voice_seconds(table: Path) -> dict[str, float]:
     return found
 
 
-def _subsets(root: Path, beside: str) -> list[Path]:
+def _subsets(root: AnyPath, beside: str) -> list[AnyPath]:
     """Return the folders `train-clean-100` and so on: those with speakers, chapters and a file in these."""
     for level in ([root], _folders(root), [inner for folder in _folders(root) for inner in _folders(folder)]):
         found = [folder for folder in level if _has_chapters(folder, beside)]
@@ -155,13 +156,13 @@ def _subsets(root: Path, beside: str) -> list[Path]:
     return []
 
 
-def _has_chapters(folder: Path, beside: str) -> bool:
+def _has_chapters(folder: AnyPath, beside: str) -> bool:
     speaker = next((item for item in _folders(folder) if item.name.isdecimal()), None)
     chapter = speaker and next((item for item in _folders(speaker) if item.name.isdecimal()), None)
     return bool(chapter and next(chapter.glob(beside), None))
 
 
-def _chapters(subsets: list[Path]) -> Iterator[tuple[Path, str | None]]:
+def _chapters(subsets: list[AnyPath]) -> Iterator[tuple[AnyPath, str | None]]:
     """Yield the folder of each chapter, and its split: `train-clean-100` is "train.clean.100"."""
     for subset in subsets:
         name = subset.resolve().name
@@ -171,30 +172,34 @@ def _chapters(subsets: list[Path]) -> Iterator[tuple[Path, str | None]]:
                 yield chapter, split
 
 
-def _folders(folder: Path) -> list[Path]:
+def _folders(folder: AnyPath) -> list[AnyPath]:
     if not folder.is_dir():
         return []
-    return sorted(item for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
+    found = (item for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
+    return sorted(found, key=str)
 
 
-def _audio(folder: Path) -> list[Path]:
-    return sorted(
+def _audio(folder: AnyPath) -> list[AnyPath]:
+    found = (
         item
         for item in folder.iterdir()
         if item.suffix.lower() in AUDIO_SUFFIXES and not item.name.startswith(".")
     )
+    return sorted(found, key=str)
 
 
-def _whole(path: Path) -> str | None:
+def _whole(path: AnyPath) -> str | None:
     return text_of(" ".join(read_lines(path)).strip()) if path.is_file() else None
 
 
-def _pair(root: Path, audio: Path, name: str, values: Mapping[str, str | None]) -> tuple[Utterance, str]:
-    path = plain_path(audio.relative_to(root).as_posix(), str(root))
+def _pair(
+    root: AnyPath, audio: AnyPath, name: str, values: Mapping[str, str | None]
+) -> tuple[Utterance, str]:
+    path = plain_path(relative(audio, root), str(root))
     return labelled(name, path, values), path
 
 
-_LAYOUTS: dict[str, Callable[[Path], Read | None]] = {
+_LAYOUTS: dict[str, Callable[[AnyPath], Read | None]] = {
     "common_voice": _common_voice,
     "ljspeech": _ljspeech,
     "vctk": _vctk,

@@ -17,6 +17,7 @@ from speechtok.audio.location import Location
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, text_of
 from speechtok.corpora.manifest import json_lines
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath, is_store, join
 from speechtok.utterances import Utterance
 
 SLACK_SECONDS = 1e-3
@@ -24,7 +25,7 @@ SLACK_SECONDS = 1e-3
 _SAVE = "write the audio to files with `CutSet.save_audios` and give the cuts it returns"
 
 
-def lhotse_kind(path: Path) -> str | None:
+def lhotse_kind(path: AnyPath) -> str | None:
     """Return "cuts", "recordings" or "supervisions" if the first object of a .jsonl file is one of lhotse's."""
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         return None
@@ -36,7 +37,7 @@ def lhotse_kind(path: Path) -> str | None:
     return "supervisions" if {"recording_id", "start", "duration"} <= set(first) else None
 
 
-def read_lhotse(path: Path, kind: str) -> Corpus:
+def read_lhotse(path: AnyPath, kind: str) -> Corpus:
     """Return the utterances of a lhotse manifest.
 
     Relative paths start at the folder of the manifest or, where the first recording is not there, at the
@@ -58,16 +59,16 @@ def read_lhotse(path: Path, kind: str) -> Corpus:
     return Corpus(kind="lhotse", name=path.name, root=_root(path, kind), utterances=Unique(read, str(path)))
 
 
-def _root(path: Path, kind: str) -> Path:
+def _root(path: AnyPath, kind: str) -> AnyPath:
     _, first = next(json_lines(path))
     recording = first.get("recording") if kind == "cuts" else first
     sources = recording.get("sources") if isinstance(recording, dict) else None
     source = sources[0].get("source") if isinstance(sources, list) and sources else None
-    is_here = isinstance(source, str) and not (path.parent / source).is_file() and Path(source).is_file()
+    is_here = isinstance(source, str) and not join(path.parent, source).is_file() and Path(source).is_file()
     return Path() if is_here else path.parent
 
 
-def _cuts(path: Path) -> Pairs:
+def _cuts(path: AnyPath) -> Pairs:
     for number, cut in json_lines(path):
         place = f"line {number}"
         yield _read(path, place, partial(_cut, f"{path} {place}", cut)), place
@@ -94,7 +95,7 @@ def _cut(source: str, cut: Mapping[str, Any]) -> Utterance:
     )
 
 
-def _recordings(path: Path) -> Pairs:
+def _recordings(path: AnyPath) -> Pairs:
     beside = path.with_name(path.name.replace("recordings", "supervisions"))
     if beside == path or not beside.is_file():
         for number, recording in json_lines(path):
@@ -169,7 +170,7 @@ def _audio(source: str, recording: Mapping[str, Any], channels: list[int] | None
             f"{source} must take its channels from one file, but has {len(files)}; make one cut per channel."
         )
     (file,) = files
-    if file["type"] != "file":
+    if file["type"] != "file" and not (file["type"] == "url" and is_store(file["source"])):
         raise DatasetError(
             f"{source} has audio of the type '{file['type']}'; only files are read (commands are never run): {_SAVE}."
         )
@@ -189,7 +190,7 @@ def _common(supervisions: list[Mapping[str, Any]] | tuple[()], name: str) -> str
     return values.pop() if len(values) == 1 else None
 
 
-def _read(path: Path, place: str, read: Callable[[], Utterance]) -> Utterance:
+def _read(path: AnyPath, place: str, read: Callable[[], Utterance]) -> Utterance:
     """Return what `read` does; a field that is missing or of a wrong type is an error of that line."""
     try:
         return read()

@@ -11,12 +11,12 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines, read_text, renamed, text_of
 from speechtok.errors import DatasetError
 from speechtok.shards.reader import read_parquet_rows
+from speechtok.storage import AnyPath
 from speechtok.utterances import Utterance
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".jsonl.gz", ".parquet")
@@ -24,7 +24,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".jsonl.gz", ".parquet")
 _MEANING = {"id", "audio", "start", "duration", "split", "text", "speaker", "language"}
 
 
-def read_manifest(path: Path, columns: Mapping[str, str]) -> Corpus:
+def read_manifest(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
     """Return the utterances of a manifest.
 
     Without an `id` column the id is the path as written, followed by `:start-end` for a segment.
@@ -40,7 +40,7 @@ def read_manifest(path: Path, columns: Mapping[str, str]) -> Corpus:
     return Corpus(kind="manifest", name=path.name, root=path.parent, utterances=utterances)
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_lines(path: AnyPath) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number and the object of each line of a .jsonl file that is not blank.
 
     Raises:
@@ -58,7 +58,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
-def _utterances(path: Path, columns: Mapping[str, str]) -> Pairs:
+def _utterances(path: AnyPath, columns: Mapping[str, str]) -> Pairs:
     for place, row in _rows(path):
         values = renamed(row, columns, str(path))
         if "audio" not in values:
@@ -69,7 +69,7 @@ def _utterances(path: Path, columns: Mapping[str, str]) -> Pairs:
         yield _utterance(path, place, values), place
 
 
-def _utterance(path: Path, place: str, values: Mapping[str, Any]) -> Utterance:
+def _utterance(path: AnyPath, place: str, values: Mapping[str, Any]) -> Utterance:
     audio = values["audio"]
     if not isinstance(audio, str) or not audio:
         raise DatasetError(f"{path} {place}: `audio` must be a path, got {audio!r}.")
@@ -100,7 +100,7 @@ def _utterance(path: Path, place: str, values: Mapping[str, Any]) -> Utterance:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(path: AnyPath) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix == ".parquet":
         for number, row in enumerate(read_parquet_rows(path), start=1):
             yield f"row {number}", row
@@ -111,7 +111,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from delimited(path)
 
 
-def delimited(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def delimited(path: AnyPath) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the place and the cells by column of each row of a .csv or .tsv file; empty cells are None.
 
     Raises:
@@ -143,7 +143,7 @@ def delimited(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise DatasetError(f"{path} cannot be read as {path.suffix}: {error}.") from None
 
 
-def _number(path: Path, place: str, values: Mapping[str, Any], name: str) -> float | None:
+def _number(path: AnyPath, place: str, values: Mapping[str, Any], name: str) -> float | None:
     value = values.get(name)
     if value is None or value == "":
         return None

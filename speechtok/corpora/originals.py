@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from speechtok.audio.location import location_of
 from speechtok.errors import AudioError
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import has_plan, read_plan
+from speechtok.storage import AnyPath, as_path, join
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -26,7 +26,7 @@ Samples = np.ndarray[Any, np.dtype[np.float64]]
 class Originals:
     """Where the recordings of a dataset lie."""
 
-    root: Path | None
+    root: AnyPath | None
     """Folder that relative paths start from; None when nobody said."""
     starts: Mapping[str, float] = field(default_factory=dict)
     """Seconds into its recording where a segment begins, by id; whole recordings are left out."""
@@ -52,8 +52,8 @@ class Originals:
             raise AudioError(
                 "The dataset does not say where its recordings lie; name the folder of the corpus."
             )
-        path = self.root / audio
-        if not Path(location_of(path).path).is_file():
+        path = join(self.root, audio)
+        if not as_path(location_of(path).path).is_file():
             raise AudioError(
                 f"The original recording is not where it was when the dataset was made: there is no {path}."
             )
@@ -71,7 +71,7 @@ class Originals:
         return np.asarray(samples[:num_samples], dtype=np.float64)
 
 
-def find_originals(dataset: Path, corpus_root: Path | None = None) -> Originals:
+def find_originals(dataset: AnyPath, corpus_root: AnyPath | None = None) -> Originals:
     """Return where the recordings of a dataset or token file lie, as far as its plan and last run say.
 
     Args:
@@ -103,6 +103,6 @@ def read_run(layout: Layout) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _last_root(layout: Layout) -> Path | None:
+def _last_root(layout: Layout) -> AnyPath | None:
     root = read_run(layout).get("corpus_root")
-    return Path(root) if isinstance(root, str) else None
+    return as_path(root) if isinstance(root, str) else None

@@ -11,7 +11,7 @@ import json
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from speechtok.audio.containers import AUDIO_SUFFIXES
@@ -19,11 +19,12 @@ from speechtok.audio.location import Location
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, labelled, plain_path, renamed
 from speechtok.corpora.folder import walk
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath, relative
 
 _TEXT = "txt"
 
 
-def read_webdataset(path: Path, columns: Mapping[str, str]) -> Corpus:
+def read_webdataset(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
     """Return the utterances of a tar, or of all tars below a folder.
 
     Args:
@@ -49,7 +50,7 @@ def read_webdataset(path: Path, columns: Mapping[str, str]) -> Corpus:
     )
 
 
-def _tars(root: Path, ignored: Counter[str]) -> Iterator[Path]:
+def _tars(root: AnyPath, ignored: Counter[str]) -> Iterator[AnyPath]:
     for path in walk(root):
         if path.suffix == ".tar":
             yield path
@@ -57,8 +58,8 @@ def _tars(root: Path, ignored: Counter[str]) -> Iterator[Path]:
             ignored[path.suffix.lower() or "no suffix"] += 1
 
 
-def _utterances(root: Path, tar: Path, columns: Mapping[str, str], ignored: Counter[str]) -> Pairs:
-    name = plain_path(tar.relative_to(root).as_posix(), str(root))
+def _utterances(root: AnyPath, tar: AnyPath, columns: Mapping[str, str], ignored: Counter[str]) -> Pairs:
+    name = plain_path(relative(tar, root), str(root))
     for key, members, values in _samples(tar, ignored):
         wanted = columns.get("audio")
         found = {end: member for end, member in members.items() if wanted in (None, end)}
@@ -79,7 +80,7 @@ def _utterances(root: Path, tar: Path, columns: Mapping[str, str], ignored: Coun
 
 
 def _samples(
-    tar: Path, ignored: Counter[str]
+    tar: AnyPath, ignored: Counter[str]
 ) -> Iterator[tuple[str, dict[str, tarfile.TarInfo], dict[str, Any]]]:
     """Yield key, recordings by extension, and what JSON and text say, of each group of members."""
     key, members, values = None, dict[str, tarfile.TarInfo](), dict[str, Any]()
@@ -99,9 +100,9 @@ def _samples(
         yield key, members, values
 
 
-def _members(tar: Path) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+def _members(tar: AnyPath) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
     try:
-        with tarfile.open(tar, "r:") as archive:
+        with tar.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # which otherwise holds all of them
                 if member.isreg() and not PurePosixPath(member.name).name.startswith("."):
@@ -121,7 +122,7 @@ def _split(name: str) -> tuple[str, str]:
     return key, end.lower()
 
 
-def _described(tar: Path, member: tarfile.TarInfo, archive: tarfile.TarFile, end: str) -> dict[str, Any]:
+def _described(tar: AnyPath, member: tarfile.TarInfo, archive: tarfile.TarFile, end: str) -> dict[str, Any]:
     file = archive.extractfile(member)
     content = b"" if file is None else file.read()
     try:

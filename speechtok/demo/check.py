@@ -23,11 +23,11 @@ from speechtok.cards import CardFile, TokenizerCard
 from speechtok.corpora import read_corpus
 from speechtok.demo.run import BROKEN, CORPUS
 from speechtok.errors import CheckpointError
-from speechtok.hub import commit_of, file_sha256
+from speechtok.hub import commit_of
 from speechtok.jobs.encode import encode_file
 from speechtok.loading import build_tokenizer, locate_files
-from speechtok.shards.layout import replacing
 from speechtok.shards.statistics import StreamStatistics, count_codes
+from speechtok.storage import AnyPath, file_sha256, replacing
 from speechtok.tokenizers.base import CONVERTING_FAMILIES, SpeechTokenizer
 from speechtok.tokens import SpeechTokens
 from speechtok.wording import count_text, duration_text
@@ -58,7 +58,7 @@ def check_tokenizer(
     name: str | Path,
     *,
     say: Callable[[str], None],
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     device: str = "cpu",
     pin: Path | None = None,
     clips: Sequence[Path] | None = None,

@@ -5,11 +5,11 @@ from speechtok.hub.download import (
     check_sha256,
     commit_of,
     download_file,
-    download_folder,
-    file_sha256,
+    download_repository,
     is_repository,
 )
 from speechtok.hub.faults import show_progress
+from speechtok.hub.provenance import provenance
 from speechtok.hub.upload import Pushed, push_files
 
 __all__ = [
@@ -18,9 +18,9 @@ __all__ = [
     "check_sha256",
     "commit_of",
     "download_file",
-    "download_folder",
-    "file_sha256",
+    "download_repository",
     "is_repository",
+    "provenance",
     "push_files",
     "show_progress",
 ]

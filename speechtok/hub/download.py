@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 
 from speechtok.errors import CheckpointError, HubError
 from speechtok.hub.faults import call
+from speechtok.storage import file_sha256
 
 FILE_SUFFIXES = (".yaml", ".yml", ".parquet")
 """A name that ends so is a file, also one that is not there."""
@@ -37,7 +37,7 @@ def download_file(repository: str, path: str, *, revision: str | None = None) ->
         raise HubError(f"{path} of {repository} could not be downloaded: {reason}") from error
 
 
-def download_folder(
+def download_repository(
     repository: str, folder: Path, *, kind: str = "dataset", revision: str | None = None
 ) -> str:
     """Make a local folder hold what a repository holds; return the commit.
@@ -79,7 +79,7 @@ def cached_folder(repository: str, patterns: Sequence[str], *, revision: str | N
     return Path(call(action, f"Dataset '{repository}' could not be fetched"))
 
 
-def is_repository(name: str | Path) -> bool:
+def is_repository(name: object) -> bool:
     """Return whether a name is user/name of a repository, rather than a path that is there."""
     return (
         isinstance(name, str)
@@ -105,12 +105,6 @@ def origin_of(path: Path) -> tuple[str, str] | None:
         if folder.parent.name == "snapshots" and cached.startswith("models--"):
             return cached.removeprefix("models--").replace("--", "/"), folder.name
     return None
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_sha256(path: Path, expected: str) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from speechtok.hub.download import file_sha256, origin_of
+from speechtok.hub.download import origin_of
+from speechtok.storage import file_sha256
 
 
 def provenance(files: Mapping[str, Path]) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from speechtok.jobs.decode import choose_rows
 from speechtok.jobs.encode import encode_file
 from speechtok.loading import load_tokenizer
 from speechtok.shards.reader import TokenDataset
+from speechtok.storage import AnyPath
 from speechtok.tokens import SpeechTokens
 
 SUFFIX = ".wav"
@@ -17,14 +18,14 @@ SUFFIX = ".wav"
 
 
 def convert_file(
-    source: Path,
-    reference: Path,
+    source: AnyPath,
+    reference: AnyPath,
     output: Path,
     *,
     source_id: str | None = None,
     reference_id: str | None = None,
     tokenizer: str | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     device: str = "cpu",
 ) -> float:
     """Write what `source` says in the voice of `reference` as a 16-bit WAV file; return its seconds.
@@ -70,7 +71,7 @@ def convert_file(
     return waveform.shape[1] / loaded.sample_rate
 
 
-def _stored(path: Path, row_id: str | None, option: str) -> SpeechTokens | None:
+def _stored(path: AnyPath, row_id: str | None, option: str) -> SpeechTokens | None:
     """Return one row of stored tokens, or None for an audio file."""
     if row_id is None:
         if path.is_dir() or path.suffix == ".parquet":

@@ -18,6 +18,7 @@ from speechtok.audio.io import write_wav
 from speechtok.errors import DatasetError
 from speechtok.loading import load_tokenizer
 from speechtok.shards.reader import TokenDataset
+from speechtok.storage import AnyPath
 
 SUFFIX = ".wav"
 """Added to every id, whatever suffix it has."""
@@ -28,14 +29,14 @@ _PLAIN = frozenset("-_.+=,@~()[] '!#&")
 
 
 def decode_dataset(
-    dataset: Path,
+    dataset: AnyPath,
     folder: Path,
     *,
     split: str | None = None,
     ids: Iterable[str] | None = None,
     limit: int | None = None,
     tokenizer: str | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     device: str = "cpu",
     accept_from: str | None = None,
     speaker: str | None = None,
@@ -122,7 +123,7 @@ def _percent(char: str) -> str:
 
 
 def choose_rows(
-    dataset: Path, *, split: str | None = None, ids: Iterable[str] | None = None
+    dataset: AnyPath, *, split: str | None = None, ids: Iterable[str] | None = None
 ) -> list[tuple[int, str]]:
     """Return number and id of the rows wanted, in the dataset's order.
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 from speechtok.audio.io import probe_audio, read_blocks
 from speechtok.errors import AudioError, DatasetError
 from speechtok.loading import load_tokenizer
-from speechtok.shards.layout import replacing
 from speechtok.shards.reader import tokens_to_rows
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
+from speechtok.storage import AnyPath, replacing
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import SpeechTokens, with_codebooks
 
@@ -21,15 +21,15 @@ CHUNK_SECONDS = 60.0
 
 
 def encode_files(
-    files: Sequence[Path],
+    files: Sequence[AnyPath],
     output: Path,
     *,
     tokenizer: str = "dmel_16k",
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     device: str = "cpu",
     channels: Literal["mean", "first", "error"] = "mean",
     num_codebooks: int | None = None,
-) -> Iterator[tuple[Path, dict[str, Any] | str]]:
+) -> Iterator[tuple[AnyPath, dict[str, Any] | str]]:
     """Yield each file with its row, or with the sentence that says why it cannot be used.
 
     The output appears when the last file is done, if any could be used; ids are the paths as given.
@@ -81,7 +81,7 @@ def encode_files(
 
 def encode_file(
     tokenizer: SpeechTokenizer,
-    file: Path,
+    file: AnyPath,
     *,
     channels: Literal["mean", "first", "error"] = "mean",
     num_codebooks: int | None = None,

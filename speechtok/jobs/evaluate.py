@@ -31,6 +31,7 @@ from speechtok.metrics.judges import Judges
 from speechtok.metrics.measures import MEASURES, MODEL_MEASURES, Scores, check_installed, measure
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import compute_statistics
+from speechtok.storage import AnyPath
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -101,13 +102,13 @@ OnRow = Callable[[EvaluationRow], None]
 
 
 def evaluate_dataset(
-    dataset: Path,
+    dataset: AnyPath,
     *,
-    corpus_root: Path | None = None,
+    corpus_root: AnyPath | None = None,
     split: str | None = None,
     limit: int | None = None,
     tokenizer: str | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     settings: EvaluationSettings | None = None,
     on_row: OnRow | None = None,
 ) -> Evaluation:

@@ -15,27 +15,27 @@ from speechtok.formats.codecs_txt import codecs_line
 from speechtok.formats.kaldi_matrix import Matrix, MatrixWriter
 from speechtok.formats.table import SAMPLES, SCALES, write_table
 from speechtok.loading import load_tokenizer
-from speechtok.shards.layout import replacing
 from speechtok.shards.reader import TokenDataset, row_to_tokens
+from speechtok.storage import AnyPath, replacing
 
-FORMATS = {
+FORMATS: dict[str, tuple[str, ...]] = {
     "funcodec-codecs": ("codecs.txt",),
     "funcodec-indices": ("indices.ark", "indices.scp"),
     "funcodec-embeddings": ("codec_emb.ark", "codec_emb.scp"),
 }
-"""Name of a format → the files it writes, beside `utt2num_samples` and, for levels, `utt2scale`."""
+"""Name of a format of FunCodec → the files it writes, beside `utt2num_samples` and, for levels, `utt2scale`."""
 STREAM = "acoustic"
 """The stream FunCodec's formats hold."""
 
 
 def export_tokens(
-    dataset: str | Path,
+    dataset: str | AnyPath,
     folder: str | Path,
     *,
     to: str = "funcodec-codecs",
     split: str | None = None,
     tokenizer: str | Path | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     all_frames: bool = False,
     on_row: Callable[[], None] | None = None,
 ) -> int:
@@ -117,7 +117,7 @@ def _codes(rows: TokenDataset) -> Iterator[tuple[dict[str, Any], Matrix]]:
 
 
 def _embeddings(
-    rows: TokenDataset, tokenizer: str | Path | None, checkpoint: str | Path | None
+    rows: TokenDataset, tokenizer: str | Path | None, checkpoint: str | AnyPath | None
 ) -> Iterator[tuple[dict[str, Any], Matrix]]:
     """Yield each frame's codebook vectors side by side, `(frames, codebooks * channels)`, float32."""
     from speechtok.tokenizers.funcodec.tokenizer import FuncodecTokenizer

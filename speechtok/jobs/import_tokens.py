@@ -5,33 +5,25 @@ Contents: `import_tokens`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from speechtok.errors import DatasetError
-from speechtok.formats.codecs_txt import read_codecs
+from speechtok.formats.codecs_txt import Codes, read_codecs
 from speechtok.formats.kaldi_matrix import read_ark, read_scp
 from speechtok.formats.table import SAMPLES, SCALES, read_table
 from speechtok.jobs.export_tokens import STREAM
-from speechtok.jobs.run import claimed, finish
+from speechtok.jobs.export_units import is_unit_info
+from speechtok.jobs.import_units import import_units
+from speechtok.jobs.imported import Entry, write_imported
 from speechtok.jobs.settings import JobSettings
 from speechtok.loading import load_tokenizer
-from speechtok.shards.layout import Layout, file_sha256
-from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardRecord, ShardTask, has_plan, write_record
-from speechtok.shards.schema import token_schema
-from speechtok.shards.writer import ShardWriter
+from speechtok.storage import AnyPath
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import with_codebooks
-from speechtok.version import __version__
-
-SHARD_SECONDS = 3600.0
-"""Audio per shard, in seconds."""
-Codes = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +38,22 @@ class _Listed:
 
 def import_tokens(
     source: str | Path,
-    output: str | Path,
+    output: str | AnyPath,
     *,
     tokenizer: str,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     split: str = "train",
     on_row: Callable[[], None] | None = None,
 ) -> int:
-    """Make a token dataset from FunCodec's files; returns the number of utterances.
+    """Make a token dataset from FunCodec's files, or from lists of units; returns the number of utterances.
 
-    Lengths and levels come from `utt2num_samples` and `utt2scale` beside the source. Without the first
-    an utterance is taken to fill its last frame; without the second the dataset has no `scale`, and
-    decodes at about unit level.
+    For units see `import_units`. Lengths and levels of FunCodec's files come from `utt2num_samples` and `utt2scale`
+    beside the source. Without the first an utterance is taken to fill its last frame; without the second the
+    dataset has no `scale`, and decodes at about unit level.
 
     Args:
-        source: `codecs.txt`, or `.scp` or `.ark` with one matrix (frames, codebooks) per utterance.
+        source: `codecs.txt`, or `.scp` or `.ark` with one matrix (frames, codebooks) per utterance; for unit
+            tokenizers a list of units, or a folder with one per split.
         output: folder of the dataset; new or empty.
         tokenizer: what made the codes: its fingerprint becomes theirs.
         checkpoint: local folder with its published files.
@@ -73,6 +66,8 @@ def import_tokens(
     """
     source = Path(source)
     loaded = load_tokenizer(tokenizer, checkpoint=checkpoint)
+    if is_unit_info(loaded.info):
+        return import_units(source, output, loaded, split=split, on_row=on_row)
     if [stream.name for stream in loaded.streams] != [STREAM]:
         raise DatasetError(
             f"{source} holds FunCodec's stream '{STREAM}' alone, but tokenizer '{loaded.name}' has "
@@ -81,22 +76,20 @@ def import_tokens(
     scales = read_table(source.parent / SCALES, float)
     listed = _listed(source, loaded, read_table(source.parent / SAMPLES, int), scales)
     info = replace(with_codebooks(loaded.info, listed[0].codebooks), has_scale=bool(scales))
-    layout = Layout(Path(output))
-    with claimed(layout):
-        if has_plan(layout):
-            raise DatasetError(f"{output} holds a token dataset already; import into another folder.")
-        settings = {
-            "tokenizer": info.to_dict(),
-            "card": loaded.card.to_dict(),
-            "corpus": {"kind": "funcodec", "name": source.name},
-            "job": JobSettings(split=split, num_codebooks=info.streams[0].num_codebooks).to_dict(),
-            "speechtok_version": __version__,
-        }
-        plan = Plan(settings=settings, rows=_plan_rows(listed, split, loaded.sample_rate))
-        plan.write(layout)
-        found, listing = _read(source), iter(listed)
-        records = [_write_shard(layout, plan, task, found, listing, on_row) for task in plan.tasks]
-        finish(layout, plan, records)
+    rows = (
+        {STREAM: codes.astype(np.uint16), "scale": item.scale}
+        for (_, _, codes), item in zip(_read(source), listed, strict=True)
+    )
+    write_imported(
+        output,
+        [Entry(key=item.key, samples=item.samples, split=split, audio=item.key) for item in listed],
+        iter(rows),
+        info=info,
+        card=loaded.card,
+        corpus={"kind": "funcodec", "name": source.name},
+        job=JobSettings(split=split, num_codebooks=info.streams[0].num_codebooks),
+        on_row=on_row,
+    )
     return len(listed)
 
 
@@ -156,62 +149,3 @@ def _listed(
     if not listed:
         raise DatasetError(f"{source} holds no utterance.")
     return listed
-
-
-def _plan_rows(listed: Sequence[_Listed], split: str, sample_rate: int) -> pa.Table:
-    seconds = np.array([item.samples / sample_rate for item in listed])
-    columns: dict[str, Any] = {name: [None] * len(listed) for name, _ in PLAN_COLUMNS}
-    columns |= {
-        "id": [item.key for item in listed],
-        "audio": [item.key for item in listed],
-        "start": [0.0] * len(listed),
-        "split": [split] * len(listed),
-        "seconds": seconds.tolist(),
-        "shard": _shards(seconds),
-    }
-    return pa.table({name: pa.array(columns[name], type=kind) for name, kind in PLAN_COLUMNS})
-
-
-def _shards(seconds: np.ndarray[Any, Any]) -> list[int]:
-    """Return the shard of each utterance: a new one whenever the last is full."""
-    numbers = (np.cumsum(seconds) - seconds) // SHARD_SECONDS
-    return [int(number) for number in np.unique(numbers, return_inverse=True)[1]]
-
-
-def _write_shard(
-    layout: Layout,
-    plan: Plan,
-    task: ShardTask,
-    found: Iterator[tuple[str, str, Codes]],
-    listing: Iterator[_Listed],
-    on_row: Callable[[], None] | None,
-) -> ShardRecord:
-    path, rate = layout.shard(task.split, task.index, task.count), plan.info.sample_rate
-    schema, seconds = token_schema(plan.info, plan.card, plan.extra_types), 0.0
-    with layout.replacing(path) as temporary:
-        with ShardWriter(temporary, schema, plan.info) as writer:
-            for _ in range(len(task.rows)):
-                (_, key, codes), item = next(found), next(listing)
-                row = dict.fromkeys(schema.names) | {
-                    "id": key,
-                    STREAM: codes.astype(np.uint16),
-                    "num_samples": item.samples,
-                    "duration": item.samples / rate,
-                    "audio": key,
-                    "source_sample_rate": rate,
-                }
-                writer.add(row if item.scale is None else row | {"scale": item.scale})
-                seconds += item.samples / rate
-                if on_row is not None:
-                    on_row()
-        record = ShardRecord(
-            split=task.split,
-            index=task.index,
-            file=layout.relative(path),
-            sha256=file_sha256(temporary),
-            bytes=temporary.stat().st_size,
-            rows=len(task.rows),
-            seconds=seconds,
-        )
-    write_record(layout, record)
-    return record

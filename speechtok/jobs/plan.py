@@ -17,11 +17,13 @@ import pyarrow as pa
 
 from speechtok.audio.io import probe_audio
 from speechtok.audio.location import location_of
-from speechtok.corpora import Corpus
+from speechtok.corpora import Corpus, segment_corpus
+from speechtok.corpora.segments import SEGMENT_ID
 from speechtok.errors import AudioError, DatasetError, JobError
 from speechtok.jobs.settings import SPLIT_NAME, JobSettings
 from speechtok.shards.plan import PLAN_COLUMNS, Plan
 from speechtok.shards.schema import column_names
+from speechtok.storage import join
 from speechtok.tokens import TokenizerInfo
 from speechtok.utterances import Utterance
 from speechtok.version import __version__
@@ -90,6 +92,31 @@ def plan_settings(
         "job": settings.to_dict(),
         "speechtok_version": __version__,
     }
+
+
+def segmented(corpus: Corpus, settings: JobSettings, plan: Plan | None = None) -> Corpus:
+    """Return the corpus as the job sees it: with long utterances in segments, if that was asked for.
+
+    Args:
+        corpus: what was read.
+        settings: what decides the rows.
+        plan: what was frozen; recordings that are in it are not looked at again.
+    """
+    if settings.segment is None:
+        return corpus
+    known = {} if plan is None else _planned_spans(plan)
+    return segment_corpus(corpus, settings.segment, settings.max_segment_seconds, known=known)
+
+
+def _planned_spans(plan: Plan) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return the segments of each utterance in a plan, by its id; none for one that is whole."""
+    known: dict[str, list[tuple[int, int]]] = {}
+    for name in plan.rows["id"].to_pylist():
+        found = re.fullmatch(SEGMENT_ID, name, re.DOTALL)
+        known.setdefault(name, [])
+        if found:
+            known.setdefault(found[1], []).append((int(found[2]), int(found[3])))
+    return {name: tuple(sorted(spans)) for name, spans in known.items()}
 
 
 def check_same(
@@ -164,7 +191,7 @@ def _probe(
 
     def length(audio: str) -> float | None:
         try:
-            return probe_audio(corpus.root / audio).duration
+            return probe_audio(join(corpus.root, audio)).duration
         except AudioError:
             return None
 

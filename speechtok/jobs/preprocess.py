@@ -21,7 +21,7 @@ from speechtok.audio.trim import pad_to_multiple, trim_silence
 from speechtok.corpora import read_corpus
 from speechtok.errors import AudioError, DatasetError, JobError
 from speechtok.jobs.decode import wav_path
-from speechtok.shards.layout import replacing
+from speechtok.storage import AnyPath, as_path, join, replacing
 from speechtok.utterances import Utterance
 from speechtok.wording import count_text
 
@@ -65,7 +65,7 @@ class PreprocessReport:
 
 
 def preprocess(
-    corpus: str | Path,
+    corpus: str | AnyPath,
     output: str | Path,
     settings: PreprocessSettings,
     *,
@@ -94,8 +94,8 @@ def preprocess(
         JobError: when more recordings fail than may.
         OSError: when a file cannot be written.
     """
-    source, folder = Path(corpus), Path(output)
-    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+    source, folder = as_path(corpus), Path(output)
+    if isinstance(source, Path) and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
         raise DatasetError(f"{folder} lies in the corpus {source}, whose recordings it would join.")
     found = read_corpus(source)
     utterances = list(found.utterances)
@@ -107,7 +107,7 @@ def preprocess(
     def one(item: Utterance) -> float | AudioError:
         """Write one recording; return its seconds, or why it cannot be used."""
         try:
-            return _write(found.root / item.audio, item, paths[item.id], settings)
+            return _write(join(found.root, item.audio), item, paths[item.id], settings)
         except AudioError as error:
             return error
 
@@ -133,7 +133,7 @@ def preprocess(
     return report
 
 
-def _write(audio: Path, item: Utterance, path: Path, settings: PreprocessSettings) -> float:
+def _write(audio: AnyPath, item: Utterance, path: Path, settings: PreprocessSettings) -> float:
     samples = read_waveform(
         audio,
         sample_rate=settings.sample_rate,

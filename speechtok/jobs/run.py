@@ -10,17 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import filelock
 
 from speechtok.cards import dump_yaml
-from speechtok.corpora import Corpus, cut_long, read_corpus
+from speechtok.corpora import Corpus, read_corpus
 from speechtok.errors import JobError
 from speechtok.jobs.local import run_locally
-from speechtok.jobs.plan import check_same, make_plan
+from speechtok.jobs.plan import check_same, make_plan, segmented
 from speechtok.jobs.ray import run_on_ray
 from speechtok.jobs.settings import JobReport, JobSettings, Progress
 from speechtok.jobs.worker import WorkerSettings
@@ -30,6 +29,8 @@ from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord, has_plan, is_done, read_plan, read_record, write_json
 from speechtok.shards.verify import has_quarantine, quarantine_table
 from speechtok.shards.writer import write_table
+from speechtok.storage import AnyPath, StorePath, as_path
+from speechtok.storage.lease import HeldError, leased
 from speechtok.tokens import TokenizerInfo, with_codebooks
 from speechtok.version import __version__
 from speechtok.wording import count_text
@@ -55,11 +56,11 @@ class Watcher:
 
 
 def tokenize_corpus(
-    corpus: str | Path,
-    output: str | Path,
+    corpus: str | AnyPath,
+    output: str | AnyPath,
     *,
     tokenizer: str = "dmel_16k",
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     device: str = "cpu",
     settings: JobSettings | None = None,
     executor: Literal["ray", "local"] = "ray",
@@ -76,9 +77,9 @@ def tokenize_corpus(
 
     Args:
         corpus: see `speechtok.corpora.read_corpus`.
-        output: folder of the dataset; new, empty, or begun by the same call.
+        output: folder of the dataset, or the URI of one in an object store; new, empty, or begun by the same call.
         tokenizer: name, card path or folder for `load_tokenizer`.
-        checkpoint: local folder with the published files.
+        checkpoint: folder with the published files, local or in an object store.
         device: where workers run the tokenizer, such as "cuda".
         settings: what decides the rows.
         executor: "ray", or "local" for this process alone.
@@ -90,6 +91,7 @@ def tokenize_corpus(
     Raises:
         CardError, CheckpointError, HubError: when the tokenizer cannot be loaded.
         DatasetError: when the corpus or an existing dataset is malformed.
+        StorageError: when an object store fails or refuses.
         JobError: when the output is not ours, belongs to another job or cannot be written, when too
             many inputs fail, or when not a single one could be tokenized.
     """
@@ -99,10 +101,8 @@ def tokenize_corpus(
         loaded.check_codebooks(settings.num_codebooks)
     info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
     found = read_corpus(corpus, columns=settings.columns)
-    if settings.cut_seconds is not None:
-        found = cut_long(found, settings.cut_seconds)
-    layout = Layout(Path(output))
-    with claimed(layout):
+    layout = Layout(as_path(output))
+    with claimed(layout) as check_claim:
         plan = _frozen_plan(layout, found, info, card, settings, watcher)
         with ThreadPoolExecutor(HASH_THREADS) as pool:
             done = list(pool.map(lambda task: is_done(layout, task), plan.tasks))
@@ -110,7 +110,7 @@ def tokenize_corpus(
         watcher.planned(plan, len(missing), found)
         worker = WorkerSettings(
             tokenizer=str(tokenizer),
-            checkpoint=None if checkpoint is None else str(Path(checkpoint).resolve()),
+            checkpoint=None if checkpoint is None else str(as_path(checkpoint).resolve()),
             device=device,
             output=str(layout.root.resolve()),
             corpus_root=str(found.root.resolve()),
@@ -127,9 +127,13 @@ def tokenize_corpus(
                 return run_locally(missing, worker, on_progress, on_ready)
             return run_on_ray(missing, worker, on_progress, on_ready, workers=workers, address=ray_address)
 
+        def progressed(progress: Progress) -> None:
+            check_claim()
+            watcher.progressed(progress)
+
         made = _Made()
         if missing:
-            made.collect(run, watcher, max_errors, _committed(layout, plan))
+            made.collect(run, replace(watcher, progressed=progressed), max_errors, _committed(layout, plan))
         records = _committed(layout, plan)
         finish(layout, plan, records)
         if missing:
@@ -199,31 +203,44 @@ def _frozen_plan(
 ) -> Plan:
     if has_plan(layout):
         plan = read_plan(layout)
+        corpus = segmented(corpus, settings, plan)
         check_same(plan, corpus, info, card, settings, str(layout.root))
         return plan
+    corpus = segmented(corpus, settings)
     plan = make_plan(corpus, info, card, settings, on_planning=watcher.planning, on_probe=watcher.probed)
     plan.write(layout)
     return read_plan(layout)  # with the types that every later run will read
 
 
 @contextmanager
-def claimed(layout: Layout) -> Iterator[None]:
-    """Claim the output folder for one job, and turn what the filesystem refuses into a sentence."""
+def claimed(layout: Layout) -> Iterator[Callable[[], None]]:
+    """Claim the output for one job, and turn what the filesystem refuses into a sentence.
+
+    Gives a function that raises `StorageError` when the claim was lost, which happens in object stores
+    only, see `speechtok.storage.lease`.
+    """
     try:
+        if isinstance(layout.lock, StorePath):
+            _check_new(layout)
+            with leased(layout.lock) as lease:
+                yield lease.check
+                lease.check()
+            return
         if layout.root.exists() and not layout.root.is_dir():
             raise JobError(f"{layout.root} is a file; the output must be a folder.")
-        if layout.root.is_dir() and not layout.state.is_dir() and any(layout.root.iterdir()):
-            raise JobError(
-                f"{layout.root} is not empty and holds no token dataset; use a new or empty folder."
-            )
-        layout.state.mkdir(parents=True, exist_ok=True)
+        _check_new(layout)
+        layout.lock.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(layout.lock, timeout=0):
             layout.clear_tmp()
-            yield
+            yield lambda: None
             layout.clear_tmp()
     except filelock.Timeout:
         raise JobError(
             f"Another job is writing to {layout.root}; wait for it or use another output folder."
+        ) from None
+    except HeldError as error:
+        raise JobError(
+            f"Another job is writing to {layout.root} ({error}); wait for it or use another output folder."
         ) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -233,6 +250,12 @@ def claimed(layout: Layout) -> Iterator[None]:
         raise JobError(
             f"{error.filename or layout.root} cannot be written: {error.strerror or error}. {advice}"
         ) from error
+
+
+def _check_new(layout: Layout) -> None:
+    """Raise when something else than a dataset lies where the output is wanted."""
+    if layout.root.is_dir() and not layout.state.is_dir() and any(layout.root.iterdir()):
+        raise JobError(f"{layout.root} is not empty and holds no token dataset; use a new or empty folder.")
 
 
 def _committed(layout: Layout, plan: Plan) -> list[ShardRecord]:

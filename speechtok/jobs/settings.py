@@ -11,6 +11,13 @@ SPLIT_NAME = r"\w+(\.\w+)*"
 """What `datasets` accepts as the name of a split; it also becomes part of file names."""
 
 
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "channels": ("mean", "first", "error"),
+    "dtype": ("float32", "float64"),
+    "segment": (None, "vad", "silence", "fixed"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobSettings:
     """Everything that decides the rows of a dataset, apart from the corpus and the tokenizer itself.
@@ -26,8 +33,10 @@ class JobSettings:
     """Utterances are encoded together up to this many seconds."""
     chunk_seconds: float = 60.0
     """Longer recordings are read and encoded in pieces of this length, with the same codes."""
-    cut_seconds: float | None = None
-    """Longer utterances are cut at quiet moments into several of at most this many seconds; None cuts none."""
+    segment: Literal["vad", "silence", "fixed"] | None = None
+    """How longer utterances become several: where somebody speaks, cut at quiet moments or evenly; None leaves them."""
+    max_segment_seconds: float = 20.0
+    """Utterances longer than this are segmented, and no segment is longer."""
     channels: Literal["mean", "first", "error"] = "mean"
     """How recordings of several channels become one: average, first channel, or quarantine."""
     num_codebooks: int | None = None
@@ -42,11 +51,12 @@ class JobSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"`{name}` must be more than 0, got {value}.")
-        for name, known in (("channels", ("mean", "first", "error")), ("dtype", ("float32", "float64"))):
+        for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"`{name}` must be one of {', '.join(known)}, got '{getattr(self, name)}'.")
-        if self.cut_seconds is not None and not self.cut_seconds >= 1:
-            raise ValueError(f"`cut_seconds` must be at least 1, got {self.cut_seconds}.")
+                listed = ", ".join(value for value in known if value)
+                raise ValueError(f"`{name}` must be one of {listed}, got '{getattr(self, name)}'.")
+        if not self.max_segment_seconds >= 1:
+            raise ValueError(f"`max_segment_seconds` must be at least 1, got {self.max_segment_seconds}.")
         if not re.fullmatch(SPLIT_NAME, self.split):
             raise ValueError(
                 f"`split` may hold letters, digits, underscores and single dots, got {self.split!r}."

@@ -10,20 +10,21 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from speechtok.audio.io import Waveform, probe_audio, read_blocks, read_waveform
-from speechtok.errors import AudioError, JobError
+from speechtok.errors import AudioError, JobError, StorageError
 from speechtok.jobs.settings import JobSettings, Progress
 from speechtok.loading import load_tokenizer
-from speechtok.shards.layout import Layout, file_sha256
-from speechtok.shards.plan import Failure, ShardRecord, ShardTask, write_record
+from speechtok.shards.commit import commit
+from speechtok.shards.layout import Layout
+from speechtok.shards.plan import Failure, ShardRecord, ShardTask
 from speechtok.shards.reader import tokens_to_rows
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
+from speechtok.storage import AnyPath, as_path, file_sha256, join
 from speechtok.tokens import SpeechTokens, TokenizerInfo
 
 READ_THREADS = 2
@@ -75,7 +76,7 @@ class ShardWorker:
     def __init__(self, settings: WorkerSettings) -> None:
         torch.set_num_threads(1)
         self._settings = settings
-        self._layout = Layout(Path(settings.output))
+        self._layout = Layout(as_path(settings.output))
         self._schema = token_schema(settings.info, settings.card, settings.extra_types)
         self._tokenizer = load_tokenizer(
             settings.tokenizer,
@@ -99,11 +100,12 @@ class ShardWorker:
 
         Raises:
             OSError: when the shard cannot be written.
+            StorageError: when a store fails.
         """
         self._progress = Progress()
         path = self._layout.shard(task.split, task.index, task.count)
         rows, samples, failures = 0, 0, []
-        with self._layout.replacing(path) as temporary:
+        with self._layout.temporary(path) as temporary:
             with ShardWriter(temporary, self._schema, self._settings.info) as writer:
                 for result in self._results(task.rows.to_pylist()):
                     if isinstance(result, Failure):
@@ -121,8 +123,7 @@ class ShardWorker:
                 seconds=samples / self._settings.info.sample_rate,
                 quarantined=tuple(failures),
             )
-        write_record(self._layout, record)
-        return record
+            return commit(self._layout, temporary, record)
 
     def _results(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any] | Failure]:
         """Yield a token row or a failure for each planned row, in order."""
@@ -158,6 +159,8 @@ class ShardWorker:
             return _Input(row=row)
         try:
             waveform = read_waveform(self._path(row), **self._reading(row))
+        except StorageError:
+            raise  # no fault of the recording
         except Exception as error:  # whatever a damaged file provokes belongs in quarantine
             return _Input(row=row, failure=self._failure(row, "read", error))
         return _Input(row=row, waveform=waveform)
@@ -186,6 +189,8 @@ class ShardWorker:
             source_rate = probe_audio(self._path(row)).sample_rate
             blocks = read_blocks(self._path(row), block_seconds=seconds, **self._reading(row))
             tokens = self._tokenizer.encode_blocks(blocks, chunk_seconds=seconds, **self._options())
+        except StorageError:
+            raise  # no fault of the recording
         except Exception as error:  # whatever a damaged file provokes belongs in quarantine
             stage = "read" if isinstance(error, AudioError) else "encode"
             return self._count(row, self._failure(row, stage, error))
@@ -216,8 +221,8 @@ class ShardWorker:
         self._progress += Progress(seconds=row["seconds"] or 0.0, utterances=1, quarantined=failed)
         return result
 
-    def _path(self, row: dict[str, Any]) -> Path:
-        return Path(self._settings.corpus_root, row["audio"])
+    def _path(self, row: dict[str, Any]) -> AnyPath:
+        return join(as_path(self._settings.corpus_root), row["audio"])
 
     def _failure(self, row: dict[str, Any], stage: str, error: Exception) -> Failure:
         """Return an error as a row; recordings are named as in the corpus, wherever that lies."""

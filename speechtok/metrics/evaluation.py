@@ -15,8 +15,8 @@ from typing import Any
 from speechtok.metrics.measures import MEASURES, Scores
 from speechtok.metrics.summary import Summary, summarize
 from speechtok.metrics.transcript import plain_text
-from speechtok.shards.layout import replacing
 from speechtok.shards.statistics import Statistics
+from speechtok.storage import replacing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from speechtok.errors import DatasetError
-from speechtok.hub import Pushed, download_folder, push_files
+from speechtok.hub import Pushed, download_repository, push_files
 from speechtok.publish.card import PLOT, dataset_card
 from speechtok.publish.figure import plot_statistics
 from speechtok.shards.layout import Layout
@@ -37,7 +37,7 @@ def push_dataset(
     fast the last run was stays here. What the Hub has already is not sent again, so an interrupted push goes on.
 
     Args:
-        dataset: a token dataset.
+        dataset: a token dataset on this machine.
         repository: user/name; made when there is none.
         private: whether only the owner sees it; None makes a new repository private and leaves an old one alone.
         revision: branch to commit to, made when there is none; None takes the main one.
@@ -51,7 +51,8 @@ def push_dataset(
         DatasetError: when the dataset is damaged or unfinished; nothing is sent then.
         HubError: when the Hub cannot be written; the same call later sends only what is missing.
     """
-    layout = Layout(Path(dataset))
+    root = Path(dataset)
+    layout = Layout(root)
     _check(layout, verify(layout, on_shard=on_shard), "nothing was sent")
     plan = read_plan(layout)
     records = _records(layout, plan)
@@ -59,7 +60,7 @@ def push_dataset(
     if not statistics.rows:
         raise DatasetError(f"{layout.root} holds no utterance; nothing was sent.")
     card = dataset_card(repository, plan, records, statistics, licence=licence, citation=citation)
-    files: dict[str, Path | bytes] = {layout.relative(path): path for path in _files(layout, plan)}
+    files: dict[str, Path | bytes] = {name: root / name for name in _names(layout, plan)}
     files |= {PLOT: plot_statistics(statistics), "README.md": card.encode()}
     return push_files(
         repository,
@@ -92,7 +93,7 @@ def pull_dataset(
         DatasetError: when what was fetched is no token dataset, or is damaged.
     """
     layout = Layout(Path(folder))
-    download_folder(repository, layout.root, revision=revision)
+    download_repository(repository, Path(folder), revision=revision)
     found = verify(layout, on_shard=on_shard)
     _check(layout, found, f"remove what is named and pull again, or ask who pushed '{repository}'")
     return found
@@ -117,14 +118,9 @@ def _records(layout: Layout, plan: Plan) -> list[ShardRecord]:
     return [record for record in found if record is not None]
 
 
-def _files(layout: Layout, plan: Plan) -> list[Path]:
-    """Return the files that make up the dataset, the shards first."""
+def _names(layout: Layout, plan: Plan) -> list[str]:
+    """Return the paths of the files that make up the dataset, the shards first."""
     shards = [layout.shard(task.split, task.index, task.count) for task in plan.tasks]
     records = [layout.record(task.split, task.index) for task in plan.tasks]
-    return [
-        *shards,
-        *(layout.quarantine(split) for split in plan.splits),
-        *records,
-        layout.plan_rows,
-        layout.plan,
-    ]
+    failed = [layout.quarantine(split) for split in plan.splits]
+    return [layout.relative(path) for path in (*shards, *failed, *records, layout.plan_rows, layout.plan)]

@@ -25,16 +25,17 @@ from speechtok.report.tables import group_rows, read_failures
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import Statistics, StreamStatistics, compute_statistics
+from speechtok.storage import AnyPath, as_path
 
 
 def write_report(
-    dataset: Path,
+    dataset: AnyPath,
     html: Path,
     *,
-    corpus_root: Path | None = None,
+    corpus_root: AnyPath | None = None,
     examples: int = 4,
     tokenizer: str | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
 ) -> None:
     """Write one self-contained HTML page about a token dataset.
 
@@ -58,12 +59,16 @@ def write_report(
     if examples < 0:
         raise ValueError(f"`examples` must be at least 0, got {examples}.")
     write_page(
-        Path(html), "page.html.j2", _content(Path(dataset), corpus_root, examples, tokenizer, checkpoint)
+        Path(html), "page.html.j2", _content(as_path(dataset), corpus_root, examples, tokenizer, checkpoint)
     )
 
 
 def _content(
-    path: Path, corpus_root: Path | None, examples: int, tokenizer: str | None, checkpoint: str | Path | None
+    path: AnyPath,
+    corpus_root: AnyPath | None,
+    examples: int,
+    tokenizer: str | None,
+    checkpoint: str | AnyPath | None,
 ) -> dict[str, Any]:
     """Return everything the template needs."""
     rows = TokenDataset(path)
@@ -89,13 +94,13 @@ def _content(
 
 
 def _listening(
-    path: Path,
+    path: AnyPath,
     rows: TokenDataset,
     statistics: Statistics,
-    corpus_root: Path | None,
+    corpus_root: AnyPath | None,
     examples: int,
     tokenizer: str | None,
-    checkpoint: str | Path | None,
+    checkpoint: str | AnyPath | None,
 ) -> tuple[list[Example], str | None]:
     """Return the rows to listen to, or none and a sentence why."""
     chosen = choose_rows(statistics.durations, examples) if examples and statistics.rows else []

@@ -92,6 +92,41 @@ def plot_values(values: Sequence[float], label: str, name: str) -> Markup:
         )
 
 
+def plot_quality(
+    rates_bps: Sequence[float], values: Sequence[float | None], title: str, name: str
+) -> Markup | None:
+    """Return one measure of several tokenizers over their bit rates, each a numbered point.
+
+    Args:
+        rates_bps: bits per second of each tokenizer.
+        values: its mean; points without one, or with an infinite one, are left out.
+        title: of the measure.
+        name: unique on the page.
+
+    Returns:
+        The picture, or None when there is no point.
+    """
+    points = [
+        (rate, value, number)
+        for number, (rate, value) in enumerate(zip(rates_bps, values, strict=True), start=1)
+        if value is not None and math.isfinite(value)
+    ]
+    if not points:
+        return None
+    with drawing(2.4) as (figure, (axes,)):
+        axes.scatter([point[0] for point in points], [point[1] for point in points], color=ACCENT, s=36)
+        for rate, value, number in points:
+            axes.annotate(str(number), (rate, value), xytext=(6, 5), textcoords="offset points")
+        axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.set_xticks(sorted({min(rates_bps), max(rates_bps)}))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.margins(0.15)
+        axes.set_xlabel("bits per second")
+        axes.grid(axis="y", linewidth=0.6)
+        return to_svg(figure, name, f"{title} of {len(points)} tokenizers over their bit rates.")
+
+
 def plot_usage(item: StreamStatistics, name: str) -> Markup:
     """Return how often each code of a stream occurs: bars for few codebooks, else a heat map."""
     share = item.counts / np.maximum(item.counts.sum(axis=1, keepdims=True), 1)  # (codebooks, codes)

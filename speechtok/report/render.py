@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from speechtok.shards.layout import replacing
+from speechtok.storage import replacing
 from speechtok.version import __version__
 from speechtok.wording import count_text, duration_text, rate_text, size_text
 

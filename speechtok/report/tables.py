@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset, read_parquet_rows
 from speechtok.shards.statistics import Statistics
+from speechtok.storage import AnyPath
 
 MOST_GROUPS = 10
 """Speakers and languages that are listed one by one."""
@@ -56,7 +56,7 @@ class Failures:
     """The first ones: id, audio, stage, error, message."""
 
 
-def group_rows(path: Path, statistics: Statistics) -> dict[str, Groups | None]:
+def group_rows(path: AnyPath, statistics: Statistics) -> dict[str, Groups | None]:
     """Return the rows grouped by "split", "speaker" and "language"; None where no row says anything.
 
     Raises:
@@ -75,7 +75,7 @@ def group_rows(path: Path, statistics: Statistics) -> dict[str, Groups | None]:
     }
 
 
-def read_failures(path: Path) -> Failures:
+def read_failures(path: AnyPath) -> Failures:
     """Return what the quarantine of a dataset lists; nothing for a lone token file.
 
     Raises:
@@ -84,7 +84,8 @@ def read_failures(path: Path) -> Failures:
     folder = Layout(path).quarantine("any").parent
     total = 0
     listed: list[dict[str, Any]] = []
-    for file in sorted(folder.glob("*.parquet")):
+    files: list[AnyPath] = sorted(folder.glob("*.parquet"), key=str)
+    for file in files:
         for row in read_parquet_rows(file):
             total += 1
             if len(listed) < MOST_FAILURES:

@@ -8,126 +8,92 @@
     OUT/.speechtok/run.json                         the last run: place, speed, versions
     OUT/.speechtok/tmp/                             files being written
 
-Every file appears whole or not at all: it is written below `tmp`, flushed to disk, then renamed.
+Every file appears whole or not at all: it is written below `tmp`, flushed to disk, then renamed. In an
+object store, which cannot rename, it is written on the local disk and then put in one request.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+
+from speechtok.storage import AnyPath, relative, replacing, temporary_file
 
 
 @dataclass(frozen=True)
 class Layout:
     """Paths of one token dataset."""
 
-    root: Path
+    root: AnyPath
     """The folder users call OUT."""
 
     @property
-    def readme(self) -> Path:
+    def readme(self) -> AnyPath:
         """The dataset card."""
         return self.root / "README.md"
 
     @property
-    def data(self) -> Path:
+    def data(self) -> AnyPath:
         """Folder of the token shards."""
         return self.root / "data"
 
     @property
-    def state(self) -> Path:
+    def state(self) -> AnyPath:
         """Folder of plan, commit records and temporary files."""
         return self.root / ".speechtok"
 
     @property
-    def plan(self) -> Path:
+    def plan(self) -> AnyPath:
         """The frozen settings; written last, so a plan with this file is complete."""
         return self.state / "plan.json"
 
     @property
-    def plan_rows(self) -> Path:
+    def plan_rows(self) -> AnyPath:
         """The frozen utterances."""
         return self.state / "plan.parquet"
 
     @property
-    def run(self) -> Path:
+    def run(self) -> AnyPath:
         """Where and how fast the last run was; local facts, not part of the dataset."""
         return self.state / "run.json"
 
     @property
-    def lock(self) -> Path:
+    def lock(self) -> AnyPath:
         """Held while a job writes."""
         return self.state / "lock"
 
     @property
-    def tmp(self) -> Path:
+    def tmp(self) -> AnyPath:
         """Folder of files being written."""
         return self.state / "tmp"
 
-    def shard(self, split: str, index: int, count: int) -> Path:
+    def shard(self, split: str, index: int, count: int) -> AnyPath:
         """The Parquet file of one shard."""
         return self.data / f"{split}-{index:05d}-of-{count:05d}.parquet"
 
-    def record(self, split: str, index: int) -> Path:
+    def record(self, split: str, index: int) -> AnyPath:
         """The commit record of one shard."""
         return self.state / "shards" / f"{split}-{index:05d}.json"
 
-    def quarantine(self, split: str) -> Path:
+    def quarantine(self, split: str) -> AnyPath:
         """The Parquet file of the inputs of one split that failed."""
         return self.root / "quarantine" / f"{split}.parquet"
 
-    def relative(self, path: Path) -> str:
+    def relative(self, path: AnyPath) -> str:
         """Return a path inside the dataset as users see it."""
-        return path.relative_to(self.root).as_posix()
+        return relative(path, self.root)
 
     def clear_tmp(self) -> None:
-        """Remove what interrupted writers left behind."""
-        shutil.rmtree(self.tmp, ignore_errors=True)
+        """Remove what interrupted writers left behind; nothing is ever left in a store."""
+        if isinstance(self.tmp, Path):
+            shutil.rmtree(self.tmp, ignore_errors=True)
 
-    def replacing(self, path: Path) -> AbstractContextManager[Path]:
-        """Give a temporary path that becomes `path`, see `replacing`."""
+    def replacing(self, path: AnyPath) -> AbstractContextManager[Path]:
+        """Give a temporary path that becomes `path`, see `speechtok.storage.replacing`."""
         return replacing(path, self.tmp)
 
-
-@contextmanager
-def replacing(path: Path, tmp: Path) -> Iterator[Path]:
-    """Give a temporary path that becomes `path` when the block ends well, and vanishes otherwise.
-
-    A block that removes the temporary file itself leaves `path` as it was.
-
-    Args:
-        path: the file to write.
-        tmp: folder for the temporary file, on the same filesystem.
-    """
-    tmp.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = tmp / f".{path.name}.{uuid.uuid4().hex}"
-    try:
-        yield temporary
-        if temporary.exists():
-            _flush(temporary)
-            temporary.replace(path)
-            _flush(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the hash of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Force a file, or a folder's entries, to disk: a rename must not outlive its content."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    def temporary(self, path: AnyPath) -> AbstractContextManager[Path]:
+        """Give a local path where the file that will be `path` is written; it vanishes with the block."""
+        return temporary_file(path, self.tmp)

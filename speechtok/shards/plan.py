@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError
-from speechtok.shards.layout import Layout, file_sha256
+from speechtok.shards.layout import Layout
 from speechtok.shards.schema import FORMAT_VERSION
 from speechtok.shards.writer import write_table
+from speechtok.storage import ABSENT, AnyPath, StorePath, file_sha256, local_copy, put_in_place
 from speechtok.tokens import TokenizerInfo
 
 PLAN_COLUMNS = (
@@ -159,16 +160,18 @@ class Plan:
 
     def write(self, layout: Layout) -> None:
         """Freeze the plan: the utterances first, then the settings with their hash."""
-        with layout.replacing(layout.plan_rows) as path:
-            write_table(self.rows, path)
-        content = {
-            "format_version": FORMAT_VERSION,
-            "settings": dict(self.settings),
-            "settings_sha256": _settings_sha256(self.settings),
-            "utterances": len(self.rows),
-            "utterances_sha256": file_sha256(layout.plan_rows),
-        }
-        write_json(layout, layout.plan, content)
+        with layout.temporary(layout.plan_rows) as rows, layout.temporary(layout.plan) as settings:
+            write_table(self.rows, rows)
+            content = {
+                "format_version": FORMAT_VERSION,
+                "settings": dict(self.settings),
+                "settings_sha256": _settings_sha256(self.settings),
+                "utterances": len(self.rows),
+                "utterances_sha256": file_sha256(rows),
+            }
+            settings.write_bytes(json_bytes(content))
+            _freeze(layout, rows, layout.plan_rows)
+            _freeze(layout, settings, layout.plan)
 
 
 def has_plan(layout: Layout) -> bool:
@@ -182,7 +185,9 @@ def read_plan(layout: Layout) -> Plan:
     Raises:
         DatasetError: when there is none, or its files are damaged.
     """
-    if not layout.plan.is_file():
+    if not has_plan(layout):
+        if isinstance(layout.root, StorePath):
+            layout.root.is_dir()  # a bucket that is missing has a sentence of its own
         raise DatasetError(
             f"{layout.root} is no token dataset made by `speechtok tokenize`: it has no {layout.relative(layout.plan)}."
         )
@@ -194,26 +199,27 @@ def read_plan(layout: Layout) -> Plan:
             f"{layout.plan} is damaged: its settings are not those that were frozen; "
             "restore the file or tokenize into another folder."
         )
-    if not layout.plan_rows.is_file() or file_sha256(layout.plan_rows) != content.get("utterances_sha256"):
-        raise DatasetError(
-            f"{layout.plan_rows} is missing or damaged, so nothing can be said about this dataset; "
-            "restore the file or tokenize into another folder."
-        )
-    return Plan(settings=content["settings"], rows=pq.read_table(layout.plan_rows))
+    try:
+        with local_copy(layout.plan_rows) as copy:
+            if file_sha256(copy) == content.get("utterances_sha256"):
+                return Plan(settings=content["settings"], rows=pq.read_table(copy))
+    except FileNotFoundError:
+        pass
+    raise DatasetError(
+        f"{layout.plan_rows} is missing or damaged, so nothing can be said about this dataset; "
+        "restore the file or tokenize into another folder."
+    )
 
 
 def write_record(layout: Layout, record: ShardRecord) -> None:
-    """Commit a shard whose file is in place."""
+    """Record a shard whose file is in place; see `commit` for both together."""
     write_json(layout, layout.record(record.split, record.index), asdict(record))
 
 
 def read_record(layout: Layout, split: str, index: int) -> ShardRecord | None:
     """Return a shard's commit record, or None when there is none that can be read."""
-    path = layout.record(split, index)
-    if not path.is_file():
-        return None
     try:
-        content = _read_json(path)
+        content = _read_json(layout.record(split, index))
         return ShardRecord(
             **{**content, "quarantined": tuple(Failure(**item) for item in content["quarantined"])}
         )
@@ -222,21 +228,47 @@ def read_record(layout: Layout, split: str, index: int) -> ShardRecord | None:
 
 
 def is_done(layout: Layout, task: ShardTask) -> bool:
-    """Return whether a shard is committed and its file is what was committed."""
-    record, path = (
-        read_record(layout, task.split, task.index),
-        layout.shard(task.split, task.index, task.count),
-    )
-    if record is None or not path.is_file() or path.stat().st_size != record.bytes:
+    """Return whether a shard is committed and its file is what was committed.
+
+    In a store, the hash stated with the file is compared; `verify` reads the file itself.
+    """
+    record = read_record(layout, task.split, task.index)
+    if record is None:
         return False
-    return file_sha256(path) == record.sha256
+    path = layout.shard(task.split, task.index, task.count)
+    try:
+        head = path.stat()
+    except FileNotFoundError:
+        return False
+    if head.st_size != record.bytes:
+        return False
+    return (getattr(head, "sha256", None) or file_sha256(path)) == record.sha256
 
 
-def write_json(layout: Layout, path: Path, content: Mapping[str, Any]) -> None:
+def write_json(layout: Layout, path: AnyPath, content: Mapping[str, Any]) -> None:
     """Write a small JSON file, whole or not at all."""
     with layout.replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        temporary.write_bytes(json_bytes(content))
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """Return a small JSON file as its bytes, the same for the same content."""
+    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _freeze(layout: Layout, file: Path, path: AnyPath) -> None:
+    """Put a file of the plan in place, unless another job has frozen another plan meanwhile."""
+    if not isinstance(path, StorePath):
+        put_in_place(file, path)
+        return
+    sha256 = file_sha256(file)
+    if path.put(file, sha256=sha256, replaces=ABSENT) is not None:
+        return
+    head = path.stat()
+    is_same = (head.sha256 or file_sha256(path)) == sha256
+    if not is_same and (has_plan(layout) or path.put(file, sha256=sha256, replaces=head.version) is None):
+        raise DatasetError(
+            f"Another job has frozen a plan in {layout.root} meanwhile; run the same command again, or use another place."
         )
 
 
@@ -244,7 +276,7 @@ def _settings_sha256(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: AnyPath) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from speechtok.shards.layout import Layout
 from speechtok.shards.order import OrderSettings
 from speechtok.shards.rows import Rows, tokens_of
 from speechtok.shards.schema import read_info
+from speechtok.storage import AnyPath, as_path, readable
 from speechtok.tokens import SpeechTokens, TokenizerInfo
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class TokenDataset(Base):
     a torch dataset (`torch.utils.data.DataLoader` needs `__len__` and `__getitem__` only).
 
     Args:
-        path: a token dataset, one Parquet file of tokens, or user/name of a dataset on the Hub, whose shards are
-            fetched into the Hub's cache.
+        path: a token dataset, or one Parquet file of tokens; a path or the URI of an object store, or user/name of
+            a dataset on the Hub, whose shards are fetched into the Hub's cache.
         split: only this split; None reads all.
         streams: only these streams of codes; None reads all that `columns` names.
         columns: only these columns; None reads all. `tokens` needs the streams and `num_samples`.
@@ -52,7 +52,7 @@ class TokenDataset(Base):
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | AnyPath,
         *,
         split: str | None = None,
         streams: Sequence[str] | None = None,
@@ -61,7 +61,7 @@ class TokenDataset(Base):
     ) -> None:
         if is_repository(path):
             path = _fetched(str(path), split, revision)
-        self.path, self.split, self._streams = Path(path), split, streams
+        self.path, self.split, self._streams = as_path(path), split, streams
         self.files = token_files(self.path, split)
         self._readers = [_open(file) for file in self.files]
         schema = self._readers[0].schema_arrow
@@ -193,7 +193,7 @@ class TokenDataset(Base):
                 raise DatasetError(f"{self.path} has no column {name}; it has: {', '.join(names)}.")
 
 
-def _fetched(repository: str, split: str | None, revision: str | None) -> Path:
+def _fetched(repository: str, split: str | None, revision: str | None) -> AnyPath:
     """Return the local copy of a dataset on the Hub: its shards, or those of one split."""
     try:
         return cached_folder(repository, [f"data/{split or '*'}-*.parquet"], revision=revision)
@@ -201,7 +201,7 @@ def _fetched(repository: str, split: str | None, revision: str | None) -> Path:
         raise HubError(f"'{repository}' is no local token dataset, and none on the Hub: {error}") from error
 
 
-def token_files(path: Path, split: str | None = None) -> list[Path]:
+def token_files(path: AnyPath, split: str | None = None) -> list[AnyPath]:
     """Return the Parquet files of a token dataset, or the file itself.
 
     Raises:
@@ -209,16 +209,21 @@ def token_files(path: Path, split: str | None = None) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    files = sorted(Layout(path).data.glob("*.parquet"))
+    files: list[AnyPath] = sorted(Layout(path).data.glob("*.parquet"), key=str)
     if not files:
         raise DatasetError(f"{path} holds no token dataset: there is no Parquet file in {path / 'data'}.")
     if split is None:
         return files
-    chosen = [file for file in files if file.name.rsplit("-", 3)[0] == split]
+    chosen = [file for file in files if split_of(file) == split]
     if not chosen:
-        have = ", ".join(sorted({file.name.rsplit("-", 3)[0] for file in files}))
+        have = ", ".join(sorted({split_of(file) for file in files}))
         raise DatasetError(f"{path} has no split '{split}'; it has: {have}.")
     return chosen
+
+
+def split_of(file: AnyPath) -> str:
+    """Return the split that a shard's name states."""
+    return file.name.rsplit("-", 3)[0]
 
 
 def row_to_tokens(row: dict[str, Any], info: TokenizerInfo) -> SpeechTokens:
@@ -255,15 +260,15 @@ def tokens_to_rows(tokens: SpeechTokens) -> list[dict[str, Any]]:
     return rows
 
 
-def _open(file: Path) -> pq.ParquetFile:
+def _open(file: AnyPath) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file)
+        return pq.ParquetFile(readable(file))
     except (OSError, pa.ArrowInvalid) as error:
         reason = " ".join(str(error).split())
         raise DatasetError(f"{file} cannot be read as Parquet: {reason}") from error
 
 
-def read_parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_parquet_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
     """Yield the rows of any Parquet file as plain values.
 
     Raises:

@@ -10,13 +10,13 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from speechtok.shards.reader import TokenDataset, token_files
+from speechtok.shards.reader import TokenDataset, split_of, token_files
+from speechtok.storage import AnyPath, readable
 from speechtok.tokens import StreamInfo
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -117,7 +117,7 @@ class Statistics:
         }
 
 
-def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = None) -> Statistics:
+def compute_statistics(path: AnyPath, *, on_rows: Callable[[int], None] | None = None) -> Statistics:
     """Return the statistics of a token dataset or token file, reading it once.
 
     Args:
@@ -143,8 +143,9 @@ def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = No
             on_rows(number)
     files = token_files(path)
     splits = Counter[str]()
-    for file in files:
-        splits[file.name.rsplit("-", 3)[0]] += pq.ParquetFile(file).metadata.num_rows
+    footers = [pq.ParquetFile(readable(file)).metadata for file in files]
+    for file, footer in zip(files, footers, strict=True):
+        splits[split_of(file)] += footer.num_rows
     return Statistics(
         rows=len(durations),
         seconds=float(sum(durations)),
@@ -155,7 +156,7 @@ def compute_statistics(path: Path, *, on_rows: Callable[[int], None] | None = No
         durations=np.asarray(durations, dtype=np.float64),
         streams=tuple(
             StreamStatistics(
-                stream=item, counts=counts[item.name], stored_bytes=_stored_bytes(files, item.name)
+                stream=item, counts=counts[item.name], stored_bytes=_stored_bytes(footers, item.name)
             )
             for item in dataset.info.streams
         ),
@@ -169,10 +170,9 @@ def count_codes(table: Counts, codes: np.ndarray[Any, Any]) -> None:
     table[:codebooks] += np.bincount(flat.ravel(), minlength=codebooks * size).reshape(codebooks, size)
 
 
-def _stored_bytes(files: list[Path], column: str) -> int:
+def _stored_bytes(footers: list[Any], column: str) -> int:
     total = 0
-    for file in files:
-        metadata = pq.ParquetFile(file).metadata
+    for metadata in footers:
         for group in range(metadata.num_row_groups):
             for index in range(metadata.num_columns):
                 chunk = metadata.row_group(group).column(index)

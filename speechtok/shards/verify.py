@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from speechtok.shards.layout import Layout, file_sha256
+from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord, ShardTask, read_plan, read_record
 from speechtok.shards.schema import METADATA_KEY, quarantine_schema, token_schema
+from speechtok.storage import file_sha256, local_copy, readable
 
 SECONDS_TOLERANCE = 0.3
 """How far a decoded length may lie from its header: compressed formats round up to their frames."""
@@ -94,7 +96,9 @@ def quarantine_table(layout: Layout, plan: Plan, split: str) -> pa.Table:
 def has_quarantine(layout: Layout, plan: Plan, split: str) -> bool:
     """Return whether the quarantine file of a split lists the recorded failures."""
     try:
-        return bool(pq.read_table(layout.quarantine(split)).equals(quarantine_table(layout, plan, split)))
+        return bool(
+            pq.read_table(readable(layout.quarantine(split))).equals(quarantine_table(layout, plan, split))
+        )
     except (OSError, pa.ArrowInvalid):
         return False
 
@@ -105,11 +109,19 @@ def _shard_problems(
     path = layout.shard(task.split, task.index, task.count)
     if not path.is_file():
         return ["is missing"]
+    with local_copy(path) as copy:
+        return _content_problems(layout, plan, schema, task, record, copy)
+
+
+def _content_problems(
+    layout: Layout, plan: Plan, schema: pa.Schema, task: ShardTask, record: ShardRecord, copy: Path
+) -> list[str]:
+    path = layout.shard(task.split, task.index, task.count)
     if record.file != layout.relative(path):
         return [f"is recorded as {record.file}"]
-    if file_sha256(path) != record.sha256:
+    if file_sha256(copy) != record.sha256:
         return ["is damaged: its sha256 differs from the commit record"]
-    file = pq.ParquetFile(path)
+    file = pq.ParquetFile(copy)
     if not file.schema_arrow.equals(schema, check_metadata=False):
         return ["has other columns than planned"]
     if _parsed_metadata(file.schema_arrow) != _parsed_metadata(schema):

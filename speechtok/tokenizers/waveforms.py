@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from speechtok.audio.io import read_waveform
 from speechtok.audio.resample import resample as resample_array
 from speechtok.errors import AudioError
+from speechtok.storage import StorePath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +108,9 @@ def _one(
     dtype: torch.dtype,
 ) -> Tensor:
     which = "`waveform`" if batch == 1 else f"Utterance {index} of `waveform`"
-    if isinstance(item, str | PathLike):
-        path = fspath(item)
-        which = path
-        loaded = read_waveform(path, channels="error")
+    if isinstance(item, str | PathLike | StorePath):
+        which = str(item)
+        loaded = read_waveform(which, channels="error")
         item, rate = loaded.samples, loaded.sample_rate
     elif isinstance(item, Mapping):
         item, rate = _from_mapping(item, which)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,13 @@ import numpy as np
 from speechtok.audio.io import read_waveform
 from speechtok.corpora import read_corpus
 from speechtok.errors import AudioError, DatasetError
+from speechtok.storage import AnyPath, join
 
 SAMPLE_RATE = 16_000
 
 
 def read_utterances(
-    corpus: str | Path, *, seed: int, share: float = 1.0, repeat: bool = False
+    corpus: str | AnyPath, *, seed: int, share: float = 1.0, repeat: bool = False
 ) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:
     """Yield `(samples,)` float32 audio at 16 kHz, channels averaged, in shuffled order.
 
@@ -45,7 +45,7 @@ def read_utterances(
         for item in chosen:
             try:
                 audio = read_waveform(
-                    found.root / item.audio,
+                    join(found.root, item.audio),
                     sample_rate=SAMPLE_RATE,
                     start=item.start,
                     duration=item.segment_seconds,

@@ -22,6 +22,7 @@ from torch.nn import functional
 from speechtok.audio.pitch import extract_pitch
 from speechtok.checkpoints.read import load_plain
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath
 from speechtok.tokenizers.units.jukebox import F0VqVae, VqVaeSettings
 from speechtok.tokenizers.units.pitch import normalize_pitch
 from speechtok.training.audio import read_utterances
@@ -94,7 +95,7 @@ class F0VqTraining:
         settings: how to train.
     """
 
-    def __init__(self, corpus: str | Path, output: str | Path, settings: F0VqSettings) -> None:
+    def __init__(self, corpus: str | AnyPath, output: str | Path, settings: F0VqSettings) -> None:
         self.corpus, self.folder, self.settings = corpus, Path(output) / "f0", settings
         torch.manual_seed(settings.seed)
         self.generator = torch.Generator().manual_seed(settings.seed)

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from speechtok.cards import CARD_FILE, TokenizerCard
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath, as_path, download_folder
 from speechtok.tokenizers.units.components import read_reader
 from speechtok.tokenizers.units.config import READERS, UnitConfig
 from speechtok.tokenizers.units.kmeans import ENTRY
@@ -26,12 +27,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def train_kmeans(
-    corpus: str | Path,
+    corpus: str | AnyPath,
     output: str | Path,
     *,
     features: str = "logmel",
     layer: int = 6,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
     settings: KMeansSettings,
     share: float = 1.0,
     max_frames: int = 1_000_000,
@@ -60,7 +61,7 @@ def train_kmeans(
     """
     hop = READERS.get(features, 0)
     config = UnitConfig(features=features, layer=layer, num_units=settings.num_clusters, hop_length=hop)
-    reader = read_reader(config, None if checkpoint is None else Path(checkpoint))
+    reader = read_reader(config, None if checkpoint is None else download_folder(as_path(checkpoint)))
     sample = _Reservoir(max_frames, settings.seed)
     for count, samples in enumerate(read_utterances(corpus, seed=settings.seed, share=share), start=1):
         if len(samples) >= reader.min_samples:

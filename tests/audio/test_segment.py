@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechtok.audio.segment import quiet_cuts
+from speechtok.audio.segment import even_cuts, quiet_cuts
 
 RATE = 8000
 
@@ -51,3 +51,12 @@ def test_bounds() -> None:
     assert quiet_cuts([], RATE, 10) == []
     with pytest.raises(ValueError, match=r"`max_seconds` must be at least 1, got 0\.5"):
         quiet_cuts([], RATE, 0.5)
+
+
+@given(st.integers(1, 100_000), st.floats(1, 30))
+def test_even_pieces(end: int, longest: float) -> None:
+    pieces = np.diff([0, *even_cuts(end, longest), end])
+    assert pieces.max() <= 1000 * longest
+    assert set(pieces[:-2]) <= {int(1000 * longest)}
+    if len(pieces) > 1:
+        assert pieces.min() >= int(1000 * longest) // 4

@@ -10,8 +10,9 @@ import torch
 from speechtok.cards import find_card, read_tokenizer_card
 from speechtok.demo.check import check_tokenizer
 from speechtok.errors import CheckpointError
-from speechtok.hub import commit_of, file_sha256
+from speechtok.hub import commit_of
 from speechtok.loading import load_tokenizer, locate_files
+from speechtok.storage import file_sha256
 from speechtok.tokenizers.dmel.tokenizer import DMelTokenizer
 from speechtok.tokenizers.units.vocoder import UnitVocoder, VocoderSettings
 

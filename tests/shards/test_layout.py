@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from speechtok.shards.layout import Layout, file_sha256
+from speechtok.shards.layout import Layout
+from speechtok.storage import file_sha256
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from speechtok.shards.layout import Layout, file_sha256
+from speechtok.shards.layout import Layout
 from speechtok.shards.plan import (
     PLAN_COLUMNS,
     Failure,
@@ -20,6 +20,7 @@ from speechtok.shards.plan import (
 from speechtok.shards.schema import token_schema
 from speechtok.shards.verify import quarantine_table, verify
 from speechtok.shards.writer import ShardWriter, write_table
+from speechtok.storage import file_sha256
 
 CARD = {"name": "toy"}
 SHARD = "data/train-00000-of-00002.parquet"

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechtok.nets.matmul import exact_fast_matmul
 from speechtok.tokenizers.funcodec.padding import as_image, reflect_pad, valid_frames
 
 EPSILON = 1e-5
@@ -206,9 +207,13 @@ def _convolve(x: Tensor, inner: _Inner) -> Tensor:
     """Return a convolution; one over time runs as one over an image of height 1, which keeps channels last."""
     weight, bias, groups = inner.weight, inner.bias, inner.groups
     stride, dilation = inner.stride, inner.dilation
+    is_transposed = isinstance(inner, nn.ConvTranspose1d | nn.ConvTranspose2d)
     if weight.dim() == 3:
+        if _is_heavy(x, inner):
+            product = _transposed_product if is_transposed else _product
+            return product(x, weight, bias, stride[0])
         weight, stride, dilation = weight[:, :, None], (1, *stride), (1, *dilation)
-    if isinstance(inner, nn.ConvTranspose1d | nn.ConvTranspose2d):
+    if is_transposed:
         return as_image(
             x, lambda image: functional.conv_transpose2d(image, weight, bias, stride, groups=groups)
         )
@@ -217,6 +222,38 @@ def _convolve(x: Tensor, inner: _Inner) -> Tensor:
             x, lambda image: torch.mkldnn_convolution(image, weight, bias, (0, 0), stride, dilation, groups)
         )
     return as_image(x, lambda image: functional.conv2d(image, weight, bias, stride, 0, dilation, groups))
+
+
+def _is_heavy(x: Tensor, inner: _Inner) -> bool:
+    """Return whether a convolution has many more weights than it has input.
+
+    oneDNN rearranges the weights at each call, which then takes as long as the convolution itself; a matrix
+    product reads them as they lie.
+    """
+    light = inner.groups > 1 or inner.dilation[-1] > 1 or inner.weight.numel() < 2 * x.numel()
+    return not light and len(x) == 1 and _has_onednn(x)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    """Return a convolution over time of one item, as a product of its windows with the weights."""
+    windows = x[0].t().unfold(0, weight.shape[2], stride).transpose(1, 2)  # (frames, kernel, channels)
+    rows = weight.transpose(1, 2).flatten(1)
+    with exact_fast_matmul(x.device, x.dtype):
+        return functional.linear(windows.flatten(1), rows, bias).t()[None]
+
+
+def _transposed_product(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    """Return a transposed convolution over time of one item, whose kernel is two strides long.
+
+    Each input frame adds to two strides of output; neighbours overlap by one.
+    """
+    channels = weight.shape[1]
+    columns = weight.transpose(1, 2).flatten(1)  # (channels in, kernel * channels out)
+    with exact_fast_matmul(x.device, x.dtype):
+        spread = torch.mm(x[0].t(), columns).view(-1, 2, stride, channels)
+    out = functional.pad(spread[:, 0], (0, 0, 0, 0, 0, 1))  # (frames + 1, stride, channels)
+    out[1:] += spread[:, 1]
+    return (out.flatten(0, 1) if bias is None else out.flatten(0, 1) + bias).t()[None]
 
 
 def _has_onednn(x: Tensor) -> bool:

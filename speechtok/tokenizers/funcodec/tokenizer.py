@@ -155,7 +155,7 @@ class FuncodecTokenizer(SpeechTokenizer):
             if self.config.segments is None and samples > LONGEST_SECONDS * self.sample_rate:
                 raise AudioError(
                     f"The recording is longer than {LONGEST_SECONDS} s, but all of an utterance decides each code of "
-                    f"'{self.name}'; cut it into utterances first, as `--cut-seconds` does."
+                    f"'{self.name}'; cut it into utterances first, as `--segment silence` does."
                 )
         return super().encode_blocks(held, num_codebooks=num_codebooks)
 

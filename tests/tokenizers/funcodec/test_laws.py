@@ -141,7 +141,7 @@ def test_a_stream_without_end_is_refused(load: Loader) -> None:
         while True:
             yield minute
 
-    with pytest.raises(AudioError, match="cut it into utterances first, as `--cut-seconds` does"):
+    with pytest.raises(AudioError, match="cut it into utterances first, as `--segment silence` does"):
         load("time").encode_blocks(blocks())
 
 

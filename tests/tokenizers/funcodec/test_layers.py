@@ -1,9 +1,13 @@
 """Padding and transposed convolutions against the published implementation's exact vectors."""
 
+from copy import deepcopy
+
 import numpy as np
+import pytest
 import torch
 
-from speechtok.tokenizers.funcodec.convolutions import Conv, ConvTranspose
+from speechtok.nets.weight_norm import fold
+from speechtok.tokenizers.funcodec.convolutions import Conv, ConvTranspose, _is_heavy
 from speechtok.tokenizers.funcodec.layers import groups_for
 from speechtok.tokenizers.funcodec.padding import reflect_pad
 from tests.goldens import recipe
@@ -104,3 +108,23 @@ def test_an_end_too_short_to_mirror_is_extended_by_zeros() -> None:
 
 def test_groups() -> None:
     assert [groups_for(32, ratio) for ratio in (-1, 1, 8, 16)] == [1, 16, 2, 1]
+
+
+@pytest.mark.parametrize("kernel", [(16, 8), (7, 1)])
+@pytest.mark.parametrize("frames", [1, 8, 9, 40])
+def test_heavy_convolutions_are_matrix_products_with_the_same_result(
+    kernel: tuple[int, int], frames: int
+) -> None:
+    torch.manual_seed(0)
+    size, stride = kernel
+    for layer in (Conv(64, 96, [size], stride=[stride]), ConvTranspose(64, 48, [stride])):
+        fold(layer)
+        inner = layer.conv.conv if isinstance(layer, Conv) else layer.convtr.convtr
+        x = torch.randn(1, frames, 64).transpose(1, 2)
+        assert _is_heavy(x, inner)
+        exact = deepcopy(layer).double()
+        with torch.no_grad():
+            quick, wanted = layer(x)[0], exact(x.double())[0]
+        assert not _is_heavy(x.double(), inner)
+        assert quick.shape == wanted.shape
+        assert torch.allclose(quick.double(), wanted, rtol=0, atol=1e-5)

@@ -1,0 +1,146 @@
+"""Long recordings as several utterances."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from typing import Literal
+
+from speechtok.audio.io import probe_audio, read_blocks
+from speechtok.audio.segment import even_cuts, quiet_cuts
+from speechtok.audio.vad import VAD_RATE, Span, speech_spans
+from speechtok.corpora.corpus import Corpus, Pairs, Unique
+from speechtok.errors import AudioError
+from speechtok.storage import join
+from speechtok.utterances import Utterance
+
+SegmentWay = Literal["vad", "silence", "fixed"]
+SEGMENT_ID = r"(.*)-(\d{8,})-(\d{8,})"
+"""The id of a segment: that of the utterance, begin and end in ms."""
+READ_THREADS = 8
+"""Recordings read at the same time."""
+READ_AHEAD = 64
+"""Utterances looked at ahead of the one that is asked for."""
+WITHOUT_SPEECH = "without speech"
+"""How recordings in which nobody speaks are counted."""
+
+
+def segment_corpus(
+    corpus: Corpus,
+    way: SegmentWay,
+    max_seconds: float,
+    *,
+    known: Mapping[str, tuple[Span, ...]] | None = None,
+) -> Corpus:
+    """Return the corpus with every utterance longer than `max_seconds` in segments.
+
+    A segment is called `<id>-<start ms>-<end ms>`, times from the beginning of the utterance, with eight
+    digits so that names sort by time. It keeps the columns of the utterance but for `text`, of which nobody
+    knows which part belongs where. Recordings that cannot be read are left as they are; the job will say what
+    is wrong with them. Those without any speech are left out and counted.
+
+    Args:
+        corpus: what was read.
+        way: "silence" cuts at quiet moments and "fixed" every `max_seconds`, and neither loses a sample;
+            "vad" keeps only speech.
+        max_seconds: longest utterance, at least 1.
+        known: segments that were found before, by id of the utterance; empty for one that is whole.
+
+    Raises:
+        AudioError: when iterated, if the voice activity detector is not installed.
+        DatasetError: when iterated, if a segment would have the id of another utterance.
+    """
+    found: dict[str, tuple[Span, ...] | None] = dict(known or {})
+    if way == "vad":
+        speech_spans([], max_seconds)  # says at once that it is not installed
+
+    def read() -> Pairs:
+        corpus.ignored.pop(WITHOUT_SPEECH, None)
+        for utterance, spans in _with_spans(corpus, way, max_seconds, found):
+            if spans is None:
+                corpus.ignored[WITHOUT_SPEECH] += 1
+            else:
+                for item in _segments(utterance, spans):
+                    yield item, item.audio
+
+    return replace(corpus, utterances=Unique(read, corpus.name))
+
+
+def _with_spans(
+    corpus: Corpus, way: SegmentWay, max_seconds: float, found: dict[str, tuple[Span, ...] | None]
+) -> Iterator[tuple[Utterance, tuple[Span, ...] | None]]:
+    """Yield each utterance with its spans: none for a whole one, None for one without speech."""
+
+    def look(utterance: Utterance) -> tuple[Utterance, tuple[Span, ...] | None]:
+        if utterance.id in found:
+            return utterance, found[utterance.id]
+        if utterance.seconds is not None and utterance.seconds <= max_seconds:
+            return utterance, ()
+        try:
+            utterance = _measured(corpus, utterance)
+            spans = _spans(corpus, utterance, way, max_seconds)
+        except AudioError:
+            return utterance, ()
+        found[utterance.id] = spans
+        return utterance, spans
+
+    waiting: deque[Future[tuple[Utterance, tuple[Span, ...] | None]]] = deque()
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        for utterance in corpus.utterances:
+            waiting.append(pool.submit(look, utterance))
+            if len(waiting) > READ_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _measured(corpus: Corpus, utterance: Utterance) -> Utterance:
+    """Return the utterance with its length by the header of its recording."""
+    seconds = probe_audio(join(corpus.root, utterance.audio)).duration - utterance.start
+    if utterance.segment_seconds is not None:
+        seconds = min(seconds, utterance.segment_seconds)
+    return replace(utterance, seconds=seconds) if seconds > 0 else utterance
+
+
+def _spans(
+    corpus: Corpus, utterance: Utterance, way: SegmentWay, max_seconds: float
+) -> tuple[Span, ...] | None:
+    path, seconds = join(corpus.root, utterance.audio), utterance.seconds or 0.0
+    if seconds <= max_seconds:
+        return ()
+    end = math.ceil(seconds * 1000 - 1e-6)  # a segment may end after its recording by that little
+    start, duration = utterance.start, utterance.segment_seconds
+    if way == "fixed":
+        cuts = even_cuts(end, max_seconds)
+    elif way == "silence":
+        cuts = quiet_cuts(
+            read_blocks(path, start=start, duration=duration), probe_audio(path).sample_rate, max_seconds
+        )
+    else:
+        spans = speech_spans(
+            read_blocks(path, sample_rate=VAD_RATE, start=start, duration=duration), max_seconds
+        )
+        return tuple((first, min(last, end)) for first, last in spans) or None
+    return tuple(pairwise([0, *cuts, end])) if cuts else ()
+
+
+def _segments(utterance: Utterance, spans: tuple[Span, ...]) -> Iterator[Utterance]:
+    if not spans:
+        yield utterance
+        return
+    for first, last in spans:
+        seconds = (last - first) / 1000
+        if utterance.segment_seconds is not None:
+            seconds = min(seconds, utterance.segment_seconds - first / 1000)
+        yield replace(
+            utterance,
+            id=f"{utterance.id}-{first:08d}-{last:08d}",  # as `SEGMENT_ID` reads it
+            start=utterance.start + first / 1000,
+            segment_seconds=seconds,
+            seconds=seconds,
+            text=None,
+        )

@@ -1,0 +1,1 @@
+"""Utterances to batches of tensors, one collator per way of modelling."""

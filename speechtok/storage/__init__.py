@@ -1,0 +1,42 @@
+"""Where files lie: on a disk or in an object store. The door to fsspec.
+
+A place is a `Path`, or a `StorePath` that has the same methods; `as_path` tells which. Nothing here
+imports fsspec or a store's client before a store is used.
+"""
+
+from speechtok.storage.files import (
+    copy_bytes,
+    download_folder,
+    file_sha256,
+    join,
+    local_copy,
+    put_in_place,
+    readable,
+    relative,
+    replacing,
+    temporary_file,
+)
+from speechtok.storage.path import AnyPath, Place, StorePath, as_path
+from speechtok.storage.stores import ABSENT
+from speechtok.storage.uri import is_store, is_uri, redact
+
+__all__ = [
+    "ABSENT",
+    "AnyPath",
+    "Place",
+    "StorePath",
+    "as_path",
+    "copy_bytes",
+    "download_folder",
+    "file_sha256",
+    "is_store",
+    "is_uri",
+    "join",
+    "local_copy",
+    "put_in_place",
+    "readable",
+    "redact",
+    "relative",
+    "replacing",
+    "temporary_file",
+]
