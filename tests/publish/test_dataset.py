@@ -379,7 +379,7 @@ def test_commands(hub, made, tmp_path, capsys, monkeypatch):
     assert main.run(["push", str(made), "anna/other", "--verbose"]) == 1
     printed = capsys.readouterr().err
     assert (
-        "speechtok: Dataset 'anna/tokens' could not be pushed: the Hub does not accept the access token"
+        "speechtok: Dataset 'anna/other' could not be pushed: the Hub does not accept the access token"
         in printed
     )
     assert "hf_expired" not in printed
