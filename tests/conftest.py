@@ -153,16 +153,28 @@ def miniature(tmp_path, write_corpus):
     return lambda name: MINIATURES[name](tmp_path, write_corpus)
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A Hub on this machine that the client of this process talks to; `env` lets other processes do so."""
-    from huggingface_hub import constants
-
-    from tests.local_hub import TOKEN, serve
+@pytest.fixture(scope="session")
+def hub_server():
+    """One Hub for all tests: parts of its client keep the address that they met first."""
+    from tests.local_hub import serve
 
     server, url = serve()
-    server.hub.url, server.hub.token = url, TOKEN
-    server.hub.env = {
+    yield server.hub, url
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def hub(hub_server, tmp_path, monkeypatch):
+    """An empty Hub on this machine that the client of this process, and of those it starts, talks to."""
+    from huggingface_hub import constants
+
+    from tests.local_hub import TOKEN
+
+    hub, url = hub_server
+    hub.forget()
+    hub.token = TOKEN
+    environment = {
         "HF_ENDPOINT": url,
         "HF_TOKEN": TOKEN,
         "HF_HUB_OFFLINE": "0",
@@ -171,7 +183,7 @@ def hub(tmp_path, monkeypatch):
         "HF_HOME": str(tmp_path / "hub-home"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    for name, value in server.hub.env.items():
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     changed = {
         "ENDPOINT": url,
@@ -186,9 +198,7 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, name, value)
     monkeypatch.setattr("speechtok.hub.faults.FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr("speechtok.hub.faults.ATTEMPTS", 3)
-    yield server.hub
-    server.shutdown()
-    server.server_close()
+    return hub
 
 
 @pytest.fixture(scope="session")

@@ -83,11 +83,15 @@ def regular(data: bytes) -> dict:
 
 
 class Hub:
-    def __init__(self, lfs_bytes: int, multipart_bytes: int, cas_url: str | None):
+    def __init__(self, lfs_bytes: int, multipart_bytes: int):
+        self.lfs_bytes, self.multipart_bytes = lfs_bytes, multipart_bytes
+        self.forget()
+
+    def forget(self) -> None:
+        self.cas_url: str | None = None  # where Xet is told to store
         self.repos: dict[tuple[str, str], Repo] = {}
         self.objects: dict[str, bytes] = {}  # sha256 -> content
         self.parts: dict[tuple[str, int], bytes] = {}
-        self.lfs_bytes, self.multipart_bytes, self.cas_url = lfs_bytes, multipart_bytes, cas_url
         self.lock = threading.RLock()
         self.requests: list[dict] = []  # method, path, status, bytes
         self.fail_next: dict[str, list[int]] = {}
@@ -670,15 +674,9 @@ def resolve(h, q, body, kinds, name, rev, path):
     h._send(200, data, headers)
 
 
-def serve(
-    port: int = 0,
-    *,
-    lfs_bytes: int = 10_000_000,
-    multipart_bytes: int = 5_000_000,
-    cas_url: str | None = None,
-):
+def serve(port: int = 0, *, lfs_bytes: int = 10_000_000, multipart_bytes: int = 5_000_000):
     """Start in a daemon thread; returns (server, endpoint)."""
-    hub = Hub(lfs_bytes, multipart_bytes, cas_url)
+    hub = Hub(lfs_bytes, multipart_bytes)
     cls = type("BoundHandler", (Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", port), cls)
     server.daemon_threads = True
