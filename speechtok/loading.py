@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FAMILIES = {
     "dmel": "speechtok.tokenizers.dmel.tokenizer:DMelTokenizer",
     "facodec": "speechtok.tokenizers.facodec.tokenizer:FacodecTokenizer",
+    "facodec_24k": "speechtok.tokenizers.facodec_24k.tokenizer:Facodec24kTokenizer",
     "units": "speechtok.tokenizers.units.tokenizer:UnitTokenizer",
     "funcodec": "speechtok.tokenizers.funcodec.tokenizer:FuncodecTokenizer",
 }
@@ -92,7 +93,12 @@ def locate_files(
         found = _family(card).find_files(card, folder if checkpoint is None else checkpoint)
         if found is not None:
             return card, found
-    return card, {file.path: _locate(card, file, folder, checkpoint, revision) for file in card.files}
+    found = {}
+    for file in card.files:
+        path = _locate(card, file, folder, checkpoint, revision)
+        if path is not None:
+            found[file.local_path] = path
+    return card, found
 
 
 def build_tokenizer(
@@ -111,8 +117,8 @@ def build_tokenizer(
     import torch
 
     for file in card.files:
-        if file.sha256 is not None:
-            check_sha256(files[file.path], file.sha256)
+        if file.sha256 is not None and file.local_path in files:
+            check_sha256(files[file.local_path], file.sha256)
     family = _family(card)
     return family.from_card(card, files, device=device, dtype=dtype or torch.float32)
 
@@ -143,14 +149,17 @@ def _resolve(name: str | Path, revision: str | None) -> tuple[TokenizerCard, Pat
 
 def _locate(
     card: TokenizerCard, file: CardFile, folder: Path, checkpoint: Path | None, revision: str | None
-) -> Path:
+) -> Path | None:
+    """Return where a file lies; None for an optional one that a local folder lacks."""
     if checkpoint is not None:
-        path = checkpoint / file.path
-        if not path.is_file():
-            raise CheckpointError(
-                f"Tokenizer '{card.name}' needs the file {file.path} in {checkpoint}, where there is none."
-            )
-        return path
+        path = checkpoint / file.local_path
+        if path.is_file():
+            return path
+        if file.optional:
+            return None
+        raise CheckpointError(
+            f"Tokenizer '{card.name}' needs the file {file.local_path} in {checkpoint}, where there is none."
+        )
     if file.repository:
         return download_file(file.repository, file.path, revision=revision or file.revision)
     path = folder / file.path

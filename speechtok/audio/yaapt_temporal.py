@@ -88,7 +88,8 @@ def _peaks(data: Array, first: Array, last: Array) -> tuple[Array, Array]:
     # Lags below `last` never reach past the frame, so a transform of its own length does not wrap.
     spectra = torch.fft.rfft(torch.from_numpy(np.stack([head, data])))
     products = torch.fft.irfft(spectra[0].conj() * spectra[1], _FRAME)[:, low:high].numpy()
-    power = np.concatenate([np.zeros((len(data), 1)), np.cumsum(data * data, axis=1)], axis=1)
+    power = np.zeros((len(data), _FRAME + 1))
+    torch.cumsum(torch.from_numpy(data * data), 1, out=torch.from_numpy(power)[:, 1:])
     reach = np.minimum(lags + length, _FRAME)
     lagged = np.take_along_axis(power, reach, 1) - power[:, low:high]
     norm = np.take_along_axis(power, length, 1) * lagged

@@ -18,7 +18,13 @@ class RaySection:
     address: str | None = None
     """A running Ray cluster."""
     workers: int | None = None
-    """Ray workers."""
+    """Most Ray workers."""
+    cpus_per_worker: float | None = None
+    """CPUs each worker takes."""
+    gpus_per_worker: float | None = None
+    """GPUs each worker takes, fractions allowed."""
+    runtime_env: dict[str, Any] | None = None
+    """What Ray prepares on each node, see its `runtime_env`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +68,12 @@ class Recipe:
     """ray or local."""
     ray: RaySection | None = None
     """Where and how Ray runs."""
-    max_errors: int | None = None
-    """Quarantined inputs after which the job gives up."""
+    max_errors: int | str | None = None
+    """Quarantined inputs after which the job gives up: a number, or a share such as 1%."""
+    timeout_seconds: float | None = None
+    """How long reading one recording may take before it is quarantined."""
+    memory_mb: int | None = None
+    """Memory that decoding may take, in MiB, before the recording is quarantined."""
 
     def arguments(self) -> dict[str, Any]:
         """Return what the recipe sets, by the names that `speechtok tokenize` has for it."""

@@ -21,10 +21,19 @@ class CardFile:
     """Path inside the repository, and inside a local checkpoint folder."""
     repository: str | None = None
     """Hugging Face Hub repository; None for files beside the card."""
+    folder: str | None = None
+    """Sub-folder of a local checkpoint folder it lies in, where repositories have files of the same name."""
+    optional: bool = False
+    """Whether a local checkpoint folder may lack it; what needs it then says so."""
     revision: str | None = None
     """Commit or tag; None follows the main branch."""
     sha256: str | None = None
     """Hash of the file; left out while nobody has computed it."""
+
+    @property
+    def local_path(self) -> str:
+        """Path inside a local checkpoint folder, by which a tokenizer knows its files."""
+        return self.path if self.folder is None else f"{self.folder}/{self.path}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from speechtok.storage import AnyPath
 @click.option(
     "--tokenizer", help="Card name, card file or saved folder. [default: the name in the token dataset]"
 )
+@click.option("--method", help="How to convert, for tokenizers with more than one way, such as redecoder.")
 @checkpoint
 @device
 @verbose
@@ -31,6 +32,7 @@ def command(
     source_id: str | None,
     reference_id: str | None,
     tokenizer: str | None,
+    method: str | None,
     checkpoint: AnyPath | None,
     device: str,
 ) -> None:
@@ -51,6 +53,7 @@ def command(
         tokenizer=tokenizer,
         checkpoint=checkpoint,
         device=device,
+        method=method,
     )
     said, voice = source_id or source, reference_id or reference
     click.echo(f"Wrote {output}: {duration_text(seconds)}, {said} in the voice of {voice}.")

@@ -25,6 +25,8 @@ COMMANDS = (
     "check",
     "tokenize",
     "run",
+    "retry",
+    "status",
     "verify",
     "stats",
     "evaluate",

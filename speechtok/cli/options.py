@@ -90,3 +90,59 @@ channels: Decorator = click.option(
 num_codebooks: Decorator = click.option(
     "--num-codebooks", type=click.IntRange(min=1), help="Keep only the first codebooks of each stream."
 )
+
+
+def running(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `RunSettings` to a command."""
+    for decorate in reversed(_RUNNING):
+        command = decorate(command)
+    return command
+
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+_RUNNING: tuple[Decorator, ...] = (
+    device,
+    executor,
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Most Ray workers. [default: as many as there is room for]",
+    ),
+    click.option(
+        "--ray", "ray_address", metavar="ADDRESS", help="A running Ray cluster, instead of one of our own."
+    ),
+    click.option(
+        "--cpus-per-worker", type=_POSITIVE, default=1.0, show_default=True, help="CPUs each worker takes."
+    ),
+    click.option(
+        "--gpus-per-worker",
+        type=click.FloatRange(min=0),
+        help="GPUs each worker takes, such as 0.5. [default: 1 with --device cuda, else 0]",
+    ),
+    click.option(
+        "--max-errors",
+        metavar="N|P%",
+        help="Give up after more quarantined inputs than this number or share.",
+    ),
+    click.option(
+        "--timeout-seconds",
+        type=_POSITIVE,
+        default=300.0,
+        show_default=True,
+        help="Quarantine a recording that takes longer to read.",
+    ),
+    click.option(
+        "--memory-mb",
+        type=click.IntRange(min=64),
+        default=2048,
+        show_default=True,
+        help="Quarantine a recording that takes more memory to decode.",
+    ),
+)
+
+
+def check_running(executor: str, workers: int | None, ray_address: str | None) -> None:
+    """Raise a usage error where options contradict each other."""
+    if executor == "local" and (workers or ray_address):
+        raise click.UsageError("--workers and --ray go with --executor ray, not with local.")

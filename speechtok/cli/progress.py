@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from speechtok.corpora import Corpus
-from speechtok.jobs.run import Watcher
 from speechtok.jobs.settings import Progress as JobProgress
+from speechtok.jobs.watcher import Watcher
 from speechtok.shards.plan import Plan
 from speechtok.wording import count_text
 
@@ -45,14 +45,17 @@ class _JobDisplay:
         self._started = 0.0
 
     def planning(self, recordings: int) -> None:
-        self._begin("Reading headers", recordings)
+        if self._task is None:
+            self._begin("Looking at recordings", recordings)
+        else:
+            self._bar.update(self._task, total=recordings)
 
     def probed(self) -> None:
         if self._task is not None:
             self._bar.advance(self._task)
 
-    def planned(self, plan: Plan, missing: int, corpus: Corpus) -> None:
-        if corpus.ignored:
+    def planned(self, plan: Plan, missing: int, corpus: Corpus | None) -> None:
+        if corpus is not None and corpus.ignored:
             listed = ", ".join(f"{count:,} {what}" for what, count in corpus.ignored.most_common(5))
             self._bar.console.print(f"Left out {count_text(corpus.ignored.total(), 'file')}: {listed}.")
         if missing:

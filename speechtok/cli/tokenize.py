@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from speechtok.cli import options
 from speechtok.cli.plan_only import plan_options, show_plan
 from speechtok.storage import AnyPath
+
+if TYPE_CHECKING:
+    from speechtok.jobs.settings import JobReport
 
 
 def _columns(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -23,7 +27,6 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
 @click.argument("output", type=options.PLACE)
 @options.tokenizer
 @options.checkpoint
-@options.device
 @click.option(
     "--split", default="train", show_default=True, help="Split of utterances whose corpus names none."
 )
@@ -73,14 +76,7 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
     metavar="NAME=THEIRS",
     help="Name the corpus uses for audio, id, text, speaker, language, split, start or duration.",
 )
-@options.executor
-@click.option("--workers", type=click.IntRange(min=1), help="Ray workers. [default: one per CPU]")
-@click.option(
-    "--ray", "ray_address", metavar="ADDRESS", help="A running Ray cluster, instead of one of our own."
-)
-@click.option(
-    "--max-errors", type=click.IntRange(min=0), help="Give up after more quarantined inputs than this."
-)
+@options.running
 @plan_options
 @options.verbose
 def command(**arguments: Any) -> None:
@@ -99,34 +95,30 @@ def tokenize(
     output: AnyPath,
     tokenizer: str = "dmel_16k",
     checkpoint: AnyPath | None = None,
-    device: str = "cpu",
-    executor: Any = "ray",
-    workers: int | None = None,
-    ray_address: str | None = None,
-    max_errors: int | None = None,
     plan_only: bool = False,
     speed: float | None = None,
     price: float | None = None,
     as_json: bool = False,
-    **settings: Any,
+    **arguments: Any,
 ) -> None:
     """Run the job with a display, and print what came of it; or only print what it would do."""
     from speechtok.cli.progress import job_display
     from speechtok.jobs.run import tokenize_corpus
-    from speechtok.jobs.settings import JobSettings
-    from speechtok.wording import count_text, duration_text, size_text
+    from speechtok.jobs.settings import JobSettings, RunSettings
 
-    if executor == "local" and (workers or ray_address):
-        raise click.UsageError("--workers and --ray go with --executor ray, not with local.")
-    job = JobSettings(**settings)
+    names = {field.name for field in fields(RunSettings)}
+    how = {name: value for name, value in arguments.items() if name in names}
+    options.check_running(how.get("executor", "ray"), how.get("workers"), how.get("ray_address"))
+    job = JobSettings(**{name: value for name, value in arguments.items() if name not in names})
+    run = RunSettings(**how)
     if plan_only:
         show_plan(
             corpus=corpus,
             tokenizer=tokenizer,
             checkpoint=checkpoint,
-            device=device,
+            device=run.device,
             settings=job,
-            workers=1 if executor == "local" else workers,
+            workers=1 if run.executor == "local" else run.workers,
             speed=speed,
             price=price,
             as_json=as_json,
@@ -140,14 +132,17 @@ def tokenize(
             output,
             tokenizer=tokenizer,
             checkpoint=checkpoint,
-            device=device,
             settings=job,
-            executor=executor,
-            workers=workers,
-            ray_address=ray_address,
-            max_errors=max_errors,
             watcher=watcher,
+            **how,
         )
+    tell(report, output)
+
+
+def tell(report: JobReport, output: AnyPath) -> None:
+    """Print what came of a job."""
+    from speechtok.wording import count_text, duration_text, size_text
+
     failed = f"{report.quarantined:,} in quarantine"
     if report.quarantined:
         failed += f" ({', '.join(f'{count} {name}' for name, count in report.reasons.items())}; see {output / 'quarantine'})"

@@ -86,10 +86,14 @@ def find_originals(dataset: AnyPath, corpus_root: AnyPath | None = None) -> Orig
     if not has_plan(layout):
         return Originals(root=root)
     plan = read_plan(layout)
-    ids, starts = plan.rows["id"].to_pylist(), plan.rows["start"].to_pylist()
     return Originals(
         root=root,
-        starts={name: start for name, start in zip(ids, starts, strict=True) if start},
+        starts={
+            name: start
+            for rows in plan.batches(["id", "start"])
+            for name, start in zip(rows["id"].to_pylist(), rows["start"].to_pylist(), strict=True)
+            if start
+        },
         channels="first" if plan.settings["job"].get("channels") == "first" else "mean",
     )
 
@@ -97,12 +101,13 @@ def find_originals(dataset: AnyPath, corpus_root: AnyPath | None = None) -> Orig
 def read_run(layout: Layout) -> dict[str, Any]:
     """Return the facts of the last run, or nothing where there are none that can be read."""
     try:
-        content = json.loads(layout.run.read_text(encoding="utf-8"))
+        content = json.loads(layout.job.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def _last_root(layout: Layout) -> AnyPath | None:
-    root = read_run(layout).get("corpus_root")
+    about = read_run(layout).get("about")
+    root = about.get("corpus_root") if isinstance(about, dict) else None
     return as_path(root) if isinstance(root, str) else None

@@ -109,9 +109,13 @@ def _check_files(card: TokenizerCard, files: Mapping[str, Path], say: Callable[[
     pinned = []
     # A composition's card lists no files: its parts are whatever lies in the folder.
     for file in card.files or tuple(CardFile(path=name) for name in files):
-        path = files[file.path]
+        if file.local_path not in files:
+            say(f"{file.local_path}: not there, and not needed to encode and decode")
+            pinned.append(file)
+            continue
+        path = files[file.local_path]
         commit, found = commit_of(path), file_sha256(path)
-        say(file.path)
+        say(file.local_path)
         say(f"  from      {_origin(file, path, commit)}")
         say(f"  sha256    {found}, {_verdict(file, found)}")
         pinned.append(replace(file, revision=commit or file.revision, sha256=found))

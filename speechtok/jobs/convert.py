@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from speechtok.audio.io import write_wav
 from speechtok.errors import DatasetError
@@ -27,6 +28,7 @@ def convert_file(
     tokenizer: str | None = None,
     checkpoint: str | AnyPath | None = None,
     device: str = "cpu",
+    method: str | None = None,
 ) -> float:
     """Write what `source` says in the voice of `reference` as a 16-bit WAV file; return its seconds.
 
@@ -42,12 +44,14 @@ def convert_file(
         tokenizer: name, card path or folder for `load_tokenizer`; None takes the name in the dataset.
         checkpoint: local folder with the published files.
         device: where the tokenizer runs.
+        method: for families with more than one; None takes the family's own.
 
     Returns:
         Seconds written.
 
     Raises:
-        ValueError: when `output` ends otherwise, or no tokenizer is named anywhere.
+        ValueError: when `output` ends otherwise, no tokenizer is named anywhere, or the tokenizer has no
+            such method.
         TypeError: when the family of the tokenizer does not convert voices.
         AudioError: when a recording cannot be used.
         DatasetError: when there is no token dataset or row of that name, or tokens come without id.
@@ -63,9 +67,13 @@ def convert_file(
     if name is None:
         raise ValueError("Name the tokenizer that converts with --tokenizer, such as facodec.")
     loaded = load_tokenizer(name, checkpoint=checkpoint, device=device)
+    options: dict[str, Any] = {}
+    if method is not None:
+        loaded.check_method(method)
+        options["method"] = method
     tokens = encode_file(loaded, source) if stored_source is None else stored_source
     speaker = encode_file(loaded, reference) if stored_reference is None else stored_reference
-    waveform = loaded.convert_voice(tokens, speaker)  # (1, samples)
+    waveform = loaded.convert_voice(tokens, speaker, **options)  # (1, samples)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_wav(output, waveform[0].cpu().numpy(), loaded.sample_rate)
     return waveform.shape[1] / loaded.sample_rate

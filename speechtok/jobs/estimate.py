@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
@@ -152,7 +153,7 @@ def _estimate(
     count = min(workers or os.cpu_count() or 1, len(tasks))
     splits = {
         split: SplitEstimate(
-            utterances=sum(len(task.rows) for task in tasks if task.split == split),
+            utterances=sum(task.num_rows for task in tasks if task.split == split),
             seconds=sum(task.seconds for task in tasks if task.split == split),
             shards=sum(task.split == split for task in tasks),
         )
@@ -163,14 +164,14 @@ def _estimate(
     return JobEstimate(
         corpus_kind=corpus.kind,
         tokenizer=info.name,
-        utterances=len(plan.rows),
-        unknown_length=plan.rows["seconds"].null_count,
+        utterances=plan.num_rows,
+        unknown_length=sum(rows["seconds"].null_count for rows in plan.batches(["seconds"])),
         left_out=dict(Counter(corpus.ignored)),
         seconds=seconds,
         shards=len(tasks),
         shard_seconds=max(task.seconds for task in tasks),
         splits=splits,
-        token_bytes=info.bitrate_bps * seconds / 8 + vector_bytes * len(plan.rows),
+        token_bytes=info.bitrate_bps * seconds / 8 + vector_bytes * plan.num_rows,
         speed=speed,
         speed_from="measured" if measured else "given",
         measured_seconds=measured,
@@ -185,12 +186,12 @@ def _measured(
     tokenizer: SpeechTokenizer, corpus: Corpus, plan: Plan, settings: JobSettings
 ) -> tuple[float, float]:
     """Return how many times faster than real time one worker reads and encodes, and what that was tried on."""
-    rows = plan.rows.filter(pc.is_valid(plan.rows["seconds"]))
-    places = sorted({len(rows) * number // TRIED_UTTERANCES for number in range(TRIED_UTTERANCES)})
+    tasks = plan.tasks
+    places = sorted({len(tasks) * number // TRIED_UTTERANCES for number in range(TRIED_UTTERANCES)})
+    chosen = [row for place in places for row in _spread(tasks[place].rows, TRIED_UTTERANCES // len(places))]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker
     try:
-        chosen = rows.take(places).to_pylist() if len(rows) else []
         for _ in range(2):  # the first time is slower than those in a long job
             tried = [_try(tokenizer, corpus, row, settings) for row in chosen]
     finally:
@@ -202,6 +203,13 @@ def _measured(
             "with --speed."
         )
     return audio / wall, audio
+
+
+def _spread(rows: pa.Table, count: int) -> list[dict[str, Any]]:
+    """Return `count` of the utterances whose length is known, spread over all."""
+    known = rows.filter(pc.is_valid(rows["seconds"]))
+    places = sorted({len(known) * number // count for number in range(count)}) if len(known) else []
+    return list(known.take(pa.array(places, pa.int64())).to_pylist())
 
 
 def _try(

@@ -18,7 +18,7 @@ from speechtok.jobs.run import claimed, finish
 from speechtok.jobs.settings import JobSettings
 from speechtok.shards.commit import commit
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardRecord, ShardTask, has_plan
+from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardRecord, ShardTask, has_plan, read_plan
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
 from speechtok.storage import AnyPath, as_path, file_sha256
@@ -81,8 +81,9 @@ def write_imported(
             "job": job.to_dict(),
             "speechtok_version": __version__,
         }
-        plan = Plan(settings=settings, rows=_plan_rows(entries, info.sample_rate))
-        plan.write(layout)
+        rows_of_plan = _plan_rows(entries, info.sample_rate)
+        Plan.of_tables(settings, rows_of_plan.schema, [rows_of_plan]).write(layout)
+        plan = read_plan(layout)
         listing = iter(entries)
         records = [_write_shard(layout, plan, task, listing, rows, on_row) for task in plan.tasks]
         finish(layout, plan, records)
@@ -125,7 +126,7 @@ def _write_shard(
     schema, seconds = token_schema(plan.info, plan.card, plan.extra_types), 0.0
     with layout.temporary(path) as temporary:
         with ShardWriter(temporary, schema, plan.info) as writer:
-            for _ in range(len(task.rows)):
+            for _ in range(task.num_rows):
                 item, row = next(listing), next(rows)
                 known = {
                     "id": item.key,
@@ -144,7 +145,7 @@ def _write_shard(
             file=layout.relative(path),
             sha256=file_sha256(temporary),
             bytes=temporary.stat().st_size,
-            rows=len(task.rows),
+            rows=task.num_rows,
             seconds=seconds,
         )
         return commit(layout, temporary, record)

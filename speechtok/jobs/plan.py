@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any
 
 import pyarrow as pa
@@ -19,10 +18,11 @@ from speechtok.audio.io import probe_audio
 from speechtok.audio.location import location_of
 from speechtok.corpora import Corpus, segment_corpus
 from speechtok.corpora.segments import SEGMENT_ID
-from speechtok.errors import AudioError, DatasetError, JobError
-from speechtok.jobs.settings import SPLIT_NAME, JobSettings
-from speechtok.shards.plan import PLAN_COLUMNS, Plan
-from speechtok.shards.schema import column_names
+from speechtok.errors import AudioError, JobError
+from speechtok.jobs.listing import Listing
+from speechtok.jobs.settings import JobSettings
+from speechtok.shards.plan import Plan
+from speechtok.shards.writer import evenly
 from speechtok.storage import join
 from speechtok.tokens import TokenizerInfo
 from speechtok.utterances import Utterance
@@ -36,6 +36,8 @@ WANTED_SHARDS = 16
 """… this many shards to share among workers."""
 PROBE_THREADS = 8
 """Headers are read in this many threads."""
+COMPARED_ROWS = 20_000
+"""Utterances of a frozen plan and of the corpus that are compared at once."""
 
 
 def make_plan(
@@ -57,28 +59,56 @@ def make_plan(
         info: the tokenizer, with the codebooks that are kept.
         card: its card, as plain values.
         settings: what decides the rows.
-        on_planning: called with the number of recordings whose headers have to be read.
+        on_planning: called with the number of recordings whose headers have to be read, as far as is known.
         on_probe: called after each of these was read.
     """
-    utterances = in_order(corpus, settings)
-    lengths = _probe(corpus, utterances, on_planning, on_probe)
-    seconds = [
-        item.seconds if item.seconds is not None else _seconds(item, lengths[item.audio])
-        for item in utterances
-    ]
-    known = [value or 0.0 for value in seconds]
+    listing = Listing(corpus, info, settings, _Prober(corpus, on_planning, on_probe))
+    totals = dict[str, float]()
+    for rows in listing.batches():
+        for split, value in zip(rows["split"].to_pylist(), rows["seconds"].to_pylist(), strict=True):
+            totals[split] = totals.get(split, 0.0) + (value or 0.0)
     target = settings.shard_seconds or min(
-        MOST_SHARD_SECONDS, max(LEAST_SHARD_SECONDS, sum(known) / WANTED_SHARDS)
+        MOST_SHARD_SECONDS, max(LEAST_SHARD_SECONDS, sum(totals.values()) / WANTED_SHARDS)
     )
-    columns: dict[str, list[Any]] = {
-        **_listing(utterances),
-        "seconds": seconds,
-        "shard": _shards([item.split or "" for item in utterances], known, target),
-    }
-    types = dict(PLAN_COLUMNS)
-    arrays = {name: pa.array(columns[name], type=kind) for name, kind in types.items()}
-    arrays |= {name: _array(name, values) for name, values in _extra(utterances, info).items()}
-    return Plan(settings=plan_settings(corpus, info, card, settings), rows=pa.table(arrays))
+    cutters = {split: _Cutter(total, target) for split, total in totals.items()}
+
+    def placed() -> Iterator[pa.Table]:
+        for rows in listing.batches():
+            splits, seconds = rows["split"].to_pylist(), rows["seconds"].to_pylist()
+            shards = [
+                cutters[split].place(value or 0.0) for split, value in zip(splits, seconds, strict=True)
+            ]
+            column = pa.array(shards, type=pa.int32())
+            yield rows.set_column(rows.schema.get_field_index("shard"), "shard", column)
+
+    return Plan.of_tables(plan_settings(corpus, info, card, settings), listing.schema, placed())
+
+
+class _Cutter:
+    """Gives the utterances of one split, in order, the numbers of their shards: equal spans of seconds.
+
+    Args:
+        total: seconds of the split.
+        target: seconds wanted in a shard.
+    """
+
+    def __init__(self, total: float, target: float) -> None:
+        self._count = max(1, math.ceil(total / target))
+        self._span = total / self._count or 1.0
+        self._begun, self._shard = 0.0, 0
+        self._previous: int | None = None
+
+    def place(self, seconds: float) -> int:
+        """Return the shard of the next utterance.
+
+        What has no known length joins its neighbours, and no shard holds nothing else.
+        """
+        if seconds:
+            place = min(int((self._begun + seconds / 2) / self._span), self._count - 1)
+            self._shard += self._previous is not None and place > self._previous
+            self._previous = place
+            self._begun += seconds
+        return self._shard
 
 
 def plan_settings(
@@ -94,24 +124,40 @@ def plan_settings(
     }
 
 
-def segmented(corpus: Corpus, settings: JobSettings, plan: Plan | None = None) -> Corpus:
+def segmented(
+    corpus: Corpus,
+    settings: JobSettings,
+    plan: Plan | None = None,
+    *,
+    on_planning: Callable[[int], None] = lambda recordings: None,
+    on_probe: Callable[[], None] = lambda: None,
+) -> Corpus:
     """Return the corpus as the job sees it: with long utterances in segments, if that was asked for.
 
     Args:
         corpus: what was read.
         settings: what decides the rows.
         plan: what was frozen; recordings that are in it are not looked at again.
+        on_planning: called with the number of recordings that have to be looked at, as far as is known.
+        on_probe: called after each of these was looked at.
     """
     if settings.segment is None:
         return corpus
     known = {} if plan is None else _planned_spans(plan)
-    return segment_corpus(corpus, settings.segment, settings.max_segment_seconds, known=known)
+    return segment_corpus(
+        corpus,
+        settings.segment,
+        settings.max_segment_seconds,
+        known=known,
+        on_planning=on_planning,
+        on_probe=on_probe,
+    )
 
 
 def _planned_spans(plan: Plan) -> dict[str, tuple[tuple[int, int], ...]]:
     """Return the segments of each utterance in a plan, by its id; none for one that is whole."""
     known: dict[str, list[tuple[int, int]]] = {}
-    for name in plan.rows["id"].to_pylist():
+    for name in chain.from_iterable(rows["id"].to_pylist() for rows in plan.batches(["id"])):
         found = re.fullmatch(SEGMENT_ID, name, re.DOTALL)
         known.setdefault(name, [])
         if found:
@@ -140,67 +186,90 @@ def check_same(
                 f"{output} was begun with {name}={plan.settings['job'].get(name)!r}, not {value!r}; "
                 "repeat the first command, or use another output folder."
             )
-    utterances = in_order(corpus, settings)
-    extra = {name: _array(name, values).to_pylist() for name, values in _extra(utterances, info).items()}
-    now: dict[str, list[Any]] = {**_listing(utterances), **extra}
-    columns = [name for name in plan.rows.column_names if name not in ("seconds", "shard")]
-    # compared as text, in which NaN equals NaN
-    if columns != list(now) or any(repr(plan.rows[name].to_pylist()) != repr(now[name]) for name in columns):
-        before, after = set(plan.rows["id"].to_pylist()), set(now["id"])
-        new, gone = sorted(after - before), sorted(before - after)
-        detail = f"new: {new[0]}" if new else f"gone: {gone[0]}" if gone else "some utterances changed"
-        raise JobError(
-            f"The corpus is not the one {output} was begun with ({len(new)} new, {len(gone)} gone; {detail}); "
-            "restore it, or use another output folder."
-        )
+    listing = Listing(corpus, info, settings, lambda utterances: [None] * len(utterances))
+    names = [name for name in plan.schema.names if name not in ("seconds", "shard")]
+    now = [name for name in listing.schema.names if name not in ("seconds", "shard")]
+    before, after = evenly(plan.batches(names), COMPARED_ROWS), evenly(listing.batches(), COMPARED_ROWS)
+    if names == now and all(_is_same(one, other, names) for one, other in zip_longest(before, after)):
+        return
+    new, gone, first = _differences(plan, listing)
+    detail = f"new: {first}" if new else f"gone: {first}" if gone else "some utterances changed"
+    raise JobError(
+        f"The corpus is not the one {output} was begun with ({new} new, {gone} gone; {detail}); "
+        "restore it, or use another output folder."
+    )
 
 
-def in_order(corpus: Corpus, settings: JobSettings) -> list[Utterance]:
-    """Return the utterances in the order of the dataset: by split, then by id.
+def _is_same(one: pa.Table | None, other: pa.Table | None, names: Sequence[str]) -> bool:
+    """Return whether two parts of a plan say the same; as text where they differ, in which NaN equals NaN."""
+    if one is None or other is None:
+        return False
+    return all(
+        one[name].equals(other[name]) or repr(one[name].to_pylist()) == repr(other[name].to_pylist())
+        for name in names
+    )
 
-    Raises:
-        DatasetError: when the corpus names a split that file names and `datasets` cannot have.
+
+def _differences(plan: Plan, listing: Listing) -> tuple[int, int, str]:
+    """Return how many ids are new, how many are gone, and the first of those that are new, else gone."""
+
+    def keys(tables: Iterable[pa.Table]) -> Iterator[tuple[str, str]]:
+        for rows in tables:
+            yield from zip(rows["split"].to_pylist(), rows["id"].to_pylist(), strict=True)
+
+    before, after = keys(plan.batches(["id", "split"])), keys(listing.batches())
+    old, fresh = next(before, None), next(after, None)
+    new, gone = list[str](), list[str]()
+    counts = [0, 0]
+    while old is not None or fresh is not None:
+        if old == fresh:
+            old, fresh = next(before, None), next(after, None)
+        elif old is None or (fresh is not None and fresh < old):
+            counts[0] += 1
+            new = new or [fresh[1] if fresh else ""]
+            fresh = next(after, None)
+        else:
+            counts[1] += 1
+            gone = gone or [old[1]]
+            old = next(before, None)
+    return counts[0], counts[1], (new or gone or [""])[0]
+
+
+class _Prober:
+    """Tells how long utterances are: as the corpus states, else by the headers of their recordings.
+
+    A recording is read once for all utterances of it that follow each other, in the order in which they lie.
     """
-    placed = [replace(item, split=item.split or settings.split) for item in corpus.utterances]
-    for split in dict.fromkeys(item.split or "" for item in placed):
-        if not re.fullmatch(SPLIT_NAME, split):
-            raise DatasetError(
-                f"The corpus {corpus.name} has the split {split!r}; a split's name may hold letters, digits, "
-                "underscores and single dots, such as 'train.clean.100'."
-            )
-    return sorted(placed, key=lambda item: (item.split or "", item.id))
 
+    def __init__(
+        self, corpus: Corpus, on_planning: Callable[[int], None], on_probe: Callable[[], None]
+    ) -> None:
+        self._root, self._on_planning, self._on_probe = corpus.root, on_planning, on_probe
+        self._pool = ThreadPoolExecutor(PROBE_THREADS)
+        self._known: dict[str, float | None] = {}
+        self._asked = 0
 
-def _listing(utterances: Iterable[Utterance]) -> dict[str, list[Any]]:
-    names = ("id", "audio", "start", "segment_seconds", "split", "text", "speaker", "language")
-    return {name: [getattr(item, name) for item in utterances] for name in names}
+    def __call__(self, utterances: Sequence[Utterance]) -> list[float | None]:
+        """Return the seconds of each utterance, None where a header cannot be read."""
+        recordings = {item.audio for item in utterances if item.seconds is None}
+        self._known = {audio: value for audio, value in self._known.items() if audio in recordings}
+        missing = sorted(recordings - set(self._known), key=_place)
+        self._asked += len(missing)
+        if missing:
+            self._on_planning(self._asked)
+        for audio, value in zip(missing, self._pool.map(self._length, missing), strict=True):
+            self._known[audio] = value
+            self._on_probe()
+        return [
+            item.seconds if item.seconds is not None else _seconds(item, self._known[item.audio])
+            for item in utterances
+        ]
 
-
-def _probe(
-    corpus: Corpus,
-    utterances: list[Utterance],
-    on_planning: Callable[[int], None],
-    on_probe: Callable[[], None],
-) -> dict[str, float | None]:
-    """Return the seconds of recordings by their headers, or None, where the corpus states no length.
-
-    Each is read once, in the order in which they lie.
-    """
-    recordings = sorted({item.audio for item in utterances if item.seconds is None}, key=_place)
-    on_planning(len(recordings))
-
-    def length(audio: str) -> float | None:
+    def _length(self, audio: str) -> float | None:
         try:
-            return probe_audio(join(corpus.root, audio)).duration
+            return probe_audio(join(self._root, audio)).duration
         except AudioError:
             return None
-
-    lengths: dict[str, float | None] = {}
-    with ThreadPoolExecutor(PROBE_THREADS) as pool:
-        for audio, value in zip(recordings, pool.map(length, recordings), strict=True):
-            lengths[audio] = value
-            on_probe()
-    return lengths
 
 
 def _place(audio: str) -> tuple[str, int]:
@@ -213,45 +282,3 @@ def _seconds(utterance: Utterance, recording: float | None) -> float | None:
         return None
     rest = recording - utterance.start
     return rest if utterance.segment_seconds is None else min(rest, utterance.segment_seconds)
-
-
-def _shards(splits: list[str], seconds: list[float], target: float) -> list[int]:
-    """Return the shard number of each utterance: equal spans of seconds, numbered within the split."""
-    numbers: list[int] = []
-    for split in dict.fromkeys(splits):
-        lengths = [value for name, value in zip(splits, seconds, strict=True) if name == split]
-        count = max(1, math.ceil(sum(lengths) / target))
-        span = sum(lengths) / count or 1.0
-        begun, previous, shard = 0.0, None, 0
-        for value in lengths:
-            if value:  # what has no known length joins its neighbours, and no shard holds nothing else
-                place = min(int((begun + value / 2) / span), count - 1)
-                shard += previous is not None and place > previous
-                previous = place
-            numbers.append(shard)
-            begun += value
-    return numbers
-
-
-def _extra(utterances: list[Utterance], info: TokenizerInfo) -> dict[str, list[Any]]:
-    """Return the corpus's own columns; a name that means something here gets the prefix `corpus_`."""
-    taken = column_names(info) | {name for name, _ in PLAN_COLUMNS}
-    names = dict.fromkeys(chain.from_iterable(item.extra for item in utterances))
-    columns: dict[str, list[Any]] = {}
-    for name in names:
-        ours = name
-        while ours in taken or (ours != name and ours in names):
-            ours = f"corpus_{ours}"
-        columns[ours] = [item.extra.get(name) for item in utterances]
-    return columns
-
-
-def _array(name: str, values: list[Any]) -> pa.Array:
-    try:
-        column = pa.array(values)
-    except (pa.ArrowException, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise DatasetError(
-            f"The manifest's column {name} mixes types or holds what Parquet cannot: {reason}."
-        ) from error
-    return column.cast(pa.string()) if pa.types.is_null(column.type) else column

@@ -1,27 +1,33 @@
 """Run a job's shards on Ray Core: one shard per task on a pool of actors. The door to Ray.
 
-Ray Data is not used: a shard must be one file with planned content, which its blocks are not, and
+The pool follows the cluster: workers are added where nodes join, and a shard whose worker or node is lost goes
+to another. Ray Data is not used: a shard must be one file with planned content, which its blocks are not, and
 its fixed cost per run is higher than many of our jobs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from speechtok.errors import JobError, SpeechtokError
-from speechtok.jobs.settings import Progress
+from speechtok.jobs.hooks import Hooks
+from speechtok.jobs.settings import RunSettings
+from speechtok.jobs.stages import WorkerStatus
 from speechtok.jobs.worker import ShardWorker, WorkerSettings
 from speechtok.shards.plan import ShardRecord, ShardTask
 
 POLL_SECONDS = 0.5
-"""How often the progress of unfinished shards is asked for."""
+"""How often workers are asked what they do, and the cluster how large it is."""
 CONNECT_SECONDS = 10.0
 """How long a cluster's address may take to answer."""
-SHARD_RETRIES = 3
-"""How often a shard is begun anew after its worker died."""
+MOST_FAILED_STARTS = 8
+"""Workers that may die one after the other before any was ready."""
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Tasks and records are small; audio never enters the object store."""
 WORKER_ENVIRONMENT = {
@@ -34,135 +40,203 @@ WORKER_ENVIRONMENT = {
 
 
 def run_on_ray(
-    tasks: Sequence[ShardTask],
-    settings: WorkerSettings,
-    on_progress: Callable[[Progress], None],
-    on_ready: Callable[[], None],
-    *,
-    workers: int | None,
-    address: str | None,
+    tasks: Sequence[ShardTask], settings: WorkerSettings, run: RunSettings, hooks: Hooks
 ) -> Iterator[ShardRecord]:
     """Yield the record of each shard as it is committed.
-
-    A worker that dies is started again and its shard made anew.
 
     Args:
         tasks: shards to make.
         settings: what each worker needs.
-        on_progress: called about twice a second with the progress of unfinished shards.
-        on_ready: called once the first worker is up.
-        workers: number of actors; None takes one per CPU.
-        address: a running cluster; None starts Ray on this machine for the run.
+        run: cluster, number of workers and what each takes.
+        hooks: told what happens.
 
     Raises:
-        JobError: when Ray cannot be started or reached, a shard keeps killing its worker, or it
-            cannot be written.
+        JobError: when Ray cannot be started or reached, workers cannot start, or a shard cannot be
+            written.
     """
     import ray
 
-    _start(address, cpus=workers or _cpus())
+    _start(run)
     try:
-        count = min(len(tasks), workers or int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
-        options: dict[str, Any] = {
-            "num_cpus": 1,
-            "num_gpus": 1 if settings.device.startswith("cuda") else 0,
-            "max_restarts": -1,
-            "max_task_retries": SHARD_RETRIES,
-            "max_concurrency": 2,  # one shard at a time is sent; the other thread answers `progress`
-            "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
-        }
-        actor: Any = ray.remote(**options)(ShardWorker)
-        actors = [actor.remote(settings) for _ in range(count)]
-        ray.wait([worker.progress.remote() for worker in actors], num_returns=1)
-        on_ready()
-        yield from _run(actors, tasks, on_progress)
+        yield from _Pool(tasks, settings, run, hooks).run()
     finally:
         ray.shutdown()
 
 
-def _run(
-    actors: list[Any], tasks: Sequence[ShardTask], on_progress: Callable[[Progress], None]
-) -> Iterator[ShardRecord]:
-    import ray
+class _Pool:
+    """Workers, and the shards they make."""
 
-    waiting = list(reversed(tasks))
-    running: dict[Any, tuple[Any, ShardTask]] = {}
-    while actors:
-        _send(actors.pop(), waiting, running)
-    while running:
-        done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
-        for reference in done:
-            actor, task = running.pop(reference)
-            record = _result(reference, task)
-            _send(actor, waiting, running)
-            del actor  # without a further shard it ends, and leaves its CPU to one that has to wait for it
-            yield record
-        on_progress(_progress([actor for actor, _ in running.values()]))
+    def __init__(
+        self, tasks: Sequence[ShardTask], settings: WorkerSettings, run: RunSettings, hooks: Hooks
+    ) -> None:
+        import ray
 
+        options: dict[str, Any] = {
+            "num_cpus": run.cpus_per_worker,
+            "num_gpus": run.gpus,
+            "max_restarts": 0,  # a lost worker is replaced wherever there is room now
+            "max_concurrency": 2,  # one shard at a time is sent; the other thread answers `status`
+            "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+        }
+        self._actor: Any = ray.remote(**options)(ShardWorker)
+        self._settings, self._run, self._hooks = settings, run, hooks
+        self._waiting = deque(tasks)
+        self._starting: dict[Any, Any] = {}  # its first status → worker
+        self._idle: list[Any] = []
+        self._running: dict[Any, tuple[Any, ShardTask]] = {}  # the record to come → worker, shard
+        self._asked: dict[Any, tuple[Any, WorkerStatus | None]] = {}  # by shard: a question, the last answer
+        self._asked_at = self._looked_at = 0.0
+        self._room = 0
+        self._is_ready = False
+        self._failed_starts = 0
 
-def _send(actor: Any, waiting: list[ShardTask], running: dict[Any, tuple[Any, ShardTask]]) -> None:
-    if waiting:
-        task = waiting.pop()
-        running[actor.make.remote(task)] = (actor, task)
+    def run(self) -> Iterator[ShardRecord]:
+        """Make all shards."""
+        import ray
 
+        while self._waiting or self._running:
+            self._follow_cluster()
+            self._send()
+            begun = [*self._starting, *self._running]
+            done, _ = ray.wait(begun, timeout=POLL_SECONDS) if begun else ([], [])
+            if not begun:
+                time.sleep(POLL_SECONDS)
+            for reference in done:
+                if reference in self._starting:
+                    self._welcome(reference)
+                elif (record := self._result(reference)) is not None:
+                    self._send()
+                    yield record
+            self._ask()
 
-def _result(reference: Any, task: ShardTask) -> ShardRecord:
-    import ray
+    def _ask(self) -> None:
+        """Ask workers now and then what they do, and pass on the answers that are there."""
+        import ray
 
-    try:
-        record: ShardRecord = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, SpeechtokError | OSError):
-            raise cause from error
-        raise JobError(f"Shard {task.name} failed: {type(cause).__name__}: {cause}") from error
-    except ray.exceptions.RayActorError as error:
-        if error.actor_init_failed:
-            raise JobError(f"A worker could not start: {str(error).strip().splitlines()[-1]}") from error
-        raise JobError(
-            f"The worker of shard {task.name} died {SHARD_RETRIES + 1} times: out of memory, or an input that "
-            "crashes it. Run again with fewer workers; finished shards are kept."
-        ) from error
-    return record
+        if time.monotonic() - self._asked_at < POLL_SECONDS:
+            return
+        self._asked_at = time.monotonic()
+        statuses = []
+        for reference, (worker, _) in self._running.items():
+            question, answer = self._asked.pop(reference, (None, None))
+            if question is None:
+                question = worker.status.remote()
+            elif ray.wait([question], timeout=0)[0]:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    answer = ray.get(question)
+                question = worker.status.remote()
+            self._asked[reference] = (question, answer)
+            if answer is not None:
+                statuses.append(answer)
+        self._asked = {reference: self._asked[reference] for reference in self._running}
+        self._hooks.progressed(statuses)
 
+    def _follow_cluster(self) -> None:
+        """Have as many workers as there is room and work for."""
+        if time.monotonic() - self._looked_at < POLL_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        room = _room(self._run)
+        if room != self._room:
+            self._hooks.event("cluster", workers=room)
+            self._room = room
+        wanted = min(len(self._waiting) + len(self._running), self._run.workers or room)
+        have = len(self._starting) + len(self._idle) + len(self._running)
+        for _ in range(have, wanted):
+            worker = self._actor.remote(self._settings)
+            self._starting[worker.status.remote()] = worker
+        for reference in list(self._starting)[: max(0, have - wanted)]:
+            del self._starting[reference]  # without a name it ends, and leaves its place to others
 
-def _progress(actors: list[Any]) -> Progress:
-    """Return the progress of unfinished shards; a worker that is just restarting counts as none."""
-    import ray
+    def _send(self) -> None:
+        while self._idle and self._waiting:
+            worker, task = self._idle.pop(), self._waiting.popleft()
+            self._running[worker.make.remote(task)] = (worker, task)
+        if not self._waiting:
+            self._idle.clear()  # without a further shard they end, and leave their CPUs to others
 
-    references = [actor.progress.remote() for actor in actors]
-    done, _ = (
-        ray.wait(references, num_returns=len(references), timeout=POLL_SECONDS) if references else ([], [])
-    )
-    total = Progress()
-    for reference in done:
+    def _welcome(self, reference: Any) -> None:
+        """Take on a worker that is up."""
+        import ray
+
+        worker = self._starting.pop(reference)
         try:
-            total += ray.get(reference)
-        except ray.exceptions.RayError:
-            continue
-    return total
+            status: WorkerStatus = ray.get(reference)
+        except ray.exceptions.RayActorError as error:
+            self._failed_starts += 1
+            if error.actor_init_failed or self._failed_starts >= MOST_FAILED_STARTS:
+                raise JobError(f"A worker could not start: {_last_line(error)}") from error
+            self._hooks.event("worker lost", shard=None, reason=_last_line(error))
+            return
+        self._failed_starts = 0
+        self._idle.append(worker)
+        self._hooks.event("worker", node=status.node, pid=status.pid)
+        if not self._is_ready:
+            self._is_ready = True
+            self._hooks.ready()
+
+    def _result(self, reference: Any) -> ShardRecord | None:
+        """Return a shard's record; or None when its worker was lost, and the shard waits for another."""
+        import ray
+
+        worker, task = self._running.pop(reference)
+        try:
+            record: ShardRecord = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, SpeechtokError | OSError):
+                raise cause from error
+            raise JobError(f"Shard {task.name} failed: {type(cause).__name__}: {cause}") from error
+        except ray.exceptions.RayError as error:  # the worker, its node or the way there
+            self._hooks.event("worker lost", shard=task.name, reason=_last_line(error))
+            ray.kill(worker)  # in case it is alive somewhere: two must not make the same shard for long
+            self._waiting.append(task)
+            return None
+        self._idle.append(worker)
+        return record
 
 
-def _start(address: str | None, cpus: int) -> None:
+def _room(run: RunSettings) -> int:
+    """Return how many workers the nodes that are up have room for, if nothing else runs there."""
+    import ray
+
+    count = 0
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["Alive"]:
+            has = node["Resources"]
+            places = [has.get("CPU", 0.0) / run.cpus_per_worker]
+            if run.gpus:
+                places.append(has.get("GPU", 0.0) / run.gpus)
+            count += int(min(places) + 1e-9)
+    return max(count, 1)
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+def _start(run: RunSettings) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    if run.runtime_env:
+        options["runtime_env"] = dict(run.runtime_env)
     try:
-        if address is not None:
-            _check_reachable(address)
-            ray.init(address=address, **quiet)
+        if run.ray_address is not None:
+            _check_reachable(run.ray_address)
+            ray.init(address=run.ray_address, **options)
         else:
             ray.init(
                 address="local",
-                num_cpus=cpus,
+                num_cpus=max(_cpus(), round((run.workers or 1) * run.cpus_per_worker)),
                 object_store_memory=OBJECT_STORE_BYTES,
                 include_dashboard=False,
-                **quiet,
+                **options,
             )
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = f"at {address}" if address else "on this machine"
+        where = f"at {run.ray_address}" if run.ray_address else "on this machine"
         reason = str(error).strip().splitlines()[0]
         raise JobError(f"Ray could not be started or reached {where}: {reason}") from error
 

@@ -3,56 +3,49 @@
 from __future__ import annotations
 
 import errno
-import os
 import platform
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import filelock
 
 from speechtok.cards import dump_yaml
 from speechtok.corpora import Corpus, read_corpus
-from speechtok.errors import JobError
+from speechtok.corpora.originals import read_run
+from speechtok.errors import DatasetError, JobError
+from speechtok.jobs.journal import Journal
 from speechtok.jobs.local import run_locally
+from speechtok.jobs.made import Made, check_errors
 from speechtok.jobs.plan import check_same, make_plan, segmented
 from speechtok.jobs.ray import run_on_ray
-from speechtok.jobs.settings import JobReport, JobSettings, Progress
+from speechtok.jobs.settings import JobReport, JobSettings, Progress, RunSettings
+from speechtok.jobs.watcher import Watcher
 from speechtok.jobs.worker import WorkerSettings
 from speechtok.loading import load_tokenizer
 from speechtok.shards.dataset_readme import front_matter, readme_body
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import Plan, ShardRecord, has_plan, is_done, read_plan, read_record, write_json
+from speechtok.shards.plan import (
+    Plan,
+    ShardRecord,
+    ShardTask,
+    has_plan,
+    is_done,
+    read_plan,
+    read_record,
+)
 from speechtok.shards.verify import has_quarantine, quarantine_table
 from speechtok.shards.writer import write_table
 from speechtok.storage import AnyPath, StorePath, as_path
 from speechtok.storage.lease import HeldError, leased
 from speechtok.tokens import TokenizerInfo, with_codebooks
 from speechtok.version import __version__
-from speechtok.wording import count_text
 
 HASH_THREADS = 4
 """Existing shards are hashed in this many threads."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watcher:
-    """Called while a job runs, for a progress display; every hook may be left out."""
-
-    planning: Callable[[int], None] = lambda recordings: None
-    """Planning starts; the number of utterances whose headers will be read."""
-    probed: Callable[[], None] = lambda: None
-    """One recording's header was read."""
-    planned: Callable[[Plan, int, Corpus], None] = lambda plan, missing, corpus: None
-    """The plan is frozen; the number of shards to make."""
-    ready: Callable[[], None] = lambda: None
-    """The first worker is up."""
-    progressed: Callable[[Progress], None] = lambda progress: None
-    """How far this run is, finished shards included."""
 
 
 def tokenize_corpus(
@@ -61,13 +54,9 @@ def tokenize_corpus(
     *,
     tokenizer: str = "dmel_16k",
     checkpoint: str | AnyPath | None = None,
-    device: str = "cpu",
     settings: JobSettings | None = None,
-    executor: Literal["ray", "local"] = "ray",
-    workers: int | None = None,
-    ray_address: str | None = None,
-    max_errors: int | None = None,
     watcher: Watcher | None = None,
+    **how: Any,
 ) -> JobReport:
     """Tokenize a corpus into a token dataset, or finish one that was begun.
 
@@ -80,13 +69,9 @@ def tokenize_corpus(
         output: folder of the dataset, or the URI of one in an object store; new, empty, or begun by the same call.
         tokenizer: name, card path or folder for `load_tokenizer`.
         checkpoint: folder with the published files, local or in an object store.
-        device: where workers run the tokenizer, such as "cuda".
         settings: what decides the rows.
-        executor: "ray", or "local" for this process alone.
-        workers: number of Ray actors; None takes one per CPU.
-        ray_address: a running Ray cluster; None starts Ray on this machine.
-        max_errors: quarantined inputs after which the job gives up; None never does.
         watcher: hooks for a progress display.
+        how: where and how to run, fields of `RunSettings` such as `device`, `executor` and `workers`.
 
     Raises:
         CardError, CheckpointError, HubError: when the tokenizer cannot be loaded.
@@ -94,8 +79,9 @@ def tokenize_corpus(
         StorageError: when an object store fails or refuses.
         JobError: when the output is not ours, belongs to another job or cannot be written, when too
             many inputs fail, or when not a single one could be tokenized.
+        ValueError, TypeError: when a field of `RunSettings` is out of its range or unknown.
     """
-    settings, watcher = settings or JobSettings(), watcher or Watcher()
+    settings, watcher, run = settings or JobSettings(), watcher or Watcher(), RunSettings(**how)
     loaded = load_tokenizer(tokenizer, checkpoint=checkpoint)
     if settings.num_codebooks is not None:
         loaded.check_codebooks(settings.num_codebooks)
@@ -108,89 +94,120 @@ def tokenize_corpus(
             done = list(pool.map(lambda task: is_done(layout, task), plan.tasks))
         missing = [task for task, complete in zip(plan.tasks, done, strict=True) if not complete]
         watcher.planned(plan, len(missing), found)
-        worker = WorkerSettings(
-            tokenizer=str(tokenizer),
-            checkpoint=None if checkpoint is None else str(as_path(checkpoint).resolve()),
-            device=device,
-            output=str(layout.root.resolve()),
-            corpus_root=str(found.root.resolve()),
-            info=plan.info,
-            card=plan.card,
-            extra_types=plan.extra_types,
-            job=settings,
+        source = _Source(
+            corpus_root=str(found.root.resolve()), tokenizer=str(tokenizer), checkpoint=checkpoint
         )
+        return _make(layout, plan, missing, source, run, _checked(watcher, check_claim))
 
-        def run(
-            on_progress: Callable[[Progress], None], on_ready: Callable[[], None]
-        ) -> Iterator[ShardRecord]:
-            if executor == "local":
-                return run_locally(missing, worker, on_progress, on_ready)
-            return run_on_ray(missing, worker, on_progress, on_ready, workers=workers, address=ray_address)
 
-        def progressed(progress: Progress) -> None:
-            check_claim()
-            watcher.progressed(progress)
+def retry_quarantined(
+    output: str | AnyPath,
+    *,
+    corpus_root: str | AnyPath | None = None,
+    tokenizer: str | None = None,
+    checkpoint: str | AnyPath | None = None,
+    watcher: Watcher | None = None,
+    **how: Any,
+) -> JobReport:
+    """Try again what is in the quarantine of a dataset, and finish it where it is not.
 
-        made = _Made()
-        if missing:
-            made.collect(run, replace(watcher, progressed=progressed), max_errors, _committed(layout, plan))
-        records = _committed(layout, plan)
-        finish(layout, plan, records)
-        if missing:
-            _write_run(layout, found, made, workers, executor)
-        _check_errors(records, max_errors)
+    Batches without a quarantined input are taken over and the others made anew, so that the dataset
+    becomes what it would be if these inputs had been good since the plan was frozen. However it is
+    interrupted, each shard is as before or as after.
+
+    Args:
+        output: the dataset.
+        corpus_root: folder that relative audio paths start from; None takes that of the last run.
+        tokenizer: name, card path or folder for `load_tokenizer`; None takes that of the last run.
+        checkpoint: folder with the published files; None takes that of the last run.
+        watcher: hooks for a progress display.
+        how: where and how to run, fields of `RunSettings`.
+
+    Raises:
+        DatasetError: when there is no dataset, or nothing says where its corpus lies.
+        JobError: as `tokenize_corpus`.
+    """
+    watcher, run, layout = watcher or Watcher(), RunSettings(**how), Layout(as_path(output))
+    plan = read_plan(layout)
+    about = read_run(layout).get("about", {})
+    if corpus_root is None and not about:
+        raise DatasetError(
+            f"Nothing says where the corpus of {output} lies; give its folder with --corpus-root."
+        )
+    source = _Source(
+        corpus_root=str(about["corpus_root"] if corpus_root is None else as_path(corpus_root).resolve()),
+        tokenizer=str(tokenizer or about.get("tokenizer") or plan.info.name),
+        checkpoint=about.get("checkpoint") if checkpoint is None else checkpoint,
+    )
+    with claimed(layout) as check_claim:
+        failed = {(item.split, item.index) for item in _committed(layout, plan) if item.quarantined}
+        tasks = [
+            task for task in plan.tasks if (task.split, task.index) in failed or not is_done(layout, task)
+        ]
+        watcher.planned(plan, len(tasks), None)
+        return _make(layout, plan, tasks, source, run, _checked(watcher, check_claim))
+
+
+def _checked(watcher: Watcher, check_claim: Callable[[], None]) -> Watcher:
+    """Return a watcher that also checks, at each progress, that the output is still ours."""
+
+    def progressed(progress: Progress) -> None:
+        check_claim()
+        watcher.progressed(progress)
+
+    return replace(watcher, progressed=progressed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What a run needs from outside the dataset."""
+
+    corpus_root: str
+    """Folder that relative audio paths start from."""
+    tokenizer: str
+    """Name, card path or folder for `load_tokenizer`."""
+    checkpoint: str | AnyPath | None
+    """Folder with the published files."""
+
+
+def _make(
+    layout: Layout, plan: Plan, tasks: list[ShardTask], source: _Source, run: RunSettings, watcher: Watcher
+) -> JobReport:
+    """Make shards, then what summarises all of them."""
+    allowed, made = run.errors_allowed(len(plan.rows)), Made()
+    if tasks:
+        worker = _worker_settings(layout, plan, source, run)
+        about = {"corpus_root": worker.corpus_root, "tokenizer": worker.tokenizer}
+        journal = Journal(layout, {**about, "checkpoint": worker.checkpoint, **run.to_dict()})
+        remade = {(task.split, task.index) for task in tasks}
+        earlier = [item for item in _committed(layout, plan) if (item.split, item.index) not in remade]
+        execute = run_locally if run.executor == "local" else run_on_ray
+        with journal.kept(plan, earlier, tasks):
+            made.collect(lambda hooks: execute(tasks, worker, run, hooks), watcher, journal, allowed, earlier)
+            layout.clear_attempts()
+            finish(layout, plan, _committed(layout, plan))
+            journal.update(made=made.summary(), versions=_versions())
+    records = _committed(layout, plan)
+    finish(layout, plan, records)
+    check_errors(records, allowed)
     return _report(plan, records, made)
 
 
-Run = Callable[[Callable[[Progress], None], Callable[[], None]], Iterator[ShardRecord]]
-"""Makes the missing shards; takes the hooks `on_progress` and `on_ready`."""
-
-
-class _Made:
-    """What this run has made, and how long it took."""
-
-    def __init__(self) -> None:
-        self.records: list[ShardRecord] = []
-        self.start_seconds = self.wall_seconds = 0.0
-
-    def collect(
-        self, run: Run, watcher: Watcher, max_errors: int | None, earlier: Sequence[ShardRecord]
-    ) -> None:
-        """Run the missing shards to the end."""
-        begun = ready = time.monotonic()
-
-        def on_ready() -> None:
-            nonlocal ready
-            ready = time.monotonic()
-            watcher.ready()
-
-        for record in run(lambda unfinished: watcher.progressed(self.progress + unfinished), on_ready):
-            self.records.append(record)
-            self.start_seconds, self.wall_seconds = ready - begun, time.monotonic() - ready
-            watcher.progressed(self.progress)
-            _check_errors([*earlier, *self.records], max_errors)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of audio made."""
-        return sum(record.seconds for record in self.records)
-
-    @property
-    def progress(self) -> Progress:
-        """The finished shards as progress."""
-        failed = sum(len(record.quarantined) for record in self.records)
-        rows = sum(record.rows for record in self.records)
-        return Progress(seconds=self.seconds, utterances=rows + failed, quarantined=failed)
-
-
-def _check_errors(records: Sequence[ShardRecord], max_errors: int | None) -> None:
-    failures = {(record.split, failure.id): failure for record in records for failure in record.quarantined}
-    if max_errors is not None and len(failures) > max_errors:
-        last = list(failures.values())[-1]
-        raise JobError(
-            f"{count_text(len(failures), 'input')} failed, more than the {max_errors} allowed; the last one was {last.audio}: {last.message} "
-            "Finished shards are kept; allow more errors, or repair the inputs and use a new folder."
-        )
+def _worker_settings(layout: Layout, plan: Plan, source: _Source, run: RunSettings) -> WorkerSettings:
+    return WorkerSettings(
+        tokenizer=source.tokenizer,
+        checkpoint=None if source.checkpoint is None else str(as_path(source.checkpoint).resolve()),
+        device=run.device,
+        output=str(layout.root.resolve()),
+        corpus_root=source.corpus_root,
+        info=plan.info,
+        card=plan.card,
+        extra_types=plan.extra_types,
+        job=JobSettings.from_dict(plan.settings["job"]),
+        timeout_seconds=run.timeout_seconds,
+        memory_mb=run.memory_mb,
+        readers=run.readers,
+    )
 
 
 def _frozen_plan(
@@ -203,10 +220,10 @@ def _frozen_plan(
 ) -> Plan:
     if has_plan(layout):
         plan = read_plan(layout)
-        corpus = segmented(corpus, settings, plan)
+        corpus = segmented(corpus, settings, plan, on_planning=watcher.planning, on_probe=watcher.probed)
         check_same(plan, corpus, info, card, settings, str(layout.root))
         return plan
-    corpus = segmented(corpus, settings)
+    corpus = segmented(corpus, settings, on_planning=watcher.planning, on_probe=watcher.probed)
     plan = make_plan(corpus, info, card, settings, on_planning=watcher.planning, on_probe=watcher.probed)
     plan.write(layout)
     return read_plan(layout)  # with the types that every later run will read
@@ -275,33 +292,21 @@ def finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def _write_run(layout: Layout, corpus: Corpus, made: _Made, workers: int | None, executor: str) -> None:
-    """Note where and how fast the last run was; local facts, not part of the dataset's identity."""
+def _versions() -> dict[str, str]:
     import numpy
     import pyarrow
     import soundfile
     import torch
 
-    content = {
-        "corpus_root": str(corpus.root.resolve()),
-        "executor": executor,
-        "workers": workers,
-        "shards_made": len(made.records),
-        "audio_seconds": made.seconds,
-        "start_seconds": made.start_seconds,
-        "wall_seconds": made.wall_seconds,
-        "times_real_time": made.seconds / made.wall_seconds if made.wall_seconds else 0.0,
-        "versions": {
-            "speechtok": __version__,
-            "python": platform.python_version(),
-            **{module.__name__: module.__version__ for module in (torch, numpy, pyarrow, soundfile)},
-        },
-        "machine": {"processor": platform.processor() or platform.machine(), "cpus": os.cpu_count()},
+    modules = (torch, numpy, pyarrow, soundfile)
+    return {
+        "speechtok": __version__,
+        "python": platform.python_version(),
+        **{module.__name__: module.__version__ for module in modules},
     }
-    write_json(layout, layout.run, content)
 
 
-def _report(plan: Plan, records: Sequence[ShardRecord], made: _Made) -> JobReport:
+def _report(plan: Plan, records: Sequence[ShardRecord], made: Made) -> JobReport:
     failures = [failure for record in records for failure in record.quarantined]
     report = JobReport(
         shards=len(plan.tasks),

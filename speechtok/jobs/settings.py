@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
 
 SPLIT_NAME = r"\w+(\.\w+)*"
 """What `datasets` accepts as the name of a split; it also becomes part of file names."""
@@ -67,6 +68,85 @@ class JobSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
         return {**asdict(self), "columns": dict(self.columns)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `to_dict` gave; settings that only an older version knew are left out."""
+        known = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Where and how a job runs. Nothing here changes a row, and each run of a job may choose anew."""
+
+    device: str = "cpu"
+    """Where workers run the tokenizer, such as "cuda"."""
+    executor: Literal["ray", "local"] = "ray"
+    """"ray", or "local" for this process alone."""
+    workers: int | None = None
+    """Most Ray workers; None takes as many as the cluster has room for, and follows it as it grows and shrinks."""
+    ray_address: str | None = None
+    """A running Ray cluster; None starts Ray on this machine for the run."""
+    cpus_per_worker: float = 1.0
+    """CPUs each worker takes; with an accelerator, all but one of them read recordings."""
+    gpus_per_worker: float | None = None
+    """GPUs each worker takes, fractions allowed; None takes one where the device is a GPU."""
+    runtime_env: Mapping[str, Any] | None = None
+    """What Ray prepares on each node of a cluster before a worker starts there, see Ray's `runtime_env`."""
+    max_errors: int | str | None = None
+    """Quarantined inputs after which the job gives up: a number, or a share such as "1%"; None never does."""
+    timeout_seconds: float = 300.0
+    """How long reading one recording, or one piece of a long one, may take before it is quarantined."""
+    memory_mb: int = 2048
+    """Memory that decoding may take, in MiB, before the recording is quarantined."""
+
+    def __post_init__(self) -> None:
+        if self.executor not in ("ray", "local"):
+            raise ValueError(f"`executor` must be 'ray' or 'local', got '{self.executor}'.")
+        for name in ("workers", "cpus_per_worker", "timeout_seconds", "memory_mb"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"`{name}` must be more than 0, got {value}.")
+        if self.gpus_per_worker is not None and self.gpus_per_worker < 0:
+            raise ValueError(f"`gpus_per_worker` must be at least 0, got {self.gpus_per_worker}.")
+        self.errors_allowed(0)
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether workers use an accelerator."""
+        return not self.device.startswith("cpu")
+
+    @property
+    def gpus(self) -> float:
+        """GPUs each worker takes."""
+        if self.gpus_per_worker is not None:
+            return self.gpus_per_worker
+        return 1.0 if self.device.startswith("cuda") else 0.0
+
+    @property
+    def readers(self) -> int:
+        """Processes that read for each worker: they share its CPU, unless an accelerator leaves it idle."""
+        return max(1, math.ceil(self.cpus_per_worker) - 1) if self.is_on_gpu else 1
+
+    def errors_allowed(self, utterances: int) -> int | None:
+        """Return how many of `utterances` may fail, or None for all.
+
+        Raises:
+            ValueError: when `max_errors` is neither a number nor a share.
+        """
+        if self.max_errors is None:
+            return None
+        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", str(self.max_errors))
+        if not found or (found[2] and float(found[2]) > 100):
+            raise ValueError(
+                f"`max_errors` must be a number of inputs or a share such as '1%', got {self.max_errors!r}."
+            )
+        return int(found[1]) if found[1] else int(utterances * float(found[2]) / 100)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,36 +1,41 @@
-"""Make one shard: read ahead in threads, encode in batches, write, commit.
+"""Make one shard: let its recordings be read ahead, encode in batches, write, commit.
 
-The rows of a shard depend on its task alone: batches are formed in plan order, so neither the
-number of workers nor a crash in between changes a byte.
+The rows of a shard depend on its task alone: batches are formed by the plan, so neither the number of
+workers nor a crash in between changes a byte.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import os
+import platform
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 
-from speechtok.audio.io import Waveform, probe_audio, read_blocks, read_waveform
-from speechtok.errors import AudioError, JobError, StorageError
+from speechtok.audio.info import Waveform
+from speechtok.errors import JobError, StorageError
+from speechtok.jobs.attempts import Attempts
+from speechtok.jobs.reader import ReadError, ReadSettings, Request
+from speechtok.jobs.reader_process import STORAGE
+from speechtok.jobs.reading import LongRecording, ReaderPool, ReadResult
 from speechtok.jobs.settings import JobSettings, Progress
+from speechtok.jobs.stages import ENCODE, IDLE, READ, WRITE, Stopwatch, WorkerStatus
 from speechtok.loading import load_tokenizer
 from speechtok.shards.commit import commit
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import Failure, ShardRecord, ShardTask
-from speechtok.shards.reader import tokens_to_rows
+from speechtok.shards.plan import Failure, ShardRecord, ShardTask, is_done, read_record
+from speechtok.shards.reader import TokenDataset, tokens_to_rows
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
-from speechtok.storage import AnyPath, as_path, file_sha256, join
+from speechtok.storage import as_path, file_sha256, join
 from speechtok.tokens import SpeechTokens, TokenizerInfo
 
-READ_THREADS = 2
-"""Threads that read, decode and resample ahead of the tokenizer."""
-READ_AHEAD = 16
-"""Utterances read ahead; each is at most `chunk_seconds` long, which bounds the memory."""
+BATCHES_AHEAD = 2
+"""Batches that are read ahead of the tokenizer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +60,12 @@ class WorkerSettings:
     """Arrow types of the corpus's own columns."""
     job: JobSettings
     """What decides the rows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Input:
-    """One utterance, read or failed. Long ones are left on disk and streamed later."""
-
-    row: dict[str, Any]
-    waveform: Waveform | None = None
-    failure: Failure | None = None
-
-    @property
-    def is_long(self) -> bool:
-        return self.waveform is None and self.failure is None
+    timeout_seconds: float = 300.0
+    """How long reading one recording, or one piece of a long one, may take."""
+    memory_mb: int = 2048
+    """Memory a process that reads may take, in MiB."""
+    readers: int = 1
+    """Processes that read for each worker."""
 
 
 class ShardWorker:
@@ -76,6 +74,7 @@ class ShardWorker:
     def __init__(self, settings: WorkerSettings) -> None:
         torch.set_num_threads(1)
         self._settings = settings
+        self._stopwatch = Stopwatch()
         self._layout = Layout(as_path(settings.output))
         self._schema = token_schema(settings.info, settings.card, settings.extra_types)
         self._tokenizer = load_tokenizer(
@@ -89,25 +88,59 @@ class ShardWorker:
                 f"This worker has a tokenizer '{self._tokenizer.name}' with fingerprint {self._tokenizer.fingerprint}, "
                 f"but the plan needs {settings.info.fingerprint}; give every machine the same files and versions."
             )
-        self._progress = Progress()
+        self._progress, self._audio_seconds = Progress(), 0.0
+        self._shard: str | None = None
+        self._readers = ReaderPool(settings.readers)
 
-    def progress(self) -> Progress:
-        """Return how far the current shard is; may be called from another thread."""
-        return self._progress
+    def status(self) -> WorkerStatus:
+        """Return what the worker is doing; may be called from another thread."""
+        return WorkerStatus(
+            node=platform.node(),
+            pid=os.getpid(),
+            shard=self._shard,
+            progress=self._progress,
+            audio_seconds=self._audio_seconds,
+            stage=self._stopwatch.stage,
+            stage_seconds=self._stopwatch.stage_seconds,
+            spent=self._stopwatch.spent(),
+        )
+
+    def close(self) -> None:
+        """End the processes that read for this worker."""
+        self._readers.close()
 
     def make(self, task: ShardTask) -> ShardRecord:
-        """Write and commit one shard.
+        """Write and commit one shard; of one that is done already, try the failures again.
 
         Raises:
             OSError: when the shard cannot be written.
             StorageError: when a store fails.
+            JobError: when too many workers have died on it.
         """
-        self._progress = Progress()
+        self._progress, self._shard = Progress(), task.name
+        attempts = Attempts(self._layout, task)
+        try:
+            with attempts.noted():
+                return self._make(task, attempts)
+        finally:
+            self._shard, self._progress = None, Progress()
+            self._stopwatch.enter(IDLE)
+
+    def _make(self, task: ShardTask, attempts: Attempts) -> ShardRecord:
+        job = self._settings.job
+        batches = make_batches(
+            task.rows.to_pylist(), batch_seconds=job.batch_seconds, chunk_seconds=job.chunk_seconds
+        )
+        if attempts.suspected_batch is not None:
+            self._try_one_by_one(batches[attempts.suspected_batch], attempts)
+        earlier = read_record(self._layout, task.split, task.index) if is_done(self._layout, task) else None
+        kept = self._kept(task) if earlier is not None else {}
         path = self._layout.shard(task.split, task.index, task.count)
         rows, samples, failures = 0, 0, []
         with self._layout.temporary(path) as temporary:
             with ShardWriter(temporary, self._schema, self._settings.info) as writer:
-                for result in self._results(task.rows.to_pylist()):
+                for result in self._results(batches, kept, attempts):
+                    self._stopwatch.enter(WRITE)
                     if isinstance(result, Failure):
                         failures.append(result)
                     else:
@@ -123,112 +156,167 @@ class ShardWorker:
                 seconds=samples / self._settings.info.sample_rate,
                 quarantined=tuple(failures),
             )
-            return commit(self._layout, temporary, record)
+            return commit(self._layout, temporary, record, instead_of=earlier)
 
-    def _results(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any] | Failure]:
+    def _results(
+        self, batches: list[list[dict[str, Any]]], kept: Mapping[str, dict[str, Any]], attempts: Attempts
+    ) -> Iterator[dict[str, Any] | Failure]:
         """Yield a token row or a failure for each planned row, in order."""
-        batch: list[_Input] = []
-        for item in self._read_ahead(rows):
-            full = sum(len(other.waveform.samples) for other in batch if other.waveform) >= (
-                self._settings.job.batch_seconds * self._settings.info.sample_rate
-            )
-            if batch and (full or item.waveform is None):
-                yield from self._encode_batch(batch)
-                batch = []
-            if item.failure is not None:
-                yield self._count(item.row, item.failure)
-            elif item.is_long:
-                yield self._encode_long(item.row)
+        pending = {
+            number: [row for row in batch if row["id"] not in attempts.culprits]
+            for number, batch in enumerate(batches)
+            if not all(row["id"] in kept for row in batch)
+        }
+        with closing(self._read(pending)) as results:
+            for number, batch in enumerate(batches):
+                if number not in pending:
+                    for row in batch:
+                        yield self._count(row, self._whole_row(row, kept[row["id"]]))
+                    continue
+                attempts.enter(number)
+                made = self._make_batch(pending[number], results)
+                for row in batch:
+                    yield self._count(row, made.get(row["id"]) or self._crashed(row))
+
+    def _read(self, pending: Mapping[int, list[dict[str, Any]]]) -> Generator[ReadResult]:
+        """Yield what was read for each row, in order."""
+        job = self._settings.job
+        settings = ReadSettings(
+            sample_rate=self._settings.info.sample_rate,
+            channels=job.channels,
+            chunk_seconds=job.chunk_seconds,
+            timeout_seconds=self._settings.timeout_seconds,
+            memory_mb=self._settings.memory_mb,
+        )
+        requests = ((number, self._request(row)) for number, rows in pending.items() for row in rows)
+        return self._readers.read(requests, settings, BATCHES_AHEAD * job.batch_seconds)
+
+    def _request(self, row: dict[str, Any]) -> Request:
+        return Request(
+            audio=self._path(row),
+            start=row["start"],
+            duration=row["segment_seconds"],
+            seconds=row["seconds"],
+        )
+
+    def _make_batch(
+        self, batch: list[dict[str, Any]], results: Iterator[ReadResult]
+    ) -> dict[str, dict[str, Any] | Failure]:
+        """Return the token row or failure of each row of one batch, by id."""
+        made: dict[str, dict[str, Any] | Failure] = {}
+        read: list[tuple[dict[str, Any], Waveform]] = []
+        for row in batch:
+            self._stopwatch.enter(READ)
+            result = next(results)
+            self._stopwatch.enter(ENCODE)
+            if isinstance(result, ReadError):
+                made[row["id"]] = self._unread(row, result)
+            elif isinstance(result, LongRecording):
+                made[row["id"]] = self._encode_long(row, result)
             else:
-                batch.append(item)
-        if batch:
-            yield from self._encode_batch(batch)
+                read.append((row, result))
+        return made | self._encode_batch(read)
 
-    def _read_ahead(self, rows: Iterable[dict[str, Any]]) -> Iterator[_Input]:
-        waiting: deque[Future[_Input]] = deque()
-        with ThreadPoolExecutor(READ_THREADS) as pool:
-            for row in rows:
-                waiting.append(pool.submit(self._read, row))
-                if len(waiting) > READ_AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-
-    def _read(self, row: dict[str, Any]) -> _Input:
-        if (row["seconds"] or 0.0) > self._settings.job.chunk_seconds:
-            return _Input(row=row)
+    def _encode_batch(
+        self, batch: list[tuple[dict[str, Any], Waveform]]
+    ) -> dict[str, dict[str, Any] | Failure]:
+        if not batch:
+            return {}
         try:
-            waveform = read_waveform(self._path(row), **self._reading(row))
-        except StorageError:
-            raise  # no fault of the recording
-        except Exception as error:  # whatever a damaged file provokes belongs in quarantine
-            return _Input(row=row, failure=self._failure(row, "read", error))
-        return _Input(row=row, waveform=waveform)
-
-    def _encode_batch(self, batch: list[_Input]) -> Iterator[dict[str, Any] | Failure]:
-        waveforms = [item.waveform for item in batch if item.waveform is not None]
-        try:
-            tokens = self._encode([waveform.samples for waveform in waveforms])
+            tokens = self._encode([waveform.samples for _, waveform in batch])
         except Exception as error:  # alone, each utterance shows whether it was the cause
-            if len(batch) > 1:
-                for item in batch:
-                    yield from self._encode_batch([item])
-            else:
-                yield self._count(batch[0].row, self._failure(batch[0].row, "encode", error))
-            return
-        for item, waveform, row in zip(batch, waveforms, tokens_to_rows(tokens), strict=True):
-            yield self._count(item.row, self._whole_row(item.row, row, waveform.source_sample_rate))
+            if len(batch) == 1:
+                row, _ = batch[0]
+                return {row["id"]: self._failure(row, "encode", type(error).__name__, str(error))}
+            return dict(chain.from_iterable(self._encode_batch([item]).items() for item in batch))
+        return {
+            row["id"]: self._whole_row(row, {**columns, "source_sample_rate": waveform.source_sample_rate})
+            for (row, waveform), columns in zip(batch, tokens_to_rows(tokens), strict=True)
+        }
 
     def _encode(self, samples: list[Any]) -> SpeechTokens:
         return self._tokenizer.encode(samples, **self._options())
 
-    def _encode_long(self, row: dict[str, Any]) -> dict[str, Any] | Failure:
+    def _encode_long(self, row: dict[str, Any], recording: LongRecording) -> dict[str, Any] | Failure:
         """Encode a recording while it is being read, so that neither is ever held whole."""
         seconds = self._settings.job.chunk_seconds
         try:
-            source_rate = probe_audio(self._path(row)).sample_rate
-            blocks = read_blocks(self._path(row), block_seconds=seconds, **self._reading(row))
-            tokens = self._tokenizer.encode_blocks(blocks, chunk_seconds=seconds, **self._options())
-        except StorageError:
-            raise  # no fault of the recording
-        except Exception as error:  # whatever a damaged file provokes belongs in quarantine
-            stage = "read" if isinstance(error, AudioError) else "encode"
-            return self._count(row, self._failure(row, stage, error))
-        return self._count(row, self._whole_row(row, tokens_to_rows(tokens)[0], source_rate))
+            tokens = self._tokenizer.encode_blocks(iter(recording), chunk_seconds=seconds, **self._options())
+        except ReadError as error:
+            return self._unread(row, error)
+        except Exception as error:  # whatever the tokenizer does not like belongs in quarantine
+            return self._failure(row, "encode", type(error).__name__, str(error))
+        columns = {**tokens_to_rows(tokens)[0], "source_sample_rate": recording.source_sample_rate}
+        return self._whole_row(row, columns)
+
+    def _try_one_by_one(self, batch: list[dict[str, Any]], attempts: Attempts) -> None:
+        """Encode the inputs of a batch in which a worker died alone, to see which of them ends this one too."""
+        rows = {row["id"]: row for row in batch}
+        for name in attempts.one_by_one(rows):
+            with closing(self._read({0: [rows[name]]})) as results:
+                self._make_batch([rows[name]], results)
+
+    def _kept(self, task: ShardTask) -> dict[str, dict[str, Any]]:
+        """Return the token columns of a shard that is done already, by id: its failures are tried again."""
+        planned = set(task.rows.column_names)
+        columns = [name for name in self._schema.names if name == "id" or name not in planned | {"start"}]
+        path = self._layout.shard(task.split, task.index, task.count)
+        return {row["id"]: row for row in TokenDataset(path, columns=columns)}
 
     def _options(self) -> dict[str, Any]:
         wanted = self._settings.job.num_codebooks
         return {} if wanted is None else {"num_codebooks": wanted}
 
-    def _reading(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "sample_rate": self._settings.info.sample_rate,
-            "start": row["start"],
-            "duration": row["segment_seconds"],
-            "channels": self._settings.job.channels,
-        }
-
-    def _whole_row(self, row: dict[str, Any], columns: dict[str, Any], source_rate: int) -> dict[str, Any]:
+    def _whole_row(self, row: dict[str, Any], columns: dict[str, Any]) -> dict[str, Any]:
         """Return a planned row's columns with those of its tokens."""
         kept = {
             name: row[name]
             for name in ("id", "audio", "text", "speaker", "language", *self._settings.extra_types)
         }
-        return {**kept, **columns, "source_sample_rate": source_rate}
+        return {**kept, **columns}
 
     def _count(self, row: dict[str, Any], result: dict[str, Any] | Failure) -> dict[str, Any] | Failure:
         failed = int(isinstance(result, Failure))
         self._progress += Progress(seconds=row["seconds"] or 0.0, utterances=1, quarantined=failed)
+        self._audio_seconds += row["seconds"] or 0.0
         return result
 
-    def _path(self, row: dict[str, Any]) -> AnyPath:
-        return join(as_path(self._settings.corpus_root), row["audio"])
+    def _path(self, row: dict[str, Any]) -> str:
+        return str(join(as_path(self._settings.corpus_root), row["audio"]))
 
-    def _failure(self, row: dict[str, Any], stage: str, error: Exception) -> Failure:
+    def _unread(self, row: dict[str, Any], error: ReadError) -> Failure:
+        if error.stage == STORAGE:
+            raise StorageError(str(error))  # no fault of the recording
+        return self._failure(row, error.stage, error.error, str(error))
+
+    def _crashed(self, row: dict[str, Any]) -> Failure:
+        message = f"Tokenizing {row['audio']!r} ended its worker twice; convert it or leave it out."
+        return self._failure(row, "crash", "WorkerDied", message)
+
+    def _failure(self, row: dict[str, Any], stage: str, error: str, message: str) -> Failure:
         """Return an error as a row; recordings are named as in the corpus, wherever that lies."""
-        path, audio = str(self._path(row)), row["audio"]
-        message = str(error).replace(path, audio).replace(repr(path)[1:-1], repr(audio)[1:-1])
-        message = " ".join(message.split()) or type(error).__name__
+        path, audio = self._path(row), row["audio"]
+        message = message.replace(path, audio).replace(repr(path)[1:-1], repr(audio)[1:-1])
         return Failure(
-            id=row["id"], audio=row["audio"], stage=stage, error=type(error).__name__, message=message
+            id=row["id"], audio=audio, stage=stage, error=error, message=" ".join(message.split()) or error
         )
+
+
+def make_batches(
+    rows: Iterable[dict[str, Any]], *, batch_seconds: float, chunk_seconds: float
+) -> list[list[dict[str, Any]]]:
+    """Return planned rows in the groups that are encoded together, by their planned lengths alone.
+
+    So a failure changes its own batch and no other. What is long, or of unknown length, is alone.
+    """
+    batches: list[list[dict[str, Any]]] = []
+    room = 0.0
+    for row in rows:
+        seconds = row["seconds"]
+        is_alone = seconds is None or seconds > chunk_seconds
+        if is_alone or room <= 0:
+            batches.append([])
+            room = batch_seconds
+        batches[-1].append(row)
+        room = 0.0 if is_alone else room - seconds
+    return batches

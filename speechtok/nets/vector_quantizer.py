@@ -3,20 +3,22 @@
 Source: van den Oord et al. 2017, arXiv:1711.00937 (VQ); Zeghidour et al. 2021, SoundStream,
 arXiv:2107.03312, Algorithm 1 (residual stages); Yu et al. 2021, arXiv:2110.04627, section 3.2
 (factorized, L2-normalised codes). Entry names as in `open-mmlab/Amphion`,
-`models/codec/ns3_codec/quantize`.
+`models/codec/ns3_codec/quantize`, or as in `Plachtaa/FAcodec`.
 
 Conventions: features are `(batch, frames, channels)`; codes `(batch, codebooks, frames)`, int64.
 
-Contents: `Table`, `FactorizedQuantizer`, `ResidualQuantizer`.
+Contents: `Table`, `FactorizedQuantizer`, `ResidualQuantizer`, `Quantized`.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechtok.nets.weight_norm import WeightNormLinear
+from speechtok.nets.weight_norm import WeightNormConv1d, WeightNormLinear
 
 
 class Table(nn.Module):
@@ -41,25 +43,45 @@ class FactorizedQuantizer(nn.Module):
     """One codebook of unit-length search and un-normalised values, between two projections.
 
     Entries: `in_proj` (channels → codebook_dim), `_codebook.weight` `(codebook_size, codebook_dim)`,
-    `out_proj` (codebook_dim → channels). Call `fold` before use.
+    `out_proj` (codebook_dim → channels). Call `fold` before `encode` and `decode`.
+
+    Args:
+        channels: of the features.
+        codebook_size: number of codes.
+        codebook_dim: channels in which codes are looked up.
+        convolutional: whether the projections are stored as convolutions of kernel 1, and the codebook as
+            `codebook.weight`.
     """
 
     keys: Tensor
     values: Tensor
 
-    def __init__(self, channels: int, codebook_size: int, codebook_dim: int) -> None:
+    def __init__(
+        self, channels: int, codebook_size: int, codebook_dim: int, *, convolutional: bool = False
+    ) -> None:
         super().__init__()
-        self.in_proj = WeightNormLinear(channels, codebook_dim)
-        self.out_proj = WeightNormLinear(codebook_dim, channels)
-        self._codebook = Table(codebook_size, codebook_dim)
+        if convolutional:
+            self.in_proj: nn.Module = WeightNormConv1d(channels, codebook_dim, 1)
+            self.out_proj: nn.Module = WeightNormConv1d(codebook_dim, channels, 1)
+        else:
+            self.in_proj = WeightNormLinear(channels, codebook_dim)
+            self.out_proj = WeightNormLinear(codebook_dim, channels)
+        self._table_name = "codebook" if convolutional else "_codebook"
+        self.add_module(self._table_name, Table(codebook_size, codebook_dim))
         self.register_buffer("keys", torch.empty(codebook_dim, codebook_size), persistent=False)
         self.register_buffer("values", torch.empty(codebook_size, channels), persistent=False)
 
+    @property
+    def rows(self) -> Tensor:
+        """The codebook, `(codebook_size, codebook_dim)`."""
+        rows: Tensor = getattr(self, self._table_name).weight
+        return rows
+
     def fold_constants(self) -> None:
         """Compute the unit-length codebook `keys` and `values`, each code's projected row."""
-        rows = self._codebook.weight.detach()
+        rows = self.rows.detach()
         self.keys = functional.normalize(rows, dim=-1).t().contiguous()
-        self.values = self.out_proj(rows).detach()
+        self.values = self.out_proj(rows[None])[0].detach()
 
     def encode(self, features: Tensor) -> Tensor:
         """Return the code whose direction is nearest to that of the projected feature, frame by frame.
@@ -79,15 +101,69 @@ class FactorizedQuantizer(nn.Module):
         """Return `(batch, frames, channels)`, the projected codebook rows of codes `(batch, frames)`."""
         return functional.embedding(codes, self.values)
 
+    def forward(self, features: Tensor) -> Quantized:
+        """Return what the codes stand for, differentiable, with the losses of the codebook.
+
+        Gradients pass the search unchanged (straight-through). Works on weights as stored, so not on
+        what `fold` computed.
+
+        Args:
+            features: `(batch, frames, channels)`.
+        """
+        projected = self.in_proj(features)
+        keys = functional.normalize(self.rows.detach(), dim=-1)
+        codes = torch.matmul(projected.detach(), keys.t()).argmax(dim=-1)
+        rows = functional.embedding(codes, self.rows)
+        return Quantized(
+            features=self.out_proj(projected + (rows - projected).detach()),
+            codes=codes,
+            commitment_loss=functional.mse_loss(projected, rows.detach()),
+            codebook_loss=functional.mse_loss(rows, projected.detach()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """What quantizing in training gives."""
+
+    features: Tensor
+    """`(batch, frames, channels)`."""
+    codes: Tensor
+    """`(batch, frames)` of one codebook, `(batch, codebooks, frames)` of several, int64."""
+    commitment_loss: Tensor
+    """Mean squared distance of the projected features from their rows, which moves the features."""
+    codebook_loss: Tensor
+    """The same distance, which moves the rows."""
+
 
 class ResidualQuantizer(nn.Module):
-    """Stages of `FactorizedQuantizer`, each coding what the ones before it left over. Entries: `layers.N`."""
+    """Stages of `FactorizedQuantizer`, each coding what the ones before it left over.
 
-    def __init__(self, num_codebooks: int, channels: int, codebook_size: int, codebook_dim: int) -> None:
+    Entries: `layers.N`, or `quantizers.N` when the stages are `convolutional`; arguments as there.
+    """
+
+    def __init__(
+        self,
+        num_codebooks: int,
+        channels: int,
+        codebook_size: int,
+        codebook_dim: int,
+        *,
+        convolutional: bool = False,
+    ) -> None:
         super().__init__()
-        self.layers: list[FactorizedQuantizer] = nn.ModuleList(  # type: ignore[assignment]
-            FactorizedQuantizer(channels, codebook_size, codebook_dim) for _ in range(num_codebooks)
+        self._stages_name = "quantizers" if convolutional else "layers"
+        stages = nn.ModuleList(
+            FactorizedQuantizer(channels, codebook_size, codebook_dim, convolutional=convolutional)
+            for _ in range(num_codebooks)
         )
+        self.add_module(self._stages_name, stages)
+
+    @property
+    def stages(self) -> list[FactorizedQuantizer]:
+        """The stages, coarse first."""
+        stages: list[FactorizedQuantizer] = getattr(self, self._stages_name)
+        return stages
 
     def encode(self, features: Tensor, num_codebooks: int | None = None) -> Tensor:
         """Return, for each frame, the code of each stage.
@@ -100,10 +176,10 @@ class ResidualQuantizer(nn.Module):
             `(batch, codebooks, frames)`, int64.
         """
         codes: list[Tensor] = []
-        for layer in self.layers[:num_codebooks]:
+        for stage in self.stages[:num_codebooks]:
             if codes:
-                features = features - self.layers[len(codes) - 1].decode(codes[-1])
-            codes.append(layer.encode(features))
+                features = features - self.stages[len(codes) - 1].decode(codes[-1])
+            codes.append(stage.encode(features))
         return torch.stack(codes, dim=1)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -115,7 +191,25 @@ class ResidualQuantizer(nn.Module):
         Returns:
             `(batch, frames, channels)`.
         """
-        out = self.layers[0].decode(codes[:, 0])
+        out = self.stages[0].decode(codes[:, 0])
         for stage in range(1, codes.shape[1]):
-            out = out + self.layers[stage].decode(codes[:, stage])
+            out = out + self.stages[stage].decode(codes[:, stage])
         return out
+
+    def forward(self, features: Tensor, num_codebooks: int | None = None) -> Quantized:
+        """Return the sum of what the stages make of the features, differentiable; losses are summed too.
+
+        Args:
+            features: `(batch, frames, channels)`.
+            num_codebooks: as in `encode`.
+        """
+        found: list[Quantized] = []
+        for stage in self.stages[:num_codebooks]:
+            found.append(stage(features))
+            features = features - found[-1].features
+        return Quantized(
+            features=torch.stack([stage.features for stage in found]).sum(dim=0),
+            codes=torch.stack([stage.codes for stage in found], dim=1),
+            commitment_loss=torch.stack([stage.commitment_loss for stage in found]).sum(),
+            codebook_loss=torch.stack([stage.codebook_loss for stage in found]).sum(),
+        )

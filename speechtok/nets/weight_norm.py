@@ -59,13 +59,18 @@ def fold_weight_norm(module: nn.Module) -> None:
 
 
 class _WeightNormed(nn.Module):
-    """A weight as length `weight_g` and direction `weight_v`, with a bias."""
+    """A weight as length `weight_g` and direction `weight_v`, or plainly as `weight`; with a bias."""
 
     bias: Tensor
 
-    def __init__(self, weight_shape: tuple[int, ...], bias_size: int) -> None:
+    def __init__(self, weight_shape: tuple[int, ...], bias_size: int, *, normed: bool = True) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(bias_size))
+        if not normed:
+            self.weight = nn.Parameter(torch.empty(weight_shape))
+            if not self.weight.is_meta:
+                nn.init.normal_(self.weight)
+            return
         self.weight_g = nn.Parameter(torch.ones(weight_shape[0], *[1] * (len(weight_shape) - 1)))
         self.weight_v = nn.Parameter(torch.empty(weight_shape))
         if not self.weight_v.is_meta:
@@ -82,17 +87,17 @@ class _WeightNormed(nn.Module):
         return weight
 
     def fold_constants(self) -> None:
-        """Replace `weight_g` and `weight_v` by `weight`."""
+        """Replace `weight_g` and `weight_v` by `weight`, laid out in memory as `_image` wants it."""
+        weight = self.effective_weight().detach()
         if hasattr(self, "weight_v"):
-            weight = self.effective_weight()
             del self.weight_g, self.weight_v
-            if weight.dim() == 3 and not weight.is_meta:  # channels last in memory, as `_image` wants it
-                weight = weight.transpose(1, 2).contiguous().transpose(1, 2)
-            self.weight = nn.Parameter(weight.detach(), requires_grad=False)
+        if weight.dim() == 3 and not weight.is_meta:
+            weight = weight.transpose(1, 2).contiguous().transpose(1, 2)
+        self.weight = nn.Parameter(weight, requires_grad=False)
 
 
 class WeightNormConv1d(_WeightNormed):
-    """Convolution over time, zero padding, with weight norm."""
+    """Convolution over time, zero padding, with weight norm unless `normed` is False."""
 
     def __init__(
         self,
@@ -103,8 +108,9 @@ class WeightNormConv1d(_WeightNormed):
         stride: int = 1,
         padding: int = 0,
         dilation: int = 1,
+        normed: bool = True,
     ) -> None:
-        super().__init__((out_channels, in_channels, kernel_size), out_channels)
+        super().__init__((out_channels, in_channels, kernel_size), out_channels, normed=normed)
         self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,8 +152,8 @@ class WeightNormConvTranspose1d(_WeightNormed):
         kernel_size: int,
         *,
         stride: int,
-        padding: int,
-        output_padding: int,
+        padding: int = 0,
+        output_padding: int = 0,
     ) -> None:
         super().__init__((in_channels, out_channels, kernel_size), out_channels)
         self.stride, self.padding, self.output_padding = stride, padding, output_padding

@@ -5,13 +5,19 @@ its *context*. Computing frames `first` to `stop` from input that extends `conte
 both sides, or to the true ends of the sequence, gives exactly what the whole would. Windows that fit
 the processor's cache are also faster than one long pass, so they are used for every length.
 
-Contents: `Window`, `plan_windows`.
+A signal that arrives in blocks is cut the same way while it comes in.
+
+Contents: `Window`, `plan_windows`, `JoinedBlocks`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +49,37 @@ def plan_windows(num_frames: int, size: int, context: int) -> list[Window]:
         Window(first=a, stop=b, start=max(0, a - context), end=min(num_frames, b + context))
         for a, b in pairwise(bounds)
     ]
+
+
+class JoinedBlocks:
+    """Blocks as one signal, of which only the part still needed is held."""
+
+    def __init__(self, blocks: Iterable[Tensor]) -> None:
+        self._blocks: Iterator[Tensor] = iter(blocks)
+        self._held: list[Tensor] = []
+        self._start = 0
+        self.stop = 0
+
+    def fill(self, stop: int) -> bool:
+        """Take blocks until sample `stop` is there; return whether the signal is that long."""
+        while self.stop < stop:
+            block = next(self._blocks, None)
+            if block is None:
+                return False
+            self._held.append(block)
+            self.stop += len(block)
+        return True
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return samples `start` to `stop`, or to the end of what was taken."""
+        return self._joined()[start - self._start : stop - self._start]
+
+    def forget(self, start: int) -> None:
+        """Let go of the samples before `start`."""
+        self._held = [self._joined()[start - self._start :].clone()]
+        self._start = start
+
+    def _joined(self) -> Tensor:
+        if len(self._held) > 1:
+            self._held = [torch.cat(self._held)]
+        return self._held[0]

@@ -89,7 +89,7 @@ def _content(
         "streams": [_stream(number, item) for number, item in enumerate(statistics.streams)],
         "groups": group_rows(path, statistics),
         "failures": read_failures(path),
-        "run": read_run(Layout(path)),
+        "run": read_run(Layout(path)).get("made", {}),
     }
 
 

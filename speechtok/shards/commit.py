@@ -6,7 +6,7 @@ to find:
 
 1. The file is created if it is not there. If it is there with the same content, nothing is to do. If it
    is there with other content, and a commit record says that this content is right, then somebody
-   else has finished the shard, and theirs stays. Otherwise it is what a dead run left, and is replaced,
+   else has finished the shard, and theirs stays, unless it is the one to be replaced. Otherwise it is what a dead run left, and is replaced,
    provided that it is still the same version.
 2. The record is created if it is not there. A record of the same content is as good; one of other
    content names a file that is gone since step 1, and is replaced, provided that it is still the same
@@ -26,13 +26,16 @@ from speechtok.shards.plan import ShardRecord, json_bytes, read_record, write_re
 from speechtok.storage import ABSENT, StorePath, file_sha256, put_in_place
 
 
-def commit(layout: Layout, temporary: Path, record: ShardRecord) -> ShardRecord:
+def commit(
+    layout: Layout, temporary: Path, record: ShardRecord, *, instead_of: ShardRecord | None = None
+) -> ShardRecord:
     """Put a finished shard in place and record it.
 
     Args:
         layout: the dataset.
         temporary: the shard's file, from `layout.temporary`.
         record: what it holds.
+        instead_of: a committed shard that this one is to replace, because its failures were tried again.
 
     Returns:
         The record that is in place: another one when somebody else has finished the shard meanwhile.
@@ -44,14 +47,16 @@ def commit(layout: Layout, temporary: Path, record: ShardRecord) -> ShardRecord:
         return record
     content = json_bytes(asdict(record))
     while True:
-        theirs = _put_shard(layout, path, temporary, record)
+        theirs = _put_shard(layout, path, temporary, record, instead_of)
         if theirs is not None:
             return theirs
         if _put_record(proof, content):
             return record
 
 
-def _put_shard(layout: Layout, path: StorePath, temporary: Path, record: ShardRecord) -> ShardRecord | None:
+def _put_shard(
+    layout: Layout, path: StorePath, temporary: Path, record: ShardRecord, instead_of: ShardRecord | None
+) -> ShardRecord | None:
     """Let the file be in place; returns the record of somebody who has finished the shard otherwise."""
     expected = ABSENT
     while path.put(temporary, sha256=record.sha256, replaces=expected) is None:
@@ -64,7 +69,7 @@ def _put_shard(layout: Layout, path: StorePath, temporary: Path, record: ShardRe
         if found == record.sha256:
             return None
         theirs = read_record(layout, record.split, record.index)
-        if theirs is not None and theirs.sha256 == found:
+        if theirs is not None and theirs.sha256 == found and theirs != instead_of:
             return theirs
         expected = head.version
     return None

@@ -5,7 +5,8 @@
     OUT/quarantine/<split>.parquet                  inputs that failed
     OUT/.speechtok/plan.json, plan.parquet          the frozen plan
     OUT/.speechtok/shards/<split>-00000.json        one commit record per shard
-    OUT/.speechtok/run.json                         the last run: place, speed, versions
+    OUT/.speechtok/job.json, events.jsonl           the present or last run: place, speed, versions; what happened
+    OUT/.speechtok/attempts/                        notes about shards that are being made
     OUT/.speechtok/tmp/                             files being written
 
 Every file appears whole or not at all: it is written below `tmp`, flushed to disk, then renamed. In an
@@ -55,9 +56,14 @@ class Layout:
         return self.state / "plan.parquet"
 
     @property
-    def run(self) -> AnyPath:
-        """Where and how fast the last run was; local facts, not part of the dataset."""
-        return self.state / "run.json"
+    def job(self) -> AnyPath:
+        """What the present or last run does; local facts, not part of the dataset."""
+        return self.state / "job.json"
+
+    @property
+    def events(self) -> AnyPath:
+        """What happened in all runs; local facts, not part of the dataset."""
+        return self.state / "events.jsonl"
 
     @property
     def lock(self) -> AnyPath:
@@ -77,6 +83,10 @@ class Layout:
         """The commit record of one shard."""
         return self.state / "shards" / f"{split}-{index:05d}.json"
 
+    def attempts(self, split: str, index: int) -> AnyPath:
+        """The note about a shard that is being made."""
+        return self.state / "attempts" / f"{split}-{index:05d}.json"
+
     def quarantine(self, split: str) -> AnyPath:
         """The Parquet file of the inputs of one split that failed."""
         return self.root / "quarantine" / f"{split}.parquet"
@@ -89,6 +99,15 @@ class Layout:
         """Remove what interrupted writers left behind; nothing is ever left in a store."""
         if isinstance(self.tmp, Path):
             shutil.rmtree(self.tmp, ignore_errors=True)
+
+    def clear_attempts(self) -> None:
+        """Remove the notes about shards; for when all are done."""
+        folder = self.state / "attempts"
+        if isinstance(folder, Path):
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for note in folder.iterdir():
+            note.unlink(missing_ok=True)
 
     def replacing(self, path: AnyPath) -> AbstractContextManager[Path]:
         """Give a temporary path that becomes `path`, see `speechtok.storage.replacing`."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,17 @@ import pyarrow.parquet as pq
 from speechtok.errors import DatasetError
 from speechtok.shards.layout import Layout
 from speechtok.shards.schema import FORMAT_VERSION
-from speechtok.shards.writer import write_table
-from speechtok.storage import ABSENT, AnyPath, StorePath, file_sha256, local_copy, put_in_place
+from speechtok.shards.writer import write_tables
+from speechtok.storage import (
+    ABSENT,
+    AnyPath,
+    OwnedFolder,
+    StorePath,
+    copy_bytes,
+    file_sha256,
+    put_in_place,
+    readable,
+)
 from speechtok.tokens import TokenizerInfo
 
 PLAN_COLUMNS = (
@@ -43,7 +54,7 @@ PLAN_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """One shard to be made."""
+    """One shard to be made: a place in the plan, small enough to send anywhere."""
 
     split: str
     """Split it belongs to."""
@@ -51,8 +62,14 @@ class ShardTask:
     """Number within the split."""
     count: int
     """Shards of the split."""
-    rows: pa.Table
-    """The utterances, with the plan's columns, in order."""
+    seconds: float
+    """Seconds of audio expected, by the files' headers."""
+    first_row: int
+    """Where its utterances begin in the plan."""
+    num_rows: int
+    """How many there are."""
+    file: AnyPath
+    """The plan's utterances."""
 
     @property
     def name(self) -> str:
@@ -60,9 +77,17 @@ class ShardTask:
         return f"{self.split}-{self.index:05d}-of-{self.count:05d}"
 
     @property
-    def seconds(self) -> float:
-        """Seconds of audio expected, by the files' headers."""
-        return float(pc.sum(self.rows["seconds"]).as_py() or 0.0)
+    def rows(self) -> pa.Table:
+        """The utterances, with the plan's columns, in order; read from the plan each time."""
+        with pq.ParquetFile(readable(self.file)) as reader:
+            groups = list[int]()
+            before = end = 0
+            for group in range(reader.metadata.num_row_groups):
+                begin, end = end, end + reader.metadata.row_group(group).num_rows
+                if end > self.first_row and begin < self.first_row + self.num_rows:
+                    before = begin if not groups else before
+                    groups.append(group)
+            return reader.read_row_groups(groups).slice(self.first_row - before, self.num_rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +99,7 @@ class Failure:
     audio: str
     """Its recording."""
     stage: str
-    """Where it failed: "read" or "encode"."""
+    """Where it failed: "read", "encode", or "crash" for one that ended its process."""
     error: str
     """Type of the error."""
     message: str
@@ -105,12 +130,28 @@ class ShardRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a dataset will hold."""
+    """What a dataset will hold. Its utterances stay on disk, however many there are."""
 
     settings: Mapping[str, Any]
     """Everything that decides the rows: tokenizer, card, corpus, batching, shard size."""
-    rows: pa.Table
-    """All utterances in shard order, with `PLAN_COLUMNS` and the corpus's own columns."""
+    file: AnyPath
+    """Parquet file of all utterances in shard order, with `PLAN_COLUMNS` and the corpus's own columns."""
+    keep: OwnedFolder | None = field(default=None, repr=False)
+    """What `file` vanishes with, for a plan that was not frozen yet."""
+
+    @classmethod
+    def of_tables(cls, settings: Mapping[str, Any], schema: pa.Schema, tables: Iterable[pa.Table]) -> Plan:
+        """Return a plan that is not frozen yet.
+
+        Args:
+            settings: as in the field.
+            schema: `PLAN_COLUMNS`, and the corpus's own columns.
+            tables: all utterances in shard order.
+        """
+        folder = OwnedFolder()
+        file = folder.path / "plan.parquet"
+        write_tables(tables, schema, file)
+        return cls(settings=settings, file=file, keep=folder)
 
     @property
     def info(self) -> TokenizerInfo:
@@ -123,12 +164,40 @@ class Plan:
         return dict(self.settings["card"])
 
     @property
+    def rows(self) -> pa.Table:
+        """All utterances at once; `batches` reads them bit by bit."""
+        with pq.ParquetFile(readable(self.file)) as reader:
+            return reader.read()
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the utterances in order, some thousands at a time.
+
+        Args:
+            columns: only these, in the plan's order; None reads all.
+        """
+        with pq.ParquetFile(readable(self.file)) as reader:
+            for group in range(reader.metadata.num_row_groups):
+                yield reader.read_row_group(group, columns=columns)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Columns of the utterances."""
+        with pq.ParquetFile(readable(self.file)) as reader:
+            return reader.schema_arrow
+
+    @property
+    def num_rows(self) -> int:
+        """Utterances planned."""
+        return sum(task.num_rows for task in self.tasks)
+
+    @cached_property
     def extra_types(self) -> dict[str, pa.DataType]:
         """Types of the corpus's own columns, and of `start` when utterances are segments of recordings."""
         known = {name for name, _ in PLAN_COLUMNS}
-        extra = {item.name: item.type for item in self.rows.schema if item.name not in known}
-        has_segments = self.rows["segment_seconds"].null_count < len(self.rows) or bool(
-            pc.max(self.rows["start"]).as_py()
+        extra = {item.name: item.type for item in self.schema if item.name not in known}
+        has_segments = any(
+            rows["segment_seconds"].null_count < len(rows) or bool(pc.max(rows["start"]).as_py())
+            for rows in self.batches(["start", "segment_seconds"])
         )
         return {**({"start": pa.float64()} if has_segments else {}), **extra}
 
@@ -140,33 +209,45 @@ class Plan:
     @cached_property
     def tasks(self) -> list[ShardTask]:
         """The shards, in order."""
-        keys = list(zip(self.rows["split"].to_pylist(), self.rows["shard"].to_pylist(), strict=True))
-        starts = [index for index, key in enumerate(keys) if index == 0 or key != keys[index - 1]]
-        counts: dict[str, int] = {}
-        for start in starts:
-            counts[keys[start][0]] = counts.get(keys[start][0], 0) + 1
-        ends = [*starts[1:], len(keys)]
+        found: dict[tuple[str, int], list[float]] = {}  # rows and seconds
+        for rows in self.batches(["split", "seconds", "shard"]):
+            shards = rows.group_by(["split", "shard"], use_threads=False).aggregate(
+                [("seconds", "sum"), ([], "count_all")]
+            )
+            for row in shards.to_pylist():
+                item = found.setdefault((row["split"], row["shard"]), [0, 0.0])
+                item[0] += row["count_all"]
+                item[1] += row["seconds_sum"] or 0.0
+        counts = Counter(split for split, _ in found)
+        firsts = accumulate((int(rows) for rows, _ in found.values()), initial=0)
         return [
             ShardTask(
-                split=keys[a][0], index=keys[a][1], count=counts[keys[a][0]], rows=self.rows.slice(a, b - a)
+                split=split,
+                index=index,
+                count=counts[split],
+                seconds=seconds,
+                first_row=first,
+                num_rows=int(rows),
+                file=self.file,
             )
-            for a, b in zip(starts, ends, strict=True)
+            for ((split, index), (rows, seconds)), first in zip(found.items(), firsts, strict=False)
         ]
 
     @property
     def seconds(self) -> float:
         """Seconds of audio expected, by the files' headers."""
-        return float(pc.sum(self.rows["seconds"]).as_py() or 0.0)
+        return sum(task.seconds for task in self.tasks)
 
     def write(self, layout: Layout) -> None:
         """Freeze the plan: the utterances first, then the settings with their hash."""
         with layout.temporary(layout.plan_rows) as rows, layout.temporary(layout.plan) as settings:
-            write_table(self.rows, rows)
+            with rows.open("wb") as file:
+                copy_bytes(self.file, file)
             content = {
                 "format_version": FORMAT_VERSION,
                 "settings": dict(self.settings),
                 "settings_sha256": _settings_sha256(self.settings),
-                "utterances": len(self.rows),
+                "utterances": self.num_rows,
                 "utterances_sha256": file_sha256(rows),
             }
             settings.write_bytes(json_bytes(content))
@@ -191,7 +272,7 @@ def read_plan(layout: Layout) -> Plan:
         raise DatasetError(
             f"{layout.root} is no token dataset made by `speechtok tokenize`: it has no {layout.relative(layout.plan)}."
         )
-    content = _read_json(layout.plan)
+    content = read_json(layout.plan)
     if content.get("format_version", 0) > FORMAT_VERSION:
         raise DatasetError(f"{layout.plan} has a newer format than this speechtok reads; upgrade speechtok.")
     if content.get("settings_sha256") != _settings_sha256(content.get("settings", {})):
@@ -200,9 +281,8 @@ def read_plan(layout: Layout) -> Plan:
             "restore the file or tokenize into another folder."
         )
     try:
-        with local_copy(layout.plan_rows) as copy:
-            if file_sha256(copy) == content.get("utterances_sha256"):
-                return Plan(settings=content["settings"], rows=pq.read_table(copy))
+        if file_sha256(layout.plan_rows) == content.get("utterances_sha256"):
+            return Plan(settings=content["settings"], file=layout.plan_rows.resolve())
     except FileNotFoundError:
         pass
     raise DatasetError(
@@ -219,7 +299,7 @@ def write_record(layout: Layout, record: ShardRecord) -> None:
 def read_record(layout: Layout, split: str, index: int) -> ShardRecord | None:
     """Return a shard's commit record, or None when there is none that can be read."""
     try:
-        content = _read_json(layout.record(split, index))
+        content = read_json(layout.record(split, index))
         return ShardRecord(
             **{**content, "quarantined": tuple(Failure(**item) for item in content["quarantined"])}
         )
@@ -276,7 +356,12 @@ def _settings_sha256(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _read_json(path: AnyPath) -> dict[str, Any]:
+def read_json(path: AnyPath) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        DatasetError: when the file cannot be read as one.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +17,8 @@ ROW_GROUP_ROWS = 200
 """Rows per row group: small enough for random access, large enough to compress."""
 ROW_GROUP_CODES = 1 << 26
 """Codes after which a row group is closed early, so that hour-long rows stay within memory."""
+TABLE_GROUP_ROWS = 20_000
+"""Rows per row group of tables without codes."""
 COMPRESSION_LEVEL = 3
 """zstd; higher levels gain 1 % and cost several times as long."""
 
@@ -96,13 +98,33 @@ def codes_column(values: list[np.ndarray[Any, np.dtype[np.uint16]]], *, nested: 
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a small table with the same settings as shards.
+    """Write a small table with the same settings as shards."""
+    write_tables([table], table.schema, path)
 
-    An empty table gets no row group: `datasets` cannot read a row group without rows.
+
+def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
+    """Write rows that arrive in tables of any length; how they are cut changes nothing in the file.
+
+    Without rows the file gets no row group: `datasets` cannot read a row group without rows.
     """
-    with pq.ParquetWriter(path, table.schema, **_writer_options(table.schema)) as writer:
-        if len(table):
-            writer.write_table(table, row_group_size=100 * ROW_GROUP_ROWS)
+    with pq.ParquetWriter(path, schema, **_writer_options(schema)) as writer:
+        for table in evenly(tables, TABLE_GROUP_ROWS):
+            writer.write_table(table.cast(schema).combine_chunks(), row_group_size=TABLE_GROUP_ROWS)
+
+
+def evenly(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Yield the same rows in tables of `rows` rows each, but for the last."""
+    held: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        held.append(table)
+        count += len(table)
+        while count >= rows:
+            joined = pa.concat_tables(held)
+            yield joined.slice(0, rows)
+            held, count = [joined.slice(rows)], count - rows
+    if count:
+        yield pa.concat_tables(held)
 
 
 def _offsets(lengths: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:

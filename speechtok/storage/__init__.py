@@ -5,6 +5,7 @@ imports fsspec or a store's client before a store is used.
 """
 
 from speechtok.storage.files import (
+    OwnedFolder,
     copy_bytes,
     download_folder,
     file_sha256,
@@ -23,6 +24,7 @@ from speechtok.storage.uri import is_store, is_uri, redact
 __all__ = [
     "ABSENT",
     "AnyPath",
+    "OwnedFolder",
     "Place",
     "StorePath",
     "as_path",

@@ -1,6 +1,6 @@
 """Files that are needed whole on a disk, or put somewhere whole.
 
-Contents: `replacing`, `temporary_file`, `put_in_place`, `copy_bytes`, `local_copy`, `download_folder`, `join`, `relative`,
+Contents: `replacing`, `temporary_file`, `OwnedFolder`, `put_in_place`, `copy_bytes`, `local_copy`, `download_folder`, `join`, `relative`,
 `readable`, `file_sha256`.
 """
 
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 import uuid
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -104,6 +106,14 @@ def temporary_folder() -> Iterator[Path]:
     """Give a local folder that vanishes with all in it."""
     with tempfile.TemporaryDirectory(prefix="speechtok-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+class OwnedFolder:
+    """A new local folder that vanishes with this object, or with the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="speechtok-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def copy_bytes(path: AnyPath, file: IO[bytes], start: int = 0, size: int | None = None) -> int:

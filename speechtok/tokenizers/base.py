@@ -28,9 +28,9 @@ from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the weights inside a folder that `save_pretrained` wrote."""
-EMBEDDING_FAMILIES = ("facodec", "funcodec", "units")
+EMBEDDING_FAMILIES = ("facodec", "facodec_24k", "funcodec", "units")
 """Families whose tokenizers have `embed`."""
-CONVERTING_FAMILIES = ("facodec", "units")
+CONVERTING_FAMILIES = ("facodec", "facodec_24k", "units")
 """Families whose tokenizers have `convert_voice`."""
 
 
@@ -50,6 +50,8 @@ class SpeechTokenizer(ABC):
 
     min_samples: ClassVar[int] = 1
     """Fewest samples, at the tokenizer's rate, that give tokens."""
+    conversion_methods: ClassVar[tuple[str, ...]] = ()
+    """What `convert_voice` takes as `method`, where a family has more than one; the first is the default."""
 
     def __init__(
         self,
@@ -296,6 +298,16 @@ class SpeechTokenizer(ABC):
                 raise TokensError(
                     f"Codes of stream '{name}' must lie in [0, {size}), got {int(codes.min())} to {int(codes.max())}."
                 )
+
+    def check_method(self, method: str) -> None:
+        """Raise `ValueError` unless voices are converted by that method."""
+        if method not in self.conversion_methods:
+            have = (
+                f"it has: {', '.join(self.conversion_methods)}"
+                if self.conversion_methods
+                else "there is no choice"
+            )
+            raise ValueError(f"'{self.name}' has no conversion method '{method}'; {have}.")
 
     def check_codebooks(self, num_codebooks: int) -> None:
         """Raise `ValueError` unless some stream has that many codebooks."""

@@ -1,5 +1,6 @@
 """The same bytes whatever happens: other workers, Ray or not, kill -9, Ctrl-C."""
 
+import contextlib
 import json
 import random
 import signal
@@ -13,8 +14,9 @@ import pytest
 
 from speechtok.cards import find_card
 from speechtok.errors import JobError
-from speechtok.jobs.run import Watcher, tokenize_corpus
+from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobSettings
+from speechtok.jobs.watcher import Watcher
 from speechtok.shards.layout import Layout
 from speechtok.shards.verify import verify
 
@@ -92,6 +94,12 @@ def records(output):
     return sorted((output / ".speechtok" / "shards").glob("*.json"))
 
 
+def is_worker(process):
+    with contextlib.suppress(psutil.NoSuchProcess):  # of which zombies are a kind
+        return "ShardWorker" in " ".join(process.cmdline() or [process.name()])
+    return False
+
+
 def wait_for_records(output, count, process, timeout=120):
     deadline = time.monotonic() + timeout
     while len(records(output)) < count:
@@ -163,11 +171,7 @@ def test_killed_worker(corpus, reference, tmp_path, hashes, account):
     killed = []
 
     def kill(progress):
-        workers = [
-            process
-            for process in psutil.Process().children(recursive=True)
-            if "ShardWorker" in " ".join(process.cmdline() or [process.name()])
-        ]
+        workers = [process for process in psutil.Process().children(recursive=True) if is_worker(process)]
         if len(killed) < 2 and progress.utterances > 4 * len(killed) and workers:
             killed.append(workers[0].pid)
             workers[0].kill()

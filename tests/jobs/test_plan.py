@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from speechtok.cards import find_card
 from speechtok.corpora import Corpus, read_corpus
 from speechtok.errors import DatasetError, JobError
-from speechtok.jobs.plan import _shards, check_same, make_plan
+from speechtok.jobs.plan import _Cutter, check_same, make_plan
 from speechtok.jobs.settings import JobSettings
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardTask, read_plan
@@ -74,13 +74,21 @@ def test_order_and_unknown_lengths(corpus):
 
 # --- shards ---
 
+
+def cut(splits, seconds, target):
+    """Return the shard of each utterance."""
+    totals = {split: sum(v for s, v in zip(splits, seconds, strict=True) if s == split) for split in splits}
+    cutters = {split: _Cutter(total, target) for split, total in totals.items()}
+    return [cutters[split].place(value) for split, value in zip(splits, seconds, strict=True)]
+
+
 seconds = st.one_of(st.just(0.0), st.floats(0.01, 40), st.integers(1, 20).map(float))
 
 
 @given(st.lists(st.lists(seconds, min_size=1, max_size=60), min_size=1, max_size=3), st.floats(0.5, 100))
 def test_shards_are_balanced(splits, target):
     names = [f"s{n}" for n, lengths in enumerate(splits) for _ in lengths]
-    numbers = _shards(names, [value for lengths in splits for value in lengths], target)
+    numbers = cut(names, [value for lengths in splits for value in lengths], target)
     assert len(numbers) == len(names)
     position = 0
     for lengths in splits:
@@ -100,16 +108,17 @@ def test_shards_are_balanced(splits, target):
 
 
 def test_equal_utterances_give_equal_shards():
-    assert Counter(_shards(["a"] * 100, [1.0] * 100, 10)) == dict.fromkeys(range(10), 10)
+    assert Counter(cut(["a"] * 100, [1.0] * 100, 10)) == dict.fromkeys(range(10), 10)
 
 
 def test_shards_count_within_their_split(tmp_path):
     items = [
         Utterance(id=f"{split}{n}", audio="no.wav", split=split) for split in ("b", "a") for n in range(2)
     ]
-    tasks = plan_of(corpus_of(tmp_path, *items)).tasks
+    plan = plan_of(corpus_of(tmp_path, *items))
+    tasks = plan.tasks
     assert [task.name for task in tasks] == ["a-00000-of-00001", "b-00000-of-00001"]
-    assert [len(task.rows) for task in tasks] == [2, 2]
+    assert [len(task.rows) for task in tasks] == [task.num_rows for task in tasks] == [2, 2]
     assert isinstance(tasks[0], ShardTask)
 
 
@@ -156,7 +165,7 @@ def test_columns_keep_their_types(tmp_path):
         "x": "double",
         "ok": "bool",
         "none": "string",
-        "tags": "list<item: string>",
+        "tags": "list<element: string>",
     }
     assert plan.rows["x"].to_pylist() == [1.0, 2.5]
 

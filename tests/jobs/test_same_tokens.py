@@ -211,3 +211,26 @@ def test_the_audio_column_finds_the_recording_again(folder, rows, expected, tmp_
     pq.write_table(table, tars / "again.parquet")
     again = tokenized(tars / "again.parquet", tmp_path / "again")
     assert all((row["mel"] == expected[key]["mel"]).all() for key, row in again.items())
+
+
+def upload(folder, store):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            (store / path.relative_to(folder).as_posix()).put(path.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["webdataset", "hugging_face", "hugging_face shards"])
+def test_same_tokens_from_an_object_store(name, folder, rows, expected, tmp_path, s3):
+    upload(WRITERS[name](tmp_path / "corpus", folder, rows), s3 / "corpus")
+    columns = {"id": "name"} if name == "webdataset" else {}
+    found = tokenized(s3 / "corpus", tmp_path / "tokens", columns)
+    assert list(found) == list(expected)
+    assert all((row["mel"] == expected[key]["mel"]).all() for key, row in found.items())
+
+
+def test_a_well_known_corpus_in_an_object_store(miniature, s3):
+    root = miniature("librispeech")
+    upload(root, s3 / "LibriSpeech")
+    found, here = read_corpus(s3 / "LibriSpeech"), read_corpus(root)
+    assert found.kind == "librispeech"
+    assert list(found.utterances) == list(here.utterances)

@@ -335,12 +335,13 @@ def test_private_datasets_need_the_token(hub, made, other_token, monkeypatch, tm
         pull_dataset(NAME, tmp_path / "x")
 
 
-def test_offline(hub, tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(HubError, match="told to stay offline; unset HF_HUB_OFFLINE"):
-        pull_dataset(NAME, tmp_path / "x")
+def test_offline(hub, tmp_path, monkeypatch, run_python):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    script = (
+        "import sys; from speechtok.cli.main import run\n"
+        "sys.stderr = sys.stdout; run(['pull', 'anna/tokens', sys.argv[1]])"
+    )
+    assert "told to stay offline; unset HF_HUB_OFFLINE" in run_python(script, tmp_path / "x")
 
 
 def test_no_hub_there(hub, made, monkeypatch):

@@ -149,8 +149,8 @@ def test_tokens_of_another_fingerprint_are_not_played(write_tokens, tmp_path, re
 
 def test_run_facts_that_cannot_be_read_are_left_out(dataset, tmp_path, read_page):
     shutil.copytree(dataset, tmp_path / "copy")
-    for content in ("{", "[]", '{"corpus_root": 7, "times_real_time": "fast"}'):
-        (tmp_path / "copy/.speechtok/run.json").write_text(content)
+    for content in ("{", "[]", '{"about": {"corpus_root": 7}, "made": {"times_real_time": "fast"}}'):
+        (tmp_path / "copy/.speechtok/job.json").write_text(content)
         write_report(tmp_path / "copy", tmp_path / "report.html", examples=0)
         text = read_page(tmp_path / "report.html").text
         assert "The last run" not in text

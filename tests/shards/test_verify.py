@@ -14,6 +14,7 @@ from speechtok.shards.plan import (
     Plan,
     ShardRecord,
     is_done,
+    read_plan,
     read_record,
     write_record,
 )
@@ -40,8 +41,9 @@ def dataset(tmp_path, toy_info, toy_row):
         "shard": [0, 0, 0, 1, 1],
     }
     rows = pa.table({name: pa.array(values.get(name, [None] * 5), type=kind) for name, kind in PLAN_COLUMNS})
-    plan = Plan(settings={"tokenizer": toy_info.to_dict(), "card": CARD}, rows=rows)
-    plan.write(layout)
+    settings = {"tokenizer": toy_info.to_dict(), "card": CARD}
+    Plan.of_tables(settings, rows.schema, [rows]).write(layout)
+    plan = read_plan(layout)
     failure = Failure(id="b", audio="b.wav", stage="read", error="AudioError", message="cut")
 
     def make(index, content, /, info=toy_info, schema=None, **changes):

@@ -12,23 +12,24 @@ that length, whose vectors are averaged by length), the prosody codes of version
 that follow from them, and the prosody part of voice conversion in version 1. The last two need memory in
 proportion to length and time in proportion to its square.
 
-Contents: `Codec`, `Encoded`, `Timbre`, `exact`.
+Contents: `Codec`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from speechtok.nets.parts import MeanOfParts
+from speechtok.nets.precision import exact
 from speechtok.nets.windows import Window, plan_windows
 from speechtok.tokenizers.facodec.config import FacodecConfig
 from speechtok.tokenizers.facodec.factors import STREAMS, Factors, MelFeature
 from speechtok.tokenizers.facodec.network import ENCODER_CONTEXT, GENERATOR_CONTEXT, Encoder, Generator
 from speechtok.tokenizers.facodec.redecoder import Redecoder
+from speechtok.tokenizers.factors import Encoded, FactorCodec
 
 TIMBRE_FRAMES = 9600
 """Longest stretch the timbre encoder sees at once: two minutes."""
@@ -36,44 +37,10 @@ ENCODER_WINDOW = 320
 """Frames encoded per window unless asked otherwise: 4 s."""
 GENERATOR_WINDOW = 320
 """Frames generated per window: 4 s."""
-GPU_WINDOWS = 16
-"""Windows per pass on a GPU."""
 
 
-@contextmanager
-def exact(device: torch.device) -> Iterator[None]:
-    """Compute without gradients and, on an NVIDIA GPU, at full precision.
-
-    Convolutions there round float32 to TF32's 10 bits unless told otherwise, which changes codes.
-    """
-    flags = torch.backends.cudnn
-    with torch.no_grad():
-        if device.type != "cuda":
-            yield
-            return
-        with flags.flags(
-            enabled=flags.enabled,
-            benchmark=flags.benchmark,
-            deterministic=flags.deterministic,
-            allow_tf32=False,
-        ):
-            yield
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encoded:
-    """What encoding a batch gives."""
-
-    codes: dict[str, Tensor]
-    """Stream → `(batch, codebooks, frames)`, int64, zero past `num_frames`."""
-    num_frames: Tensor
-    """`(batch,)`, int64, the same for all streams."""
-    speaker_embedding: Tensor
-    """`(batch, channels)`."""
-
-
-class Codec(nn.Module):
-    """The networks of one FACodec, each present or not: encoding needs no generator, decoding no encoder."""
+class Codec(FactorCodec):
+    """The networks of one FACodec."""
 
     encoder: Encoder
     factors: Factors
@@ -81,13 +48,7 @@ class Codec(nn.Module):
     generator: Generator
     redecoder: Redecoder
 
-    def __init__(self, config: FacodecConfig, parts: Mapping[str, nn.Module]) -> None:
-        super().__init__()
-        self.config = config
-        self.windows_per_pass: int | None = None
-        """Windows computed at once; None chooses by device."""
-        for name, part in parts.items():
-            self.add_module(name, part)
+    config: FacodecConfig
 
     def num_frames(self, num_samples: int) -> int:
         """Return the frames that `num_samples` samples give.
@@ -136,7 +97,7 @@ class Codec(nn.Module):
                     mel = self.mel(waveform[item, :length])[None]
                     prosody[item] = self.factors.encode_prosody(mel, num_codebooks)
         size = ENCODER_WINDOW if chunk_samples is None else max(1, chunk_samples // self.config.hop_length)
-        timbres = [Timbre(self.factors) for _ in frames]
+        timbres = [self.timbre() for _ in frames]
         for item, window, latent in self._latents(waveform, lengths, frames, size):
             known, span = prosody[item], slice(window.first, window.stop)
             coded = self.factors.encode(latent, None if known is None else known[..., span], num_codebooks)
@@ -149,20 +110,13 @@ class Codec(nn.Module):
             speaker_embedding=torch.cat([timbre.vector() for timbre in timbres]),
         )
 
-    @torch.no_grad()
-    def embed(self, codes: Mapping[str, Tensor], num_frames: Tensor) -> Tensor:
-        """Return the quantized latent the codes stand for, summed over the streams given.
+    def timbre(self) -> MeanOfParts:
+        """Return what collects the latents of one utterance and gives its speaker vector."""
+        return MeanOfParts(self.factors.timbre, TIMBRE_FRAMES)
 
-        Args:
-            codes: stream → `(batch, codebooks, frames)`, one stream or several.
-            num_frames: `(batch,)`, int64.
-
-        Returns:
-            `(batch, channels, frames)`, zero past `num_frames`.
-        """
-        embedding = self.factors.decode(codes)
-        inside = torch.arange(embedding.shape[1], device=embedding.device) < num_frames[:, None]
-        return (embedding * inside[..., None]).transpose(1, 2)
+    def quantized(self, codes: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum of the streams' quantized latents, `(batch, frames, channels)`."""
+        return self.factors.decode(codes)
 
     @torch.no_grad()
     def decode(
@@ -277,7 +231,7 @@ class Codec(nn.Module):
     def _passes(
         self, jobs: list[tuple[int, Window]], device: torch.device
     ) -> Iterator[list[tuple[int, Window]]]:
-        size = self.windows_per_pass or (1 if device.type == "cpu" else GPU_WINDOWS)
+        size = self.pass_size(device)
         return (jobs[at : at + size] for at in range(0, len(jobs), size))
 
 
@@ -286,31 +240,3 @@ def _padded(pieces: list[Tensor]) -> tuple[Tensor, Tensor | None]:
     lengths = [len(piece) for piece in pieces]
     ragged = None if len(set(lengths)) == 1 else torch.tensor(lengths, device=pieces[0].device)
     return torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True), ragged
-
-
-class Timbre:
-    """Collects the latents of one utterance, and runs the timbre encoder on every `TIMBRE_FRAMES` of them."""
-
-    def __init__(self, factors: Factors) -> None:
-        self._factors = factors
-        self._held: list[Tensor] = []
-        self._weighted: list[Tensor] = []
-        self._num_frames = 0
-
-    def add(self, latent: Tensor) -> None:
-        """Take the next frames, `(1, frames, channels)`."""
-        self._held.append(latent)
-        while sum(part.shape[1] for part in self._held) > TIMBRE_FRAMES:
-            whole = torch.cat(self._held, dim=1)
-            self._work_off(whole[:, :TIMBRE_FRAMES])
-            self._held = [whole[:, TIMBRE_FRAMES:]]
-
-    def vector(self) -> Tensor:
-        """Return the speaker vector, `(1, channels)`, once all frames were added."""
-        self._work_off(torch.cat(self._held, dim=1))
-        return torch.stack(self._weighted).sum(dim=0) / self._num_frames
-
-    def _work_off(self, latent: Tensor) -> None:
-        with exact(latent.device):
-            self._weighted.append(self._factors.timbre(latent) * latent.shape[1])
-        self._num_frames += latent.shape[1]

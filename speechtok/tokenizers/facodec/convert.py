@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from speechtok.checkpoints.read import check_entries, load_strict, read_shapes, read_state_dict
-from speechtok.nets.weight_norm import fold
+from speechtok.checkpoints.build import build_network, entry_shapes
+from speechtok.checkpoints.read import check_entries, read_shapes, read_state_dict
 from speechtok.tokenizers.facodec.config import FacodecConfig
 from speechtok.tokenizers.facodec.factors import Factors, MelFeature
 from speechtok.tokenizers.facodec.network import Encoder, Generator
@@ -71,7 +71,7 @@ def check_file(config: FacodecConfig, role: str, path: Path, *, prefix: str = ""
     """
     expected: dict[str, tuple[int, ...]] = {}
     for part in file_parts(config)[role]:
-        expected |= {name: tuple(value.shape) for name, value in _empty(config, part).items()}
+        expected |= _shapes(config, part)
     found = {}
     for name, shape in read_shapes(path).items():
         own = name.removeprefix(prefix)
@@ -92,7 +92,7 @@ def read_part(config: FacodecConfig, part: str, path: Path, *, prefix: str = "")
     Raises:
         CheckpointError: If the file cannot be read.
     """
-    names = {prefix + name for name in _empty(config, part)}
+    names = {prefix + name for name in _shapes(config, part)}
     stored = read_state_dict(path, wanted=names.__contains__)
     return {
         name.removeprefix(prefix): value[:1].clone() if name.endswith(_POSITIONS) else value
@@ -115,23 +115,16 @@ def build_part(
     Raises:
         CheckpointError: If an entry is missing, unexpected or misshaped.
     """
-    with torch.device("meta"):
-        module = _BUILDERS[part](config)
     own = _PREFIX.get(part, "")
-    load_strict(
-        module, {name.removeprefix(own): value.to(dtype) for name, value in weights.items()}, source=source
+    return build_network(
+        lambda: _BUILDERS[part](config),
+        {name.removeprefix(own): value for name, value in weights.items()},
+        dtype=dtype,
+        source=source,
     )
-    for name, buffer in module.named_buffers():
-        if buffer.is_meta:  # constants that `fold` is about to compute
-            module.get_submodule(name.rpartition(".")[0]).register_buffer(
-                name.rpartition(".")[2], torch.empty(0, dtype=dtype), persistent=False
-            )
-    fold(module)
-    return module.eval()
 
 
-def _empty(config: FacodecConfig, part: str) -> dict[str, Tensor]:
-    """Return a part's entries by published name, as tensors without data."""
-    with torch.device("meta"):
-        module = _BUILDERS[part](config)
-    return {_PREFIX.get(part, "") + name: value for name, value in module.state_dict().items()}
+def _shapes(config: FacodecConfig, part: str) -> dict[str, tuple[int, ...]]:
+    """Return a part's entries by published name."""
+    own = _PREFIX.get(part, "")
+    return {own + name: shape for name, shape in entry_shapes(lambda: _BUILDERS[part](config)).items()}

@@ -20,36 +20,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechtok.nets.anti_aliased import AntiAliasedSnake
+from speechtok.nets.residual import DILATIONS, ResidualUnit
 from speechtok.nets.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
 
-DILATIONS = (1, 3, 9)
-"""Dilations of the residual units of a block."""
 ENCODER_CONTEXT = 26
 """Frames of 200 samples that a latent frame depends on to each side: samples 200 t - 5126 to 200 t + 5277."""
 GENERATOR_CONTEXT = 28
 """Frames that a frame's 200 output samples depend on to each side."""
 
 
-class _ResidualUnit(nn.Module):
-    """x + convolution(activation(dilated convolution(activation(x)))). Entries: `block.0` … `block.3`."""
-
-    def __init__(self, channels: int, dilation: int) -> None:
-        super().__init__()
-        self.block = nn.ModuleList(
-            [
-                AntiAliasedSnake(channels),
-                WeightNormConv1d(channels, channels, 7, dilation=dilation, padding=3 * dilation),
-                AntiAliasedSnake(channels),
-                WeightNormConv1d(channels, channels, 1),
-            ]
-        )
-
-    def forward(self, x: Tensor, num_valid: Tensor | None = None) -> Tensor:
-        """Return `(batch, frames, channels)` for `x` of the same shape."""
-        first_act, dilated, second_act, pointwise = self.block
-        y = pointwise(second_act(dilated(first_act(x, num_valid)), num_valid))
-        added: Tensor = y.add_(x) if not torch.is_grad_enabled() else x + y
-        return added
+def _residual_unit(channels: int, dilation: int) -> ResidualUnit:
+    return ResidualUnit(
+        AntiAliasedSnake(channels),
+        WeightNormConv1d(channels, channels, 7, dilation=dilation, padding=3 * dilation),
+        AntiAliasedSnake(channels),
+        WeightNormConv1d(channels, channels, 1),
+    )
 
 
 class _EncoderBlock(nn.Module):
@@ -60,7 +46,7 @@ class _EncoderBlock(nn.Module):
         self.stride, self.padding = stride, -(-stride // 2)
         down = WeightNormConv1d(channels, 2 * channels, 2 * stride, stride=stride, padding=self.padding)
         self.block = nn.ModuleList(
-            [*(_ResidualUnit(channels, d) for d in DILATIONS), AntiAliasedSnake(channels), down]
+            [*(_residual_unit(channels, d) for d in DILATIONS), AntiAliasedSnake(channels), down]
         )
 
     def forward(self, x: Tensor, num_valid: Tensor | None = None) -> Tensor:
@@ -132,7 +118,7 @@ class _DecoderBlock(nn.Module):
             output_padding=stride % 2,
         )
         self.block = nn.ModuleList(
-            [AntiAliasedSnake(channels), up, *(_ResidualUnit(channels // 2, d) for d in DILATIONS)]
+            [AntiAliasedSnake(channels), up, *(_residual_unit(channels // 2, d) for d in DILATIONS)]
         )
         self.stride = stride
 

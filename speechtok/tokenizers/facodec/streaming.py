@@ -8,13 +8,17 @@ Contents: `encode_blocks`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from speechtok.tokenizers.facodec.codec import ENCODER_WINDOW, Codec, Encoded, Timbre, exact
+from speechtok.nets.parts import MeanOfParts
+from speechtok.nets.precision import exact
+from speechtok.nets.windows import JoinedBlocks
+from speechtok.tokenizers.facodec.codec import ENCODER_WINDOW, Codec
 from speechtok.tokenizers.facodec.network import ENCODER_CONTEXT
+from speechtok.tokenizers.factors import Encoded
 
 
 @torch.no_grad()
@@ -39,8 +43,8 @@ def encode_blocks(
     """
     hop = codec.config.hop_length
     size = ENCODER_WINDOW if chunk_samples is None else max(1, chunk_samples // hop)
-    timbre, parts = Timbre(codec.factors), []
-    joined = _Joined(blocks)
+    timbre, parts = codec.timbre(), []
+    joined = JoinedBlocks(blocks)
     first = 0
     while joined.fill(hop * (first + size + 2 * ENCODER_CONTEXT)):
         parts.append(_window(codec, joined, first, first + size, timbre, num_codebooks))
@@ -58,7 +62,7 @@ def encode_blocks(
 
 
 def _window(
-    codec: Codec, joined: _Joined, first: int, stop: int, timbre: Timbre, num_codebooks: int | None
+    codec: Codec, joined: JoinedBlocks, first: int, stop: int, timbre: MeanOfParts, num_codebooks: int | None
 ) -> dict[str, Tensor]:
     """Return the codes of frames `first` to `stop`, int16 to save memory, and forget what came before."""
     hop = codec.config.hop_length
@@ -69,33 +73,3 @@ def _window(
     timbre.add(latent)
     joined.forget(hop * max(0, stop - ENCODER_CONTEXT))
     return {name: codes.short() for name, codes in codec.factors.encode(latent, None, num_codebooks).items()}
-
-
-class _Joined:
-    """Blocks as one signal, of which only the part still needed is held."""
-
-    def __init__(self, blocks: Iterable[Tensor]) -> None:
-        self._blocks: Iterator[Tensor] = iter(blocks)
-        self._held: list[Tensor] = []
-        self._start = 0
-        self.stop = 0
-
-    def fill(self, stop: int) -> bool:
-        """Take blocks until sample `stop` is there; return whether the signal is that long."""
-        while self.stop < stop:
-            block = next(self._blocks, None)
-            if block is None:
-                return False
-            self._held.append(block)
-            self.stop += len(block)
-        return True
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Return samples `start` to `stop`, or to the end of what was taken."""
-        self._held = [torch.cat(self._held)]
-        return self._held[0][start - self._start : stop - self._start]
-
-    def forget(self, start: int) -> None:
-        """Let go of the samples before `start`."""
-        self._held = [torch.cat(self._held)[start - self._start :].clone()]
-        self._start = start

@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from speechtok.cards import TokenizerCard
-from speechtok.errors import CardError, TokensError
-from speechtok.tokenizers.base import WEIGHTS_FILE, SpeechTokenizer
-from speechtok.tokenizers.facodec.codec import Codec, Encoded
+from speechtok.errors import CardError
+from speechtok.tokenizers.base import WEIGHTS_FILE
+from speechtok.tokenizers.facodec.codec import Codec
 from speechtok.tokenizers.facodec.config import FacodecConfig
 from speechtok.tokenizers.facodec.convert import build_part, check_file, file_parts, read_part
 from speechtok.tokenizers.facodec.streaming import encode_blocks
+from speechtok.tokenizers.factors import FactorTokenizer, common_frames, factor_streams
 from speechtok.tokenizers.fingerprint import fingerprint
-from speechtok.tokens import SpeechTokens, StreamInfo
+from speechtok.tokens import SpeechTokens
 
 METHOD = "facodec/1"
 """Family and version; the version rises when a change of code changes codes."""
@@ -31,7 +32,7 @@ MIN_SAMPLES = {1: 152, 2: 413}
 """Fewest samples by version: one latent frame; what mirroring the ends for the mel feature needs."""
 
 
-class FacodecTokenizer(SpeechTokenizer):
+class FacodecTokenizer(FactorTokenizer):
     """FACodec, version 1 or 2.
 
     Streams at 80 Hz: `prosody` (1 codebook), `content` (2), `residual` (3), of 1024 codes each;
@@ -50,6 +51,9 @@ class FacodecTokenizer(SpeechTokenizer):
         CheckpointError: when a file is damaged or does not fit the networks.
     """
 
+    config: FacodecConfig
+    codec: Codec
+
     def __init__(
         self,
         card: TokenizerCard,
@@ -67,17 +71,7 @@ class FacodecTokenizer(SpeechTokenizer):
             check_file(self.config, role, path, prefix=prefix)
         stored = {part: self._read(part) for part in _analysis_parts(self.config)}
         identity = fingerprint(METHOD, asdict(self.config), _joined(stored))
-        rate = self.config.sample_rate / self.config.hop_length
-        streams = tuple(
-            StreamInfo(
-                name=name,
-                num_codebooks=count,
-                codebook_size=self.config.codebook_size,
-                frame_rate=rate,
-                hop_length=self.config.hop_length,
-            )
-            for name, count in self.config.codebooks.items()
-        )
+        streams = factor_streams(self.config)
         super().__init__(card, fingerprint=identity, streams=streams, device=device, dtype=dtype)
         self.codec = Codec(self.config, {})
         for part in list(stored):
@@ -139,26 +133,6 @@ class FacodecTokenizer(SpeechTokenizer):
         return self._tokens(encoded, num_samples)
 
     @torch.no_grad()
-    def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
-        """Return quantized latents, what latent-diffusion models of FACodec are trained on.
-
-        Args:
-            tokens: made by this tokenizer.
-            stream: one factor alone; None sums those the tokens have.
-
-        Returns:
-            `(batch, channels, frames)`, float, zero past `num_frames`.
-
-        Raises:
-            TokensError: when the tokens are another tokenizer's or lack the stream.
-        """
-        self.check_tokens(tokens)
-        tokens = tokens.to(self.device)
-        if stream is not None:
-            tokens = self._with_streams(tokens, (stream,))
-        return self.codec.embed(tokens.streams, next(iter(tokens.num_frames.values())))
-
-    @torch.no_grad()
     def convert_voice(
         self, tokens: SpeechTokens, speaker: SpeechTokens | Tensor | str, *, use_residual: bool = False
     ) -> Tensor:
@@ -180,37 +154,12 @@ class FacodecTokenizer(SpeechTokenizer):
             TypeError: when `speaker` is a name.
             ValueError: when `speaker` has another shape.
         """
-        if isinstance(speaker, str):
-            raise TypeError(
-                f"'{self.name}' has no table of speakers; `speaker` must be tokens or a vector, got '{speaker}'."
-            )
-        self.check_tokens(tokens)
-        tokens = self._with_streams(tokens.to(self.device), ("prosody", "content"), rest=True)
-        if isinstance(speaker, SpeechTokens):
-            self.check_tokens(speaker)
-            vectors = self._speaker(speaker)
-        else:
-            vectors = torch.as_tensor(speaker)
-        vectors = vectors.to(self.device, self.dtype).reshape(-1, vectors.shape[-1])
-        batch, channels = len(tokens), self.config.latent_channels
-        if vectors.shape[1] != channels or len(vectors) not in (1, batch):
-            raise ValueError(
-                f"`speaker` must hold 1 or {batch} vectors of {channels} channels, got shape {tuple(vectors.shape)}."
-            )
+        tokens = self._source(tokens, ("prosody", "content"))
+        vectors = self._target(speaker, len(tokens))
         self._need("redecoder" if self.config.version == 1 else "generator")
-        frames = next(iter(tokens.num_frames.values()))
         return self.codec.convert_voice(
-            tokens.streams, frames, vectors.expand(batch, -1), tokens.num_samples, use_residual=use_residual
+            tokens.streams, common_frames(tokens), vectors, tokens.num_samples, use_residual=use_residual
         )
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move the tokenizer and return it; another dtype starts again from the stored weights."""
-        before = self.dtype
-        super().to(device, dtype)
-        if self.dtype != before:
-            for part in [name for name, _ in self.codec.named_children()]:
-                self._build(part, self._read(part))
-        return self
 
     def _encode(
         self,
@@ -227,14 +176,13 @@ class FacodecTokenizer(SpeechTokenizer):
 
     def _decode(self, tokens: SpeechTokens, *, use_residual: bool = True) -> Tensor:
         self._need("generator")
-        frames = next(iter(tokens.num_frames.values()))
-        speaker = self._speaker(tokens).to(self.device, self.dtype)
         return self.codec.decode(
-            tokens.streams, frames, speaker, tokens.num_samples, use_residual=use_residual
+            tokens.streams,
+            common_frames(tokens),
+            self._speaker(tokens),
+            tokens.num_samples,
+            use_residual=use_residual,
         )
-
-    def _networks(self) -> tuple[torch.nn.Module, ...]:
-        return (self.codec,)
 
     def _state_dict(self) -> dict[str, Tensor]:
         return {
@@ -244,50 +192,16 @@ class FacodecTokenizer(SpeechTokenizer):
             for name, value in self._read(part).items()
         }
 
-    def _tokens(self, encoded: Encoded, num_samples: Tensor) -> SpeechTokens:
-        return SpeechTokens(
-            streams=encoded.codes,
-            num_frames=dict.fromkeys(encoded.codes, encoded.num_frames),
-            num_samples=num_samples,
-            speaker_embedding=encoded.speaker_embedding,
-            info=self.info,
-        )
-
-    def _chunk(self, seconds: float | None) -> int | None:
-        return None if seconds is None else round(seconds * self.sample_rate)
-
-    def _speaker(self, tokens: SpeechTokens) -> Tensor:
-        if tokens.speaker_embedding is None:
-            raise TokensError(
-                f"'{self.name}' speaks with a timbre, but these tokens hold no `speaker_embedding`. Keep that column."
-            )
-        return tokens.speaker_embedding
-
-    def _with_streams(
-        self, tokens: SpeechTokens, names: tuple[str, ...], *, rest: bool = False
-    ) -> SpeechTokens:
-        for name in names:
-            self.info.stream(name)
-            if name not in tokens.streams:
-                raise TokensError(
-                    f"These tokens lack the stream '{name}'; they have: {', '.join(tokens.streams)}."
-                )
-        return tokens if rest else tokens.select(*names)
-
-    def _need(self, part: str) -> None:
-        if not hasattr(self.codec, part):
-            self._build(part, self._read(part))
-
-    def _source(self, part: str) -> tuple[Path, str]:
+    def _file(self, part: str) -> tuple[Path, str]:
         role = next(role for role, parts in file_parts(self.config).items() if part in parts)
         return self._sources[role]
 
     def _read(self, part: str) -> dict[str, Tensor]:
-        path, prefix = self._source(part)
+        path, prefix = self._file(part)
         return read_part(self.config, part, path, prefix=prefix)
 
     def _build(self, part: str, weights: dict[str, Tensor]) -> None:
-        path, _ = self._source(part)
+        path, _ = self._file(part)
         network = build_part(self.config, part, weights, dtype=self.dtype, source=f"'{path}'")
         self.codec.add_module(part, network.to(self.device))
 

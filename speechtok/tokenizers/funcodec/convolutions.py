@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechtok.nets.matmul import exact_fast_matmul
-from speechtok.tokenizers.funcodec.padding import as_image, reflect_pad, valid_frames
+from speechtok.nets.padding import as_image, reflect_pad, valid_frames
 
 EPSILON = 1e-5
 """Added to the variance in group norm."""

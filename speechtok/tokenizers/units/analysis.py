@@ -1,6 +1,6 @@
 """What `encode` does: units and pitch codes of a batch.
 
-Contents: `content`, `pitch_codes`, `leveled`.
+Contents: `content`, `pitch_codes`, `statistics`, `leveled`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechtok.audio.pitch import PEAK, extract_pitch
+from speechtok.audio.pitch import PEAK, extract_pitch, fill_gaps
 from speechtok.tokenizers.units.components import Components
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.hubert import Hubert
 from speechtok.tokenizers.units.jukebox import F0VqVae
-from speechtok.tokenizers.units.pitch import PitchStatistics, normalize_pitch
+from speechtok.tokenizers.units.pitch import normalize_pitch
 from speechtok.tokenizers.units.segments import plan_reference_segments, plan_segments
 
 WHOLE_SECONDS, REFERENCE_SECONDS = 60.0, 100.0
@@ -82,19 +82,29 @@ def pitch_codes(f0: F0VqVae, config: UnitConfig, waveform: Tensor, speaker: int 
     contour = contour[: codes * hop]
     if not codes:
         return torch.zeros(0, dtype=torch.int64, device=waveform.device)
-    known = PitchStatistics(
-        mean_hz=config.f0_mean_hz,
-        std_hz=config.f0_std_hz,
-        speakers={index: (mean, std) for index, (mean, std) in config.f0_speakers.items()},
-    )
-    if speaker in known.speakers or known.mean_hz is not None:
-        mean, std = known.of(speaker)
-    else:
-        voiced = contour[contour > 0]
-        mean, std = (voiced.mean(), voiced.std() or 1.0) if len(voiced) else (0.0, 1.0)
-    normal = np.ascontiguousarray(normalize_pitch(contour, float(mean), float(std)))
+    voiced, mean, std = contour[contour > 0], 0.0, 1.0
+    known = statistics(config, speaker) if config.f0_normalize else (mean, std)
+    if config.f0_unvoiced == "curve":
+        contour = fill_gaps(contour)
+    if known is not None:
+        mean, std = known
+    elif len(voiced):
+        mean, std = float(voiced.mean()), float(voiced.std()) or 1.0
+    # Silence has no median; its frames stay 0.
+    fill = config.f0_unvoiced == "median" and len(voiced) > 0
+    normal = np.ascontiguousarray(normalize_pitch(contour, mean, std, fill_unvoiced=fill))
     vectors = f0.vq.vectors
     return f0.encode(torch.from_numpy(normal)[None].to(vectors.device, vectors.dtype))[0]
+
+
+def statistics(config: UnitConfig, speaker: int | None) -> tuple[float, float] | None:
+    """Return mean and deviation of pitch of a speaker, or over all, in Hz; None where neither is known."""
+    if speaker in config.f0_speakers:
+        mean, std = config.f0_speakers[speaker]
+        return mean, std
+    if config.f0_mean_hz is None or config.f0_std_hz is None:
+        return None
+    return config.f0_mean_hz, config.f0_std_hz
 
 
 def leveled(waveform: Tensor, num_samples: Tensor) -> Tensor:

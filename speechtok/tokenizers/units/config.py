@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
+UNVOICED = ("zero", "median", "curve")
+"""Values of `f0_unvoiced`."""
 READERS = {"hubert": 320, "wav2vec2": 320, "cpc": 160, "logmel": 160, "vqvae": 160}
 """Kinds of content features → samples per frame of their published models."""
 
@@ -30,11 +33,21 @@ class UnitConfig:
     """Its standard deviation."""
     f0_speakers: dict[int, list[float]] = field(default_factory=dict)
     """Mean and standard deviation by speaker index, where known."""
+    f0_normalize: bool = True
+    """Whether pitch is brought to zero mean and unit deviation before it is coded; otherwise it stays in Hz."""
+    f0_unvoiced: str = "zero"
+    """What unvoiced frames are before coding: "zero"; "median" of the voiced ones; or "curve", a smooth curve
+    through gaps."""
     speakers: dict[str, int] = field(default_factory=dict)
     """Name → row of the vocoder's table of voices."""
+
+    speaker_network: dict[str, Any] = field(default_factory=dict)
+    """Contents of the `config.json` of a speaker network that has one, such as WavLM; empty for x-vectors."""
 
     def __post_init__(self) -> None:
         if self.features not in READERS:
             raise ValueError(f"`features` must be one of {', '.join(READERS)}, got '{self.features}'.")
+        if self.f0_unvoiced not in UNVOICED:
+            raise ValueError(f"`f0_unvoiced` must be one of {', '.join(UNVOICED)}, got '{self.f0_unvoiced}'.")
         if self.layer < 1:
             raise ValueError(f"`layer` counts from 1, got {self.layer}.")

@@ -6,7 +6,7 @@ Source: Polyak et al. 2021, arXiv:2104.00355, section 2.2; the rules are those o
 Conventions: contours are in Hz, linear, 0 where unvoiced; normalised contours have voiced frames at zero mean and
 unit variance of a speaker, and exactly 0 where unvoiced.
 
-Contents: `PitchStatistics`, `read_statistics`, `normalize_pitch`, `contour_tensor`.
+Contents: `PitchStatistics`, `read_statistics`, `normalize_pitch`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from speechtok.audio.yaapt_path import Array
 from speechtok.checkpoints.read import load_plain
@@ -33,21 +32,6 @@ class PitchStatistics:
     """Likewise."""
     speakers: Mapping[int, tuple[float, float]] = field(default_factory=dict)
     """Mean and deviation by speaker index."""
-
-    def of(self, speaker: int | None) -> tuple[float, float]:
-        """Return mean and deviation for a speaker, or over all for others.
-
-        Raises:
-            ValueError: when the speaker is unknown and there is no value over all.
-        """
-        if speaker is not None and speaker in self.speakers:
-            return self.speakers[speaker]
-        if self.mean_hz is None or self.std_hz is None:
-            raise ValueError(
-                f"There are no pitch statistics for speaker {speaker} and none over all speakers; "
-                f"{len(self.speakers)} speakers are known."
-            )
-        return self.mean_hz, self.std_hz
 
 
 def read_statistics(path: Path) -> PitchStatistics:
@@ -88,9 +72,3 @@ def normalize_pitch(f0_hz: Array, mean_hz: float, std_hz: float, *, fill_unvoice
             raise ValueError("`fill_unvoiced` needs at least one voiced frame, but the contour has none.")
         return (np.where(voiced, f0_hz, np.median(f0_hz[voiced])) - mean_hz) / std_hz
     return np.where(voiced, (f0_hz - mean_hz) / std_hz, 0.0)
-
-
-def contour_tensor(contours: list[Array], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Return contours as one tensor `(batch, frames)`, zeros past the end of each."""
-    rows = [torch.from_numpy(np.ascontiguousarray(contour)) for contour in contours]
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device, dtype)

@@ -17,7 +17,14 @@ from speechtok.tokens import SpeechTokens
 _F0_HOP = 80
 
 
-def speak(vocoder: UnitVocoder, tokens: SpeechTokens, speaker: Tensor | None, *, keep_tail: bool) -> Tensor:
+def speak(
+    vocoder: UnitVocoder,
+    tokens: SpeechTokens,
+    speaker: Tensor | None,
+    *,
+    keep_tail: bool,
+    statistics: Tensor | None = None,
+) -> Tensor:
     """Return the waveforms of tokens.
 
     Args:
@@ -26,6 +33,7 @@ def speak(vocoder: UnitVocoder, tokens: SpeechTokens, speaker: Tensor | None, *,
         speaker: rows `(batch,)` or vectors `(batch, 512)` for vocoders with speakers.
         keep_tail: whether the last unit and pitch code are repeated to the end of the audio; otherwise units
             after the last whole pitch code are left out and their time is silent.
+        statistics: `(batch, 2)`, mean and deviation of pitch in Hz, for vocoders that take them.
 
     Returns:
         `(batch, samples)`, zero past each utterance's `num_samples`.
@@ -50,7 +58,8 @@ def speak(vocoder: UnitVocoder, tokens: SpeechTokens, speaker: Tensor | None, *,
         if not units.shape[1]:
             continue
         voice = None if speaker is None else vocoder.voice(speaker[index : index + 1])
-        wave = vocoder(units, pitch, voice)[0, :samples]
+        pair = None if statistics is None else statistics[index : index + 1]
+        wave = vocoder(units, pitch, voice, pair)[0, :samples]
         out[index, : len(wave)] = wave
     return out
 

@@ -6,7 +6,7 @@ arXiv:2104.00355; Lakhotia et al. 2021, GSLM, arXiv:2102.01192.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,23 +19,17 @@ from speechtok.errors import CardError, CheckpointError, TokensError
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
 from speechtok.tokenizers.units import analysis
-from speechtok.tokenizers.units.components import (
-    Components,
-    find_files,
-    find_sources,
-    read_settings,
-    stored_entries,
-)
+from speechtok.tokenizers.units.components import Components, stored_entries
 from speechtok.tokenizers.units.config import UnitConfig
+from speechtok.tokenizers.units.fit import CONTENT, PITCH, check_fit, streams_of
+from speechtok.tokenizers.units.sources import find_files, find_sources, read_settings
 from speechtok.tokenizers.units.synthesis import speak
+from speechtok.tokenizers.units.voices import SpeakerEncoder, choose_statistics, choose_voices, row_of
 from speechtok.tokenizers.units.vqvae_units import VqVaeUnits
-from speechtok.tokenizers.waveforms import to_batch
-from speechtok.tokens import SpeechTokens, StreamInfo
+from speechtok.tokens import SpeechTokens
 
 METHOD = "units/1"
 """Family and version; the version rises when a change of code changes codes."""
-CONTENT, PITCH = "content", "pitch"
-_F0_HOP = 80
 
 
 class UnitTokenizer(SpeechTokenizer):
@@ -56,7 +50,7 @@ class UnitTokenizer(SpeechTokenizer):
         CheckpointError: when a part is missing, damaged or does not fit the others.
     """
 
-    speaker_encoder: Callable[[Tensor, Tensor], Tensor] | None
+    speaker_encoder: SpeakerEncoder | None
     """Waveforms `(batch, samples)` and `num_samples` to vectors; set it to use another network."""
 
     def __init__(
@@ -74,8 +68,8 @@ class UnitTokenizer(SpeechTokenizer):
         self.config = read_settings(self.config, files)
         self._sources = find_sources(files)
         self.parts = Components.read(self.config, self._sources, dtype)
-        _check_fit(self.config, self.parts)
-        streams = _streams(self.config, self.parts)
+        check_fit(self.config, self.parts)
+        streams = streams_of(self.config, self.parts)
         if any(stream.name == PITCH for stream in card.streams) and len(streams) < len(card.streams):
             raise CheckpointError(
                 f"Card '{card.name}' has a stream '{PITCH}', but there is no part 'f0' that makes it."
@@ -92,7 +86,11 @@ class UnitTokenizer(SpeechTokenizer):
         if "vocoder.f0_dict.weight" in entries:  # its quantizer takes the place of the one in f0/
             entries = {name: value for name, value in entries.items() if not name.startswith("f0.")}
         weights = {name: value for name, value in entries.items() if name.startswith(analysed)}
-        settings = {name: value for name, value in asdict(self.config).items() if name != "speakers"}
+        settings = {
+            name: value
+            for name, value in asdict(self.config).items()
+            if name not in ("speakers", "speaker_network")
+        }
         super().__init__(
             card,
             fingerprint=fingerprint(METHOD, settings, weights),
@@ -236,7 +234,7 @@ class UnitTokenizer(SpeechTokenizer):
         streams = {CONTENT: nn.utils.rnn.pad_sequence(units, batch_first=True)[:, None]}
         frames = {CONTENT: torch.tensor([len(row) for row in units], device=self.device)}
         if self.parts.f0 is not None:
-            row = self._row(speaker) if speaker is not None else None
+            row = row_of(self.config, speaker, self.name) if speaker is not None else None
             codes = [
                 analysis.pitch_codes(
                     self.parts.f0,
@@ -265,7 +263,8 @@ class UnitTokenizer(SpeechTokenizer):
         The published decoder leaves out what is left after whole pitch codes (under 80 ms, silent here);
         "keep" repeats the last unit and pitch code instead.
         """
-        if self.parts.vocoder is None:
+        vocoder = self.parts.vocoder
+        if vocoder is None:
             raise CheckpointError(
                 f"'{self.name}' was loaded without the part 'vocoder', so it cannot decode; "
                 "put a checkpoint g_XXXXXXXX into the folder vocoder/ beside its other parts."
@@ -277,62 +276,13 @@ class UnitTokenizer(SpeechTokenizer):
             raise TokensError(
                 f"These tokens lack the stream '{missing[0]}'; they have: {', '.join(tokens.streams)}."
             )
-        return speak(self.parts.vocoder, tokens, self._voices(tokens, speaker), keep_tail=tail == "keep")
-
-    def _voices(self, tokens: SpeechTokens, speaker: Any) -> Tensor | None:
-        """Return what the vocoder's speaker layer takes: rows `(batch,)` or vectors `(batch, 512)`."""
-        assert self.parts.vocoder is not None  # noqa: S101 - checked by the caller
-        kind, batch = self.parts.vocoder.settings.speaker, len(tokens)
-        if kind is None:
-            return None
-        if kind == "table":
-            if speaker is None and len(self.config.speakers) > 1:
-                raise ValueError(
-                    f"'{self.name}' has {len(self.config.speakers)} voices; pass speaker=, a name or a row."
-                )
-            return torch.full((batch,), self._row(0 if speaker is None else speaker), device=self.device)
-        if isinstance(speaker, SpeechTokens) or speaker is None:
-            held = (speaker or tokens).speaker_embedding
-            if held is None:
-                raise ValueError(
-                    f"'{self.name}' speaks with an x-vector, but these tokens hold none; pass speaker=, a vector or a path."
-                )
-            vectors = held
-        elif isinstance(speaker, str | Path):
-            vectors = self._voice_of(speaker)
-        else:
-            vectors = torch.as_tensor(speaker)
-        vectors = vectors.to(self.device, self.dtype).reshape(-1, vectors.shape[-1])
-        if vectors.shape[1] != 512 or len(vectors) not in (1, batch):
-            raise ValueError(
-                f"`speaker` must hold 1 or {batch} vectors of 512 channels, got shape {tuple(vectors.shape)}."
-            )
-        return vectors.expand(batch, -1)
-
-    def _row(self, speaker: Any) -> int:
-        """Return the row of a speaker by name or number."""
-        if isinstance(speaker, str) and speaker in self.config.speakers:
-            return self.config.speakers[speaker]
-        if isinstance(speaker, int) and 0 <= speaker < 200:
-            return speaker
-        names = ", ".join(list(self.config.speakers)[:5]) or "none by name"
-        raise ValueError(f"'{self.name}' has no speaker {speaker!r}; it has: {names}.")
-
-    def _voice_of(self, path: str | Path) -> Tensor:
-        if self.speaker_encoder is None:
-            raise ValueError(
-                f"'{self.name}' has no part 'speaker', so it cannot take a voice from the recording {path}."
-            )
-        batch = to_batch(
-            str(path),
-            None,
-            sample_rate=None,
-            resample=True,
-            target_rate=self.sample_rate,
-            device=self.device,
-            dtype=self.dtype,
+        return speak(
+            vocoder,
+            tokens,
+            choose_voices(vocoder, self.config, tokens, speaker, self.speaker_encoder, self.name),
+            keep_tail=tail == "keep",
+            statistics=choose_statistics(vocoder, self.config, len(tokens), speaker, self.name),
         )
-        return self.speaker_encoder(analysis.leveled(batch.waveform, batch.num_samples), batch.num_samples)
 
     def _units(self, num_samples: int) -> int:
         return self.parts.reader.num_frames(num_samples)
@@ -342,46 +292,3 @@ class UnitTokenizer(SpeechTokenizer):
 
     def _state_dict(self) -> dict[str, Tensor]:
         return stored_entries(self.config, self._sources)
-
-
-def _streams(config: UnitConfig, parts: Components) -> tuple[StreamInfo, ...]:
-    def stream(name: str, size: int, hop: int) -> StreamInfo:
-        rate = config.sample_rate / hop
-        return StreamInfo(name=name, num_codebooks=1, codebook_size=size, frame_rate=rate, hop_length=hop)
-
-    content = stream(CONTENT, config.num_units, config.hop_length)
-    if parts.f0 is None:
-        return (content,)
-    f0 = parts.f0.settings
-    return content, stream(PITCH, f0.codebook_size, f0.hop_length * _F0_HOP)
-
-
-def _check_fit(config: UnitConfig, parts: Components) -> None:
-    """Raise `CheckpointError` unless the parts belong together."""
-    reader, kmeans, vocoder = parts.reader, parts.kmeans, parts.vocoder
-    if reader.hop_length != config.hop_length:
-        raise CheckpointError(
-            f"The features have a frame every {reader.hop_length} samples, but the card says {config.hop_length}."
-        )
-    if kmeans is not None:
-        units, width = kmeans.cluster_centers_.shape
-        if width != reader.channels:
-            raise CheckpointError(
-                f"The k-means centres have {width} channels, but the features have {reader.channels}; "
-                "they were fitted on other features."
-            )
-    else:
-        units = reader.settings.codebook_size if isinstance(reader, VqVaeUnits) else 0
-    if units != config.num_units:
-        raise CheckpointError(f"The checkpoint has {units} units, but the card says {config.num_units}.")
-    if vocoder is None:
-        return
-    learned = vocoder.settings.unit_encoder
-    known = vocoder.settings.num_units if learned is None else learned.codebook_size
-    if known != units:
-        raise CheckpointError(f"The vocoder speaks {known} units, but the k-means makes {units}.")
-    if vocoder.settings.hop_length != config.hop_length:
-        raise CheckpointError(
-            f"The vocoder makes {vocoder.settings.hop_length} samples of a unit, but a unit lasts "
-            f"{config.hop_length}; its speech would not keep time."
-        )

@@ -6,7 +6,7 @@ Entry names as in the checkpoints that `facebookresearch/speech-resynthesis` wri
 Conventions: units are `(batch, frames)`, int64; waveforms `(batch, samples)`. Weight norm is folded by
 `nets.weight_norm.fold` after loading.
 
-Contents: `VocoderSettings`, `UnitVocoder`.
+Contents: `VocoderSettings`, `UnitVocoder`, `TABLE_ROWS`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ CONTEXT = 24
 _BLOCK = 500
 """Units per pass on a CPU: memory does not grow with length, and context costs a tenth."""
 
+TABLE_ROWS = 200
+"""Voices of a table, whether used or not."""
 _F0 = VqVaeSettings()
 
 
@@ -55,6 +57,8 @@ class VocoderSettings:
     """Rows of the pitch table."""
     speaker: str | None = "table"
     """"table" (200 voices by index), "xvector" (a projection of 512 numbers), or None."""
+    has_statistics: bool = False
+    """Whether mean and deviation of the speaker's pitch, in Hz, are two more channels (`f0_feats`)."""
     unit_encoder: VqVaeSettings | None = None
     """A content encoder inside, instead of the unit table."""
 
@@ -66,7 +70,10 @@ class VocoderSettings:
     @property
     def in_channels(self) -> int:
         """Channels of everything that is stacked."""
-        return self.embedding * (1 + (self.f0 is not None) + (self.speaker is not None))
+        return (
+            self.embedding * (1 + (self.f0 is not None) + (self.speaker is not None))
+            + 2 * self.has_statistics
+        )
 
 
 class _Residual(nn.Module):
@@ -103,7 +110,7 @@ class UnitVocoder(nn.Module):
             self.quantizer = F0VqVae(s.f0)
             self.f0_dict = nn.Embedding(s.f0_codes, s.embedding)
         if s.speaker == "table":
-            self.spkr: nn.Module = nn.Embedding(200, s.embedding)
+            self.spkr: nn.Module = nn.Embedding(TABLE_ROWS, s.embedding)
         elif s.speaker == "xvector":
             self.spkr = nn.Linear(512, s.embedding)
         self.conv_pre = WeightNormConv1d(s.in_channels, s.channels, 7, padding=3)
@@ -124,7 +131,9 @@ class UnitVocoder(nn.Module):
         out: Tensor = self.spkr(speaker)
         return out
 
-    def stack(self, units: Tensor, pitch: Tensor | None, voice: Tensor | None) -> Tensor:
+    def stack(
+        self, units: Tensor, pitch: Tensor | None, voice: Tensor | None, statistics: Tensor | None = None
+    ) -> Tensor:
         """Return the generator's input.
 
         Args:
@@ -132,6 +141,7 @@ class UnitVocoder(nn.Module):
             pitch: `(batch, pitch frames)`, int64, for vocoders with pitch; the longer of both must be a
                 multiple of the other.
             voice: `(batch, embedding)` for vocoders with speakers.
+            statistics: `(batch, 2)`, mean and deviation of pitch in Hz, for vocoders that take them.
 
         Returns:
             `(batch, frames, in_channels)`, at the higher rate of the two.
@@ -155,9 +165,10 @@ class UnitVocoder(nn.Module):
             x = x.repeat_interleave(longer // x.shape[1], dim=1)
             y = y.repeat_interleave(longer // y.shape[1], dim=1)
             x = torch.cat([x, y], dim=2)
-        if voice is not None:
-            x = torch.cat([x, voice[:, None].expand(-1, x.shape[1], -1)], dim=2)
-        return x
+        constant = [
+            item[:, None].expand(-1, x.shape[1], -1) for item in (voice, statistics) if item is not None
+        ]
+        return torch.cat([x, *constant], dim=2)
 
     def generate(self, x: Tensor) -> Tensor:
         """Return `(batch, frames · hop_length)` of stacked features `(batch, frames, in_channels)`, in one pass."""
@@ -173,13 +184,19 @@ class UnitVocoder(nn.Module):
         wave: Tensor = torch.tanh(self.conv_post(functional.leaky_relu(x, _LAST_SLOPE)))
         return wave[:, :, 0]
 
-    def forward(self, units: Tensor, pitch: Tensor | None = None, voice: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        units: Tensor,
+        pitch: Tensor | None = None,
+        voice: Tensor | None = None,
+        statistics: Tensor | None = None,
+    ) -> Tensor:
         """Return the waveforms of sequences of equal length, window by window; arguments as in `stack`.
 
         Returns:
             `(batch, frames · hop_length)`, in [-1, 1].
         """
-        x = self.stack(units, pitch, voice)
+        x = self.stack(units, pitch, voice, statistics)
         hop = self.settings.hop_length
         frames = x.shape[1]
         out = x.new_empty(x.shape[0], frames * hop)

@@ -126,7 +126,7 @@ def test_every_length_of_a_frame(codec, signal) -> None:
 def test_long_timbre_is_averaged_by_length(codec, monkeypatch) -> None:
     model, latent = codec(1), torch.randn(1, 50, 256, dtype=torch.float64)
     monkeypatch.setattr(codec_module, "TIMBRE_FRAMES", 20)
-    collected = codec_module.Timbre(model.factors)
+    collected = model.timbre()
     with torch.no_grad():
         for part in latent.split(7, dim=1):
             collected.add(part)

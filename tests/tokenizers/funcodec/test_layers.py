@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from speechtok.nets.padding import reflect_pad
 from speechtok.nets.weight_norm import fold
 from speechtok.tokenizers.funcodec.convolutions import Conv, ConvTranspose, _is_heavy
 from speechtok.tokenizers.funcodec.layers import groups_for
-from speechtok.tokenizers.funcodec.padding import reflect_pad
 from tests.goldens import recipe
 from tests.tokenizers.funcodec.published import golden
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from speechtok.audio.pitch import extract_pitch
+from speechtok.audio.pitch import extract_pitch, fill_gaps
 from speechtok.audio.yaapt import track_pitch
 from speechtok.errors import CheckpointError
 from speechtok.tokenizers.units.jukebox import F0VqVae
@@ -114,16 +114,23 @@ def test_pitch_codes(vqvae, name: str) -> None:
 
 def test_statistics(tmp_path) -> None:
     torch.save({"f0_mean": 209.0, "f0_std": 58.0}, tmp_path / "lj.pth")
-    assert read_statistics(tmp_path / "lj.pth").of(3) == (209.0, 58.0)
+    assert read_statistics(tmp_path / "lj.pth") == PitchStatistics(mean_hz=209.0, std_hz=58.0)
     torch.save({0: {"f0_mean": 100.0, "f0_std": 10.0}}, tmp_path / "vctk.pth")
-    by_speaker = read_statistics(tmp_path / "vctk.pth")
-    assert by_speaker.of(0) == (100.0, 10.0)
-    with pytest.raises(ValueError, match="There are no pitch statistics for speaker 7"):
-        by_speaker.of(7)
+    assert read_statistics(tmp_path / "vctk.pth") == PitchStatistics(speakers={0: (100.0, 10.0)})
     torch.save({"mean": 1.0}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="holds no pitch statistics"):
         read_statistics(tmp_path / "other.pth")
-    assert PitchStatistics(mean_hz=1.0, std_hz=2.0).of(None) == (1.0, 2.0)
+
+
+def test_gaps_are_filled() -> None:
+    voiced = np.array([0, 0, 100, 110, 120, 120, 120, 0, 0, 0, 200, 200, 200, 210, 220, 0], float)
+    filled = fill_gaps(voiced)
+    assert np.array_equal(filled[voiced > 0], voiced[voiced > 0])
+    assert (filled[:2] == 100).all()
+    assert filled[-1] == 220
+    assert (np.diff(filled[6:11]) > 0).all()
+    assert (fill_gaps(np.zeros(7)) == 100).all()
+    assert fill_gaps(np.array([0.0, 0, 150, 0])).tolist() == [150.0, 150, 150, 150]
 
 
 def test_nothing_voiced_cannot_be_filled() -> None:

@@ -1,6 +1,8 @@
 """The composed tokenizer: published chains, laws, files and error sentences."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechtok import load_tokenizer
+from speechtok.audio.pitch import extract_pitch, fill_gaps
 from speechtok.errors import CardError, CheckpointError, TokensError
+from speechtok.tokenizers.units.pitch import normalize_pitch
+from speechtok.tokenizers.units.vocoder import UnitVocoder, VocoderSettings
 from tests.goldens import recipe
 from tests.tokenizers.units.conftest import GOLDENS, hubert_weights, recipe_centers, recipe_weights
-from tests.tokenizers.units.folder import make_folder, save
+from tests.tokenizers.units.folder import fill, make_folder, save
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float64):
@@ -230,3 +235,114 @@ def test_another_dtype_starts_from_the_stored_weights(tmp_path) -> None:
     tokens = fresh.encode(speech(0, 4000))
     assert moved.encode(speech(0, 4000)).equals(tokens)
     assert torch.equal(moved.decode(tokens, speaker=0), fresh.decode(tokens, speaker=0))
+
+
+def wavlm_folder(folder: Path, *, level: bool) -> tuple[Path, torch.nn.Module]:
+    """A composition with a small WavLM as its speaker network, as `transformers` saves it."""
+    from transformers import WavLMConfig, WavLMForXVector
+
+    make_folder(folder, speaker="xvector")
+    shutil.rmtree(folder / "speaker")
+    torch.manual_seed(0)
+    config = WavLMConfig(
+        hidden_size=32,
+        num_attention_heads=2,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        tdnn_dim=(16, 16, 16, 16, 24),
+        xvector_output_dim=512,
+        num_labels=3,
+    )
+    model = WavLMForXVector(config).eval()
+    model.save_pretrained(folder / "speaker")
+    (folder / "speaker" / "preprocessor_config.json").write_text(json.dumps({"do_normalize": level}))
+    return folder, model.double()
+
+
+@pytest.mark.parametrize("level", [False, True])
+def test_speaker_vectors_of_wavlm(tmp_path, level: bool) -> None:
+    folder, model = wavlm_folder(tmp_path / "all", level=level)
+    tokenizer = load(folder)
+    signals = [speech(0, 9000), speech(1, 7000)]
+    tokens = tokenizer.encode(signals)
+    for index, signal in enumerate(signals):
+        loud = signal * 0.95 / signal.abs().max()
+        if level:
+            loud = (loud - loud.mean()) / (loud.var(unbiased=False) + 1e-7).sqrt()
+        with torch.no_grad():
+            want = model(loud[None]).embeddings[0]
+        torch.testing.assert_close(tokens.speaker_embedding[index], want, rtol=1e-9, atol=1e-9)
+    assert tokenizer.encode(speech(0, 500)).speaker_embedding.isfinite().all()
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again = load_tokenizer(tmp_path / "saved", dtype=torch.float64)
+    assert again.encode(signals).equals(tokens)
+    assert torch.equal(again.decode(tokens), tokenizer.decode(tokens))
+
+
+def test_other_speaker_networks(tmp_path, monkeypatch) -> None:
+    folder, _ = wavlm_folder(tmp_path / "all", level=False)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(CheckpointError, match=r"needs transformers: pip install 'speechtok\[transformers\]'"):
+        load(folder)
+    (folder / "speaker" / "config.json").write_text('{"model_type": "ecapa"}')
+    with pytest.raises(CheckpointError, match=r"a config\.json of the kind 'ecapa', but only 'wavlm'"):
+        load(folder)
+    (folder / "speaker" / "config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match=r"config\.json' must hold a JSON object"):
+        load(folder)
+    (folder / "speaker" / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json' cannot be read as JSON"):
+        load(folder)
+
+
+def test_any_callable_makes_speaker_vectors(xvector) -> None:
+    before = xvector.speaker_encoder
+    xvector.speaker_encoder = lambda waveform, num_samples: torch.ones(len(waveform), 512).double()
+    try:
+        assert (xvector.encode(speech(0, 4000)).speaker_embedding == 1).all()
+    finally:
+        xvector.speaker_encoder = before
+
+
+@pytest.mark.parametrize("flags", [{"f0_median": True}, {"f0_interp": True}, {"f0_normalize": False}])
+def test_pitch_modes_of_a_published_config(tmp_path, table, flags) -> None:
+    folder = make_folder(tmp_path)
+    (folder / "vocoder" / "config.json").write_text(json.dumps({"num_embeddings": 20, **flags}))
+    tokenizer, signal = load(folder), speech(0, 16000)
+    assert tokenizer.fingerprint != table.fingerprint
+    contour = extract_pitch(signal[: 15680 // 320 * 320].numpy())
+    contour = contour[: len(contour) // 16 * 16]
+    if "f0_median" in flags:
+        want = normalize_pitch(contour, 142.0, 20.0, fill_unvoiced=True)
+    elif "f0_interp" in flags:
+        want = (fill_gaps(contour) - 142.0) / 20.0
+    else:
+        want = contour
+    codes = tokenizer.parts.f0.encode(torch.from_numpy(want)[None])
+    assert torch.equal(tokenizer.encode(signal)["pitch"][0], codes)
+    assert tokenizer.encode(torch.zeros(8000).double())["pitch"].shape[2] > 0
+
+
+def test_a_vocoder_that_takes_pitch_statistics(tmp_path) -> None:
+    folder = make_folder(tmp_path)
+    vocoder = UnitVocoder(VocoderSettings(num_units=20, channels=32, has_statistics=True))
+    save(folder, "vocoder", "g_00000002", {"generator": fill(vocoder)})
+    tokenizer = load(folder)
+    tokens = tokenizer.encode(speech(0, 6000))
+    assert tokenizer.parts.vocoder.settings.has_statistics
+    first = tokenizer.decode(tokens, speaker="p225")
+    save(
+        folder,
+        "f0",
+        "f0_stats.pth",
+        {0: {"f0_mean": 142.0, "f0_std": 20.0}, 1: {"f0_mean": 90.0, "f0_std": 9.0}},
+    )
+    by_speaker = load(folder)
+    torch.testing.assert_close(by_speaker.decode(tokens, speaker=0, accept_from="test_units"), first)
+    other = by_speaker.decode(tokens, speaker=1, accept_from="test_units")
+    assert not torch.allclose(other, tokenizer.decode(tokens, speaker=1))
+    with pytest.raises(ValueError, match="speaks with the mean and deviation of pitch, but none are known"):
+        by_speaker.decode(tokens, speaker=2, accept_from="test_units")

@@ -1,7 +1,7 @@
 """Mirroring the ends of signals, each item of a batch at its own end.
 
-Conventions: `x` is `(batch, channels, frames)` or `(batch, channels, frequency, frames)`; `lengths` as in
-`layers`. The end points are not repeated. An end too short to mirror is first extended by zeros, which
+Conventions: `x` is `(batch, channels, frames)` or `(batch, channels, frequency, frames)`; `lengths` is None
+when every item fills the last axis, else `(batch,)` valid frames. The end points are not repeated. An end too short to mirror is first extended by zeros, which
 are cut off afterwards.
 
 Contents: `reflect_pad`, `as_image`, `valid_frames`.

@@ -1,0 +1,120 @@
+"""Planning and commit log at scale: peak memory and time against the number of utterances.
+
+    python benchmarks/scale.py [--utterances 10000 1000000 5000000] [--json FILE]
+
+Each size runs in a process of its own: a synthetic corpus whose lengths are stated is planned, frozen, read
+back and compared with the corpus as a rerun does; then a commit record for every shard is written and read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from machine import describe_machine, peak_megabytes
+
+from speechtok.cards import find_card
+from speechtok.corpora import Corpus
+from speechtok.jobs.plan import check_same, make_plan
+from speechtok.jobs.settings import JobSettings
+from speechtok.shards.layout import Layout
+from speechtok.shards.plan import ShardRecord, read_plan, read_record, write_record
+from speechtok.utterances import Utterance
+
+
+class Synthetic:
+    """Utterances of 2 to 16 s in no order, made anew each time."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __iter__(self) -> Iterator[Utterance]:
+        draw = random.Random(0)
+        for number in range(self.count):
+            speaker = f"s{draw.randrange(20_000):05d}"
+            name = f"{speaker}/{number:09d}"
+            yield Utterance(
+                id=name,
+                audio=f"{name}.flac",
+                seconds=2.0 + 14.0 * draw.random(),
+                text="what was said in about a dozen words or so",
+                speaker=speaker,
+                language="en",
+            )
+
+
+def measure(count: int) -> dict[str, float]:
+    card = find_card("dmel_16k")[0]
+    info, settings = card.info("f00d"), JobSettings()
+    corpus = Corpus(kind="manifest", name="synthetic", root=Path("/corpus"), utterances=Synthetic(count))
+    found: dict[str, float] = {"utterances": count}
+    with tempfile.TemporaryDirectory() as folder:
+        layout = Layout(Path(folder))
+
+        def step(name: str, begun: float) -> float:
+            found[f"{name}_seconds"] = round(time.perf_counter() - begun, 2)
+            return time.perf_counter()
+
+        begun = time.perf_counter()
+        make_plan(corpus, info, card.to_dict(), settings).write(layout)
+        begun = step("plan", begun)
+        plan = read_plan(layout)
+        tasks = plan.tasks
+        begun = step("read", begun)
+        check_same(plan, corpus, info, card.to_dict(), settings, folder)
+        begun = step("compare", begun)
+        for task in tasks:
+            write_record(
+                layout,
+                ShardRecord(
+                    split=task.split,
+                    index=task.index,
+                    file=f"data/{task.name}.parquet",
+                    sha256="0" * 64,
+                    bytes=1,
+                    rows=task.num_rows,
+                    seconds=task.seconds,
+                ),
+            )
+        begun = step("commit", begun)
+        assert all(read_record(layout, task.split, task.index) for task in tasks)
+        step("log", begun)
+        found |= {
+            "shards": len(tasks),
+            "hours": round(plan.seconds / 3600),
+            "plan_bytes": layout.plan_rows.stat().st_size,
+        }
+    found["peak_mb"] = round(peak_megabytes())
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--utterances", type=int, nargs="+", default=[10_000, 1_000_000, 5_000_000])
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(arguments.one)))
+        return
+    rows = []
+    for count in arguments.utterances:
+        command = [sys.executable, __file__, "--one", str(count)]
+        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        print(rows[-1], flush=True)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps({**describe_machine(), "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

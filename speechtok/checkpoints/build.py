@@ -1,0 +1,47 @@
+"""From weights to a network that is ready for inference.
+
+Contents: `build_network`, `entry_shapes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from speechtok.checkpoints.read import load_strict
+from speechtok.nets.weight_norm import fold
+
+
+def build_network(
+    make: Callable[[], nn.Module], weights: Mapping[str, Tensor], *, dtype: torch.dtype, source: str
+) -> nn.Module:
+    """Return a network in evaluation mode, its constants folded.
+
+    Args:
+        make: Makes the network; called where tensors take no memory.
+        weights: Its entries.
+        dtype: Floating-point type of the network; entries go to it straight from their own.
+        source: What messages call the origin of the weights.
+
+    Raises:
+        CheckpointError: If an entry is missing, unexpected or of another shape.
+    """
+    with torch.device("meta"):
+        module = make()
+    load_strict(module, {name: value.to(dtype) for name, value in weights.items()}, source=source)
+    for name, buffer in module.named_buffers():
+        if buffer.is_meta:  # constants that `fold` is about to compute
+            module.get_submodule(name.rpartition(".")[0]).register_buffer(
+                name.rpartition(".")[2], torch.empty(0, dtype=dtype), persistent=False
+            )
+    fold(module)
+    return module.eval()
+
+
+def entry_shapes(make: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
+    """Return entry name → shape of a network, without making its tensors."""
+    with torch.device("meta"):
+        module = make()
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}

@@ -1,0 +1,49 @@
+"""`speechtok status`: how far a job is, from another terminal or afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from speechtok.cli import options
+from speechtok.storage import AnyPath
+
+
+@click.command("status")
+@click.argument("output", type=options.EXISTING)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+@options.verbose
+def command(output: AnyPath, as_json: bool) -> None:
+    """Tell how far the job that writes the token dataset OUTPUT is, and what its workers wait for.
+
+    Works while the job runs, after it ended, and after a crash.
+    """
+    from dataclasses import asdict
+
+    from speechtok.jobs.status import read_status
+    from speechtok.wording import duration_text
+
+    status = read_status(output)
+    if as_json:
+        click.echo(json.dumps(asdict(status), ensure_ascii=False, indent=1))
+        return
+    click.echo(f"{output}: {status.sentence}")
+    click.echo(
+        f"  {status.shards_done} of {status.shards} shards; {status.utterances_done:,} of {status.utterances:,} utterances, "
+        f"{status.quarantined:,} in quarantine"
+    )
+    if status.state == "running":
+        left = "" if status.left_seconds is None else f", about {duration_text(status.left_seconds)} left"
+        click.echo(f"  {status.times_real_time:,.0f} × real time{left}")
+        click.echo(f"  {'node':24} {'workers':>7} {'× real time':>11} {'read':>6} {'encode':>6} {'write':>6}")
+        for name, node in status.nodes.items():
+            shares = " ".join(f"{100 * node['shares'][stage]:5.0f}%" for stage in ("read", "encode", "write"))
+            click.echo(f"  {name:24} {node['workers']:7} {node['times_real_time']:11,.0f} {shares}")
+    if status.bottleneck:
+        click.echo(f"  {status.bottleneck}")
+    for worker in status.stalled:
+        click.echo(
+            f"  Stalled: shard {worker['shard']} on {worker['node']} (process {worker['pid']}) has been at "
+            f"'{worker['stage']}' for {duration_text(worker['stage_seconds'])}."
+        )

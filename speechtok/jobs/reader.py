@@ -1,0 +1,245 @@
+"""One process that reads recordings, as its worker sees it: ask, receive, and start anew after a death."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechtok.jobs import reader_process
+from speechtok.jobs.reader_process import FAILED, HEADER
+
+TRIES = 2
+"""How often a recording may end the process that reads it, before it is given up."""
+
+RELEVANT_VARIABLES = ("PATH", "PYTHONPATH", "TMPDIR", "AWS_", "GOOGLE_", "AZURE_", "HF_", "SPEECHTOK_")
+"""How the variables begin that decide what a recording's name leads to."""
+
+
+class ReadError(Exception):
+    """A recording could not be read.
+
+    Args:
+        error: type of the error.
+        message: its sentence.
+        stage: "read", "crash" when the recording ended the process that read it, or "storage" when a
+            store failed and the recording is not to blame.
+    """
+
+    def __init__(self, error: str, message: str, stage: str = "read") -> None:
+        super().__init__(message)
+        self.error, self.stage = error, stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadSettings:
+    """How recordings are read."""
+
+    sample_rate: int
+    """Rate wanted, in Hz."""
+    channels: str
+    """What to do with several channels, see `read_waveform`."""
+    chunk_seconds: float
+    """Longer recordings arrive in blocks of this length."""
+    timeout_seconds: float
+    """How long one recording, or one block of a long one, may take."""
+    memory_mb: int
+    """Memory the process that reads may take, in MiB."""
+
+
+@dataclass(kw_only=True)
+class Request:
+    """One recording that is wanted."""
+
+    audio: str
+    """Where it lies, see `read_waveform`."""
+    start: float
+    """Seconds where the segment begins."""
+    duration: float | None
+    """Length of the segment; None runs to the end."""
+    seconds: float | None
+    """Length as planned; None if it is not known."""
+    deaths: int = field(default=0, init=False)
+    """Processes that ended while they read it."""
+
+
+class Died(Exception):  # noqa: N818
+    """The process is gone."""
+
+
+class Reader:
+    """One process, started when it is needed and again after its death."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._sent: deque[Request] = deque()
+        self._answered = 0
+
+    def has_environment(self) -> bool:
+        """Return whether the process, if there is one, reaches the programs and stores that one started now would."""
+        return self._process is None or _relevant(self._environment) == _relevant(_environment())
+
+    def begin(self, settings: ReadSettings) -> None:
+        """Have the process ready; what it knows of files is forgotten."""
+        self._settings, self._is_fresh = settings, True
+        if self._process is None:
+            self._start()
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of what arrives, in Hz."""
+        return self._settings.sample_rate
+
+    def send(self, request: Request) -> int:
+        """Ask for a recording; return how many bytes that took."""
+        self._sent.append(request)
+        return self._ask(request)
+
+    def answer(self) -> tuple[int, int, NDArray[np.float32]]:
+        """Return kind, rate and samples of the next answer.
+
+        Raises:
+            ReadError: when the answer says that the recording cannot be read.
+            Died: when the process ended.
+        """
+        try:
+            header, files, _, _ = socket.recv_fds(self._connection, HEADER.size, 1)
+            header += self._exactly(HEADER.size - len(header))
+            kind, rate, size = HEADER.unpack(header)
+            if kind == FAILED:
+                content = json.loads(self._exactly(size))
+                raise ReadError(content["error"], content["message"], content["stage"])
+        except OSError:
+            raise Died from None
+        samples = np.empty(size, np.float32)
+        for file in files:
+            with os.fdopen(file, "rb", buffering=0) as source:
+                source.seek(0)
+                source.readinto(samples.data.cast("B"))
+        return kind, rate, samples
+
+    def tell(self, *, more: bool) -> None:
+        """Say that a block of the first request was used, and whether others are wanted."""
+        self._transmit({"more": more, "number": self._answered})
+
+    def end_request(self) -> None:
+        """The first request is answered."""
+        self._sent.popleft()
+        self._answered += 1
+
+    def revive(self) -> ReadError | None:
+        """Start anew after a death; return an error when the first request is given up for it."""
+        code, request, error = self._bury(), self._sent[0], None
+        request.deaths += 1
+        if code == -signal.SIGALRM:
+            error = ReadError(
+                "TimeoutError",
+                f"Cannot read {request.audio!r}: it took longer than {self._settings.timeout_seconds:g} s; "
+                "allow more with --timeout-seconds, or leave it out.",
+            )
+        elif request.deaths == TRIES:
+            error = ReadError(
+                "ReaderDied",
+                f"Cannot read {request.audio!r}: decoding it ended its process twice ({_cause(code)}); "
+                "convert it or leave it out.",
+                stage="crash",
+            )
+        if error is not None:
+            self.end_request()
+        self._restart()
+        return error
+
+    def skip(self) -> None:
+        """Start anew after a death at a request that is wanted no more."""
+        self._bury()
+        self.end_request()
+        self._restart()
+
+    def finish(self) -> None:
+        """Forget what was asked for and not received."""
+        if self._sent:
+            self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        self._sent.clear()
+        if self._process is not None:
+            self._bury()
+
+    def _restart(self) -> None:
+        self._start()
+        self._is_fresh = True
+        for waiting in self._sent:
+            self._ask(waiting)
+
+    def _ask(self, request: Request) -> int:
+        """Ask for a recording, after the settings if the process does not know them yet."""
+        if self._is_fresh:
+            self._transmit({"settings": asdict(self._settings)})
+            self._is_fresh = False
+        content = {"audio": request.audio, "start": request.start, "duration": request.duration}
+        return self._transmit(
+            content | {"seconds": request.seconds, "number": self._answered + self._sent.index(request)}
+        )
+
+    def _transmit(self, content: dict[str, Any]) -> int:
+        line = json.dumps(content).encode() + b"\n"
+        with contextlib.suppress(OSError):  # of a dead process, which the next answer reveals
+            self._connection.sendall(line)
+        return len(line)
+
+    def _exactly(self, size: int) -> bytes:
+        content = b""
+        while len(content) < size:
+            part = self._connection.recv(size - len(content))
+            if not part:
+                raise ConnectionError
+            content += part
+        return content
+
+    def _start(self) -> None:
+        self._connection, theirs = socket.socketpair()
+        lifeline, self._lifeline = os.pipe()
+        self._environment = _environment()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", reader_process.__name__, str(theirs.fileno()), str(lifeline)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), lifeline),
+                start_new_session=True,
+                env=self._environment,
+            )
+        os.close(lifeline)
+
+    def _bury(self) -> int:
+        """End the process, with whatever it started, and return its exit code."""
+        assert self._process is not None  # noqa: S101
+        self._connection.close()
+        os.close(self._lifeline)
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # one that is dead already keeps its exit code
+        code, self._process = self._process.wait(), None
+        return code
+
+
+def _cause(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _environment() -> dict[str, str]:
+    """Return what the process needs to import what this one imports, in one thread."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+
+
+def _relevant(environment: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(RELEVANT_VARIABLES)}

@@ -1,0 +1,181 @@
+"""Recordings, read ahead in processes of their own: bad files end there, and the tokenizer need not wait.
+
+Results come in the order of the requests. How far reading is ahead is bounded in seconds of audio, which
+bounds the memory: a second at 16 kHz takes 64 kB.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechtok.audio.info import Waveform
+from speechtok.jobs.reader import Died, Reader, ReadError, ReadSettings, Request
+from speechtok.jobs.reader_process import BLOCK
+
+MOST_AHEAD = 64
+"""Recordings that are asked for ahead, however short they are …"""
+MOST_AHEAD_BYTES = 64 * 1024
+"""… and the bytes that asking for them takes: a socket holds more, so that nobody waits for both ends."""
+
+
+class LongRecording:
+    """A recording that arrives in blocks, to be iterated once; raises `ReadError` where one cannot be read."""
+
+    def __init__(self, reader: Reader, first: NDArray[np.float32], source_sample_rate: int) -> None:
+        self.source_sample_rate = source_sample_rate
+        """Rate of the file in Hz."""
+        self._reader, self._next, self._used = reader, first, 0
+        self._is_open = True
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        while self._is_open:
+            yield self._next
+            self._used += 1
+            self._advance()
+
+    def close(self) -> None:
+        """Leave out what was not used."""
+        if self._is_open:
+            self._is_open = False
+            self._reader.tell(more=False)
+            try:
+                while self._reader.answer()[0] == BLOCK:
+                    pass
+            except Died:
+                self._reader.skip()
+                return
+            except ReadError:
+                pass
+            self._reader.end_request()
+
+    def _advance(self) -> None:
+        """Take the next block; if the process died meanwhile, the next one reads up to it."""
+        skipped = 0
+        self._reader.tell(more=True)
+        while True:
+            try:
+                kind, _, block = self._reader.answer()
+            except Died:
+                skipped = self._used
+                if (error := self._reader.revive()) is not None:
+                    self._is_open = False
+                    raise error from None
+                continue
+            except ReadError:
+                self._is_open = False
+                self._reader.end_request()
+                raise
+            if kind != BLOCK:
+                self._is_open = False
+                self._reader.end_request()
+                return
+            if not skipped:
+                self._next = block
+                return
+            skipped -= 1
+            self._reader.tell(more=True)
+
+
+ReadResult = Waveform | LongRecording | ReadError
+"""What becomes of a request."""
+
+
+class ReaderPool:
+    """Some processes that read, for one worker.
+
+    Args:
+        processes: how many.
+    """
+
+    def __init__(self, processes: int = 1) -> None:
+        self._readers = [_unparked() or Reader() for _ in range(processes)]
+
+    def read(
+        self,
+        requests: Iterable[tuple[int, Request]],
+        settings: ReadSettings,
+        ahead_seconds: float,
+    ) -> Generator[ReadResult]:
+        """Yield the result of each request, in order, while the next ones are being read.
+
+        Args:
+            requests: each with the number of its batch; one process reads all of a batch.
+            settings: how to read.
+            ahead_seconds: how far to read ahead; one recording at least.
+        """
+        for reader in self._readers:
+            reader.begin(settings)
+        coming, waiting = iter(requests), deque[tuple[Reader, Request, float, int]]()
+        following = next(coming, None)
+        try:
+            while waiting or following is not None:
+                while following is not None and _has_room(waiting, ahead_seconds):
+                    batch, request = following
+                    reader = self._readers[batch % len(self._readers)]
+                    size = reader.send(request)
+                    seconds = min(request.seconds or settings.chunk_seconds, settings.chunk_seconds)
+                    waiting.append((reader, request, seconds, size))
+                    following = next(coming, None)
+                reader, *_ = waiting.popleft()
+                result = _receive(reader)
+                yield result
+                if isinstance(result, LongRecording):
+                    result.close()
+        finally:
+            for reader in self._readers:
+                reader.finish()
+
+    def close(self) -> None:
+        """Leave the processes to the next pool in this process."""
+        _parked.extend(self._readers)
+        self._readers = []
+
+
+_parked: list[Reader] = []
+"""Readers that wait for another pool, since many small jobs may follow each other."""
+
+
+def _unparked() -> Reader | None:
+    """Return a waiting reader, if there is one in surroundings like ours."""
+    while _parked:
+        reader = _parked.pop()
+        if reader.has_environment():
+            return reader
+        reader.close()
+    return None
+
+
+@atexit.register
+def _end() -> None:
+    for reader in _parked:
+        reader.close()
+
+
+def _receive(reader: Reader) -> ReadResult:
+    """Return what became of the first request that is not answered yet."""
+    while True:
+        try:
+            kind, rate, samples = reader.answer()
+        except Died:
+            if (error := reader.revive()) is not None:
+                return error
+            continue
+        except ReadError as error:
+            reader.end_request()
+            return error
+        if kind == BLOCK:
+            return LongRecording(reader, samples, rate)
+        reader.end_request()
+        return Waveform(samples=samples, sample_rate=reader.sample_rate, source_sample_rate=rate)
+
+
+def _has_room(waiting: Iterable[tuple[Reader, Request, float, int]], ahead_seconds: float) -> bool:
+    count, seconds, size = 0, 0.0, 0
+    for item in waiting:
+        count, seconds, size = count + 1, seconds + item[2], size + item[3]
+    return not count or (count < MOST_AHEAD and seconds < ahead_seconds and size < MOST_AHEAD_BYTES)

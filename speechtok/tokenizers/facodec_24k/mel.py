@@ -1,0 +1,84 @@
+"""The log-mel spectrogram that prosody and timbre are read from.
+
+Source: O'Shaughnessy 1987, Speech Communication (mel scale, as in HTK); values as in the released code,
+`Plachtaa/FAcodec`: a periodic Hann window of 1200 samples in a Fourier transform of 2048 points, power,
+80 triangles of height 1 from 0 to 12 kHz, m = (ln(1e-5 + mel) + 4) / 4. Window and filters are entries of the
+checkpoint.
+
+Conventions: frame t covers the window around sample `hop_length * t`, the ends of the signal are mirrored.
+
+Contents: `LogMel`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+FLOOR = 1e-5
+"""Added to the power before the logarithm."""
+MEAN, SCALE = -4.0, 4.0
+"""Subtracted from the logarithm, then divided by."""
+
+
+class LogMel(nn.Module):
+    """Entries: `spectrogram.window` `(window_length,)`, `mel_scale.fb` `(fft_length / 2 + 1, num_mels)`."""
+
+    def __init__(self, hop_length: int, fft_length: int, window_length: int, num_mels: int) -> None:
+        super().__init__()
+        self.hop_length, self.fft_length, self.window_length = hop_length, fft_length, window_length
+        self.spectrogram = _Constant("window", torch.hann_window(window_length))
+        self.mel_scale = _Constant("fb", torch.zeros(fft_length // 2 + 1, num_mels))
+
+    def forward(
+        self,
+        waveform: Tensor,
+        first: int = 0,
+        stop: int | None = None,
+        *,
+        start: int = 0,
+        is_end: bool = True,
+    ) -> Tensor:
+        """Return frames `first` to `stop`; all, `samples // hop_length`, unless told otherwise.
+
+        Args:
+            waveform: `(batch, samples)`, a stretch of the signal that holds every sample the frames see.
+            first: first frame.
+            stop: frame after the last.
+            start: where in the signal the stretch starts.
+            is_end: whether it reaches the end of the signal.
+
+        Returns:
+            `(batch, frames, num_mels)`.
+        """
+        half, samples = self.window_length // 2, waveform.shape[-1]
+        if stop is None:
+            stop = samples // self.hop_length
+        begin = self.hop_length * first - half - start
+        end = self.hop_length * (stop - 1) - half + self.window_length - start
+        after = max(0, end - samples) if is_end else 0
+        piece = waveform[:, max(0, begin) : min(samples, end)]
+        if begin < 0 or after:
+            # mirror more than the frames need, since the mirrored part must lie within the stretch
+            piece = functional.pad(waveform, (max(0, -begin), after), mode="reflect")
+            offset = max(0, begin)
+            piece = piece[:, offset : offset + end - begin]
+        frames = piece.unfold(1, self.window_length, self.hop_length) * self.spectrogram.value
+        spectrum = torch.view_as_real(torch.fft.rfft(frames, n=self.fft_length))
+        power = spectrum.square().sum(dim=-1)  # (batch, frames, bins)
+        return ((power @ self.mel_scale.value + FLOOR).log() - MEAN) / SCALE
+
+
+class _Constant(nn.Module):
+    """Holds one tensor under a name."""
+
+    def __init__(self, name: str, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer(name, value)
+        self._name = name
+
+    @property
+    def value(self) -> Tensor:
+        value: Tensor = getattr(self, self._name)
+        return value

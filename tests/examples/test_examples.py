@@ -1,0 +1,97 @@
+"""The examples run, learn something, and keep their promises."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+pytestmark = pytest.mark.slow
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def falls(history):
+    return sum(history[-3:]) < 0.9 * sum(history[:3])
+
+
+def test_valle_learns_the_same_from_stored_and_fresh_tokens(tmp_path):
+    example = load("valle")
+    stored = example.train(tmp_path, on_the_fly=False, steps=9)
+    fresh = example.train(tmp_path, on_the_fly=True, steps=9)
+    assert stored == fresh
+    assert falls(stored)
+
+
+def test_unit_lm(tmp_path):
+    history, units = load("unit_lm").train(tmp_path, steps=12)
+    assert falls(history)
+    assert units.shape[0] == 1
+    assert units.numel() == 0 or 0 <= int(units.min()) <= int(units.max()) < 50
+
+
+def test_factors_of_dmel(tmp_path):
+    assert falls(load("factors").train(tmp_path, steps=12, rows=4))
+
+
+def test_factors_of_facodec(tmp_path, capsys):
+    from tests.goldens.facodec.weights import write_published
+
+    (tmp_path / "weights").mkdir()
+    for model in ("encoder", "decoder", "redecoder"):
+        write_published(tmp_path / "weights", model)
+    example = load("factors")
+    header, *lines = example.CORPUS.read_text(encoding="utf-8").splitlines()
+    some = [f"{example.CORPUS.parent}/{line}" for line in lines[:2]]
+    example.CORPUS = tmp_path / "some.tsv"
+    example.CORPUS.write_text("\n".join([header, *some]) + "\n", encoding="utf-8")
+    history = example.train(tmp_path, tokenizer="facodec", checkpoint=tmp_path / "weights", steps=12, rows=2)
+    assert (
+        "stages: prosody 0, content 0, content 1, residual 0, residual 1, residual 2"
+        in capsys.readouterr().out
+    )
+    assert falls(history)
+
+
+def torchrun(output, *arguments):
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words += [str(EXAMPLES / "resume_accelerate.py"), str(output), *arguments]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def steps_of(output, rank):
+    return [json.loads(line) for line in (output / f"log-{rank}.jsonl").read_text().splitlines()]
+
+
+def test_resume_continues_with_the_identical_batches(tmp_path):
+    torchrun(tmp_path / "whole", "--steps", "8")
+    torchrun(tmp_path / "parts", "--steps", "8", "--stop-after", "4")
+    assert len(steps_of(tmp_path / "parts", 0)) == 4
+    assert "resumed after step 4" in torchrun(tmp_path / "parts", "--steps", "8")
+    for rank in range(2):
+        assert steps_of(tmp_path / "whole", rank) == steps_of(tmp_path / "parts", rank)
+    first = [
+        {name for step in steps_of(tmp_path / "whole", rank) if not step["epoch"] for name in step["ids"]}
+        for rank in range(2)
+    ]
+    assert not first[0] & first[1]
