@@ -59,7 +59,7 @@ def test_push_and_pull(hub, made, tmp_path):
     for path in sorted(made.rglob("*")):
         relative = path.relative_to(made)
         back = tmp_path / "back" / relative
-        if relative.name in ("run.json", "lock"):
+        if relative.name in ("run.json", "events.jsonl", "lock"):
             assert not back.exists()
         elif path.is_file() and relative.name != "README.md":
             assert back.read_bytes() == path.read_bytes(), relative
