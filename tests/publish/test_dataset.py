@@ -59,7 +59,7 @@ def test_push_and_pull(hub, made, tmp_path):
     for path in sorted(made.rglob("*")):
         relative = path.relative_to(made)
         back = tmp_path / "back" / relative
-        if relative.name in ("run.json", "events.jsonl", "lock"):
+        if relative.name in ("job.json", "events.jsonl", "lock"):
             assert not back.exists()
         elif path.is_file() and relative.name != "README.md":
             assert back.read_bytes() == path.read_bytes(), relative
@@ -81,7 +81,7 @@ def test_tokens_and_waveforms_are_those_of_the_source(hub, made):
 
 def test_nothing_of_this_machine_is_sent(hub, made):
     push_dataset(made, NAME)
-    assert not {path for path in files_of(hub) if "run.json" in path or "lock" in path or "tmp" in path}
+    assert not {path for path in files_of(hub) if path.endswith(("job.json", "events.jsonl", "lock"))}
     for entry in files_of(hub).values():
         content = entry["data"] or hub.objects[entry["lfs"]]
         assert str(made.parent).encode() not in content
