@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+FAIRSEQ2 := .venv-fairseq2
 
-.PHONY: help setup demo test check lint types rows docs format clean
+.PHONY: help setup demo test test-fairseq2 check lint types rows docs format clean
 
 help:  ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(STAMP)  ## Set up .venv
 
@@ -21,6 +22,18 @@ demo: $(STAMP)  ## Run the main job on the shipped clips: corpus, Ray, Parquet, 
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -q
+
+test-fairseq2: $(FAIRSEQ2)/.installed  ## Test the bridge to fairseq2, in its own environment (8 GB)
+	OMP_NUM_THREADS=1 $(FAIRSEQ2)/bin/python -m pytest -q tests/fairseq2 tests/lm tests/shards tests/test_tokens.py tests/test_loading.py
+
+# fairseq2 loads the system's libsndfile; the one that soundfile brings will do where it finds it.
+$(FAIRSEQ2)/.installed: pyproject.toml constraints-fairseq2.txt
+	$(PYTHON) -m venv $(FAIRSEQ2)
+	$(FAIRSEQ2)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-fairseq2.txt \
+		-e '.[fairseq2,datasets]' pytest pytest-timeout hypothesis
+	bundled=$$($(FAIRSEQ2)/bin/python -c 'import glob, os, _soundfile_data as d; print(*glob.glob(os.path.dirname(d.__file__) + "/*.so"))'); \
+		[ -z "$$bundled" ] || ln -sf "$$bundled" $(FAIRSEQ2)/lib/libsndfile.so.1
+	touch $@
 
 check: lint types rows docs  ## Everything but the tests; shared by pre-commit and CI
 
@@ -42,4 +55,4 @@ format: $(STAMP)  ## Put the code in order
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove what the targets made
-	rm -rf .venv site demo-out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv $(FAIRSEQ2) site demo-out .mypy_cache .ruff_cache .pytest_cache

@@ -16,6 +16,8 @@ from torch import nn
 
 import speechtok
 from speechtok.demo.run import CORPUS
+from speechtok.jobs.run import tokenize_corpus
+from speechtok.jobs.settings import JobSettings
 from speechtok.lm import FactorCollator, Vocabulary, codebook_losses
 from speechtok.lm.layouts.factors import stages_of
 
@@ -44,24 +46,14 @@ class MaskedModel(nn.Module):
         return torch.stack([output(features) for output in self.outputs], dim=1)
 
 
-def examples_of(output: Path, tokenizer: str, checkpoint: Path | None, clips: int):
-    """Return clips as tokens beside their text; they are kept in a file for the next run."""
-    loaded = speechtok.load_tokenizer(tokenizer, checkpoint=checkpoint)
-    options = {"num_codebooks": 6} if tokenizer == "dmel_16k" else {}
-    lines = [line.split("\t") for line in CORPUS.read_text(encoding="utf-8").splitlines()[1 : clips + 1]]
-    cache = output / f"{loaded.fingerprint}-{clips}.pt"
-    if not cache.exists():
-        output.mkdir(parents=True, exist_ok=True)
-        codes = [
-            dict(loaded.encode(CORPUS.parent / audio, resample=True, **options).streams)
-            for audio, *_ in lines
-        ]
-        torch.save(codes, cache)
-    rows = torch.load(cache, weights_only=True)
-    return loaded.info, [
-        {**{name: item[0] for name, item in codes.items()}, "text": text}
-        for codes, (_, text, *_) in zip(rows, lines, strict=True)
-    ]
+def stored_rows(output: Path, tokenizer: str, checkpoint: Path | None):
+    """Return a token dataset of the clips that come with speechtok."""
+    settings = JobSettings(num_codebooks=6) if tokenizer == "dmel_16k" else None
+    place = output / f"{tokenizer}_tokens"
+    tokenize_corpus(
+        CORPUS, place, tokenizer=tokenizer, checkpoint=checkpoint, settings=settings, executor="local"
+    )
+    return speechtok.TokenDataset(place)
 
 
 def train(
@@ -70,14 +62,14 @@ def train(
     tokenizer: str = "dmel_16k",
     checkpoint: Path | None = None,
     steps: int = 30,
-    clips: int = 8,
+    rows: int = 8,
 ) -> list[float]:
-    """Return the loss of each step."""
+    """Return the loss of each step, on the first rows."""
     torch.manual_seed(0)
-    info, rows = examples_of(output, tokenizer, checkpoint, clips)
-    if tokenizer == "dmel_16k":
-        info = speechtok.tokens.with_codebooks(info, 6)
-    vocabulary = Vocabulary.of(info, text=sorted({letter for row in rows for letter in row["text"]}))
+    dataset = stored_rows(output, tokenizer, checkpoint)
+    batch_rows = [dataset[index] for index in range(rows)]
+    letters = sorted({letter for row in batch_rows for letter in row["text"]})
+    vocabulary = Vocabulary.of(dataset.info, text=letters)
     print("stages:", ", ".join(f"{name} {book}" for name, book in stages_of(vocabulary.streams)))
     model = MaskedModel(vocabulary)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -85,7 +77,7 @@ def train(
     for step in range(steps):
         # another seed, other masks and stages; they depend on nothing else
         collator = FactorCollator(vocabulary=vocabulary, text=True, prompt_frames=(10, 40), seed=step)
-        batch = collator(rows)
+        batch = collator(batch_rows)
         losses = codebook_losses(model(batch), batch["labels"], batch["loss_masks"], shift=False)
         loss = losses.nanmean()
         optimizer.zero_grad()

@@ -56,8 +56,8 @@ def train(output: Path, *, steps: int, stop_after: int | None) -> None:
     accelerator = Accelerator(cpu=True)
     with accelerator.main_process_first():
         settings = JobSettings(num_codebooks=CODEBOOKS)
-        tokenize_corpus(CORPUS, output / "tokens", settings=settings, executor="local")
-    dataset = speechtok.TokenDataset(output / "tokens", columns=["id", "mel"])
+        tokenize_corpus(CORPUS, output / "grid_tokens", settings=settings, executor="local")
+    dataset = speechtok.TokenDataset(output / "grid_tokens", columns=["id", "mel"])
     vocabulary = Vocabulary.of(dataset.info)
     # Ranks wait for each other in every step, so all must get equally many batches.
     stream = dataset.stream(batch_size=2, seed=3, drop_last=True)

@@ -75,8 +75,8 @@ class Valle(nn.Module):
 def stored_rows(output: Path):
     """Return a token dataset of the clips that come with speechtok."""
     settings = JobSettings(num_codebooks=CODEBOOKS, dtype="float64")
-    tokenize_corpus(CORPUS, output / "tokens", settings=settings, executor="local")
-    return speechtok.TokenDataset(output / "tokens")
+    tokenize_corpus(CORPUS, output / "valle_tokens", settings=settings, executor="local")
+    return speechtok.TokenDataset(output / "valle_tokens")
 
 
 class Recordings(torch.utils.data.Dataset):

@@ -45,7 +45,10 @@ class _JobDisplay:
         self._started = 0.0
 
     def planning(self, recordings: int) -> None:
-        self._begin("Reading headers", recordings)
+        if self._task is None:
+            self._begin("Looking at recordings", recordings)
+        else:
+            self._bar.update(self._task, total=recordings)
 
     def probed(self) -> None:
         if self._task is not None:

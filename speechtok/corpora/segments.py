@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -35,6 +36,8 @@ def segment_corpus(
     max_seconds: float,
     *,
     known: Mapping[str, tuple[Span, ...]] | None = None,
+    on_planning: Callable[[int], None] = lambda recordings: None,
+    on_probe: Callable[[], None] = lambda: None,
 ) -> Corpus:
     """Return the corpus with every utterance longer than `max_seconds` in segments.
 
@@ -49,6 +52,8 @@ def segment_corpus(
             "vad" keeps only speech.
         max_seconds: longest utterance, at least 1.
         known: segments that were found before, by id of the utterance; empty for one that is whole.
+        on_planning: called with the number of recordings that have to be looked at, as far as is known.
+        on_probe: called after each of these was looked at.
 
     Raises:
         AudioError: when iterated, if the voice activity detector is not installed.
@@ -61,7 +66,7 @@ def segment_corpus(
     def read() -> Pairs:
         corpus.ignored.pop(WITHOUT_SPEECH, None)
         is_empty = True
-        for utterance, spans in _with_spans(corpus, way, max_seconds, found):
+        for utterance, spans in _with_spans(corpus, way, max_seconds, found, on_planning, on_probe):
             if spans is None:
                 corpus.ignored[WITHOUT_SPEECH] += 1
             else:
@@ -76,32 +81,52 @@ def segment_corpus(
     return replace(corpus, utterances=Unique(read, corpus.name))
 
 
-def _with_spans(
-    corpus: Corpus, way: SegmentWay, max_seconds: float, found: dict[str, tuple[Span, ...] | None]
-) -> Iterator[tuple[Utterance, tuple[Span, ...] | None]]:
-    """Yield each utterance with its spans: none for a whole one, None for one without speech."""
+Looked = tuple[Utterance, tuple[Span, ...] | None]
+"""An utterance and its spans: none for a whole one, None for one without speech."""
 
-    def look(utterance: Utterance) -> tuple[Utterance, tuple[Span, ...] | None]:
-        if utterance.id in found:
-            return utterance, found[utterance.id]
-        if utterance.seconds is not None and utterance.seconds <= max_seconds:
-            return utterance, ()
+
+def _with_spans(
+    corpus: Corpus,
+    way: SegmentWay,
+    max_seconds: float,
+    found: dict[str, tuple[Span, ...] | None],
+    on_planning: Callable[[int], None],
+    on_probe: Callable[[], None],
+) -> Iterator[Looked]:
+    """Yield each utterance with its spans, and keep those in `found`."""
+
+    def look(utterance: Utterance) -> Looked:
         try:
             utterance = _measured(corpus, utterance)
-            spans = _spans(corpus, utterance, way, max_seconds)
+            found[utterance.id] = spans = _spans(corpus, utterance, way, max_seconds)
         except AudioError:
             return utterance, ()
-        found[utterance.id] = spans
         return utterance, spans
 
-    waiting: deque[Future[tuple[Utterance, tuple[Span, ...] | None]]] = deque()
+    def finish(future: Future[Looked]) -> Looked:
+        looked = future.result()
+        on_probe()
+        return looked
+
+    waiting, asked = deque[Callable[[], Looked]](), 0
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for utterance in corpus.utterances:
-            waiting.append(pool.submit(look, utterance))
+            if utterance.id in found:
+                waiting.append(partial(_looked, utterance, found[utterance.id]))
+            elif utterance.seconds is not None and utterance.seconds <= max_seconds:
+                waiting.append(partial(_looked, utterance, ()))
+            else:
+                asked += 1
+                on_planning(asked)
+                waiting.append(partial(finish, pool.submit(look, utterance)))
             if len(waiting) > READ_AHEAD:
-                yield waiting.popleft().result()
+                yield waiting.popleft()()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()()
+
+
+def _looked(utterance: Utterance, spans: tuple[Span, ...] | None) -> Looked:
+    return utterance, spans
 
 
 def _measured(corpus: Corpus, utterance: Utterance) -> Utterance:

@@ -124,18 +124,34 @@ def plan_settings(
     }
 
 
-def segmented(corpus: Corpus, settings: JobSettings, plan: Plan | None = None) -> Corpus:
+def segmented(
+    corpus: Corpus,
+    settings: JobSettings,
+    plan: Plan | None = None,
+    *,
+    on_planning: Callable[[int], None] = lambda recordings: None,
+    on_probe: Callable[[], None] = lambda: None,
+) -> Corpus:
     """Return the corpus as the job sees it: with long utterances in segments, if that was asked for.
 
     Args:
         corpus: what was read.
         settings: what decides the rows.
         plan: what was frozen; recordings that are in it are not looked at again.
+        on_planning: called with the number of recordings that have to be looked at, as far as is known.
+        on_probe: called after each of these was looked at.
     """
     if settings.segment is None:
         return corpus
     known = {} if plan is None else _planned_spans(plan)
-    return segment_corpus(corpus, settings.segment, settings.max_segment_seconds, known=known)
+    return segment_corpus(
+        corpus,
+        settings.segment,
+        settings.max_segment_seconds,
+        known=known,
+        on_planning=on_planning,
+        on_probe=on_probe,
+    )
 
 
 def _planned_spans(plan: Plan) -> dict[str, tuple[tuple[int, int], ...]]:
@@ -239,7 +255,8 @@ class _Prober:
         self._known = {audio: value for audio, value in self._known.items() if audio in recordings}
         missing = sorted(recordings - set(self._known), key=_place)
         self._asked += len(missing)
-        self._on_planning(self._asked)
+        if missing:
+            self._on_planning(self._asked)
         for audio, value in zip(missing, self._pool.map(self._length, missing), strict=True):
             self._known[audio] = value
             self._on_probe()

@@ -220,10 +220,10 @@ def _frozen_plan(
 ) -> Plan:
     if has_plan(layout):
         plan = read_plan(layout)
-        corpus = segmented(corpus, settings, plan)
+        corpus = segmented(corpus, settings, plan, on_planning=watcher.planning, on_probe=watcher.probed)
         check_same(plan, corpus, info, card, settings, str(layout.root))
         return plan
-    corpus = segmented(corpus, settings)
+    corpus = segmented(corpus, settings, on_planning=watcher.planning, on_probe=watcher.probed)
     plan = make_plan(corpus, info, card, settings, on_planning=watcher.planning, on_probe=watcher.probed)
     plan.write(layout)
     return read_plan(layout)  # with the types that every later run will read

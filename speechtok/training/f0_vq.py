@@ -47,6 +47,8 @@ class F0VqSettings:
     """Weight of the distance between features and their codes."""
     momentum: float = 0.99
     """Of the moving averages that are the codebook."""
+    save_every: int = 1000
+    """Batches after which the state is saved, so that a run that was stopped goes on from there."""
     seed: int = 1234
     """Decides everything random."""
 
@@ -107,9 +109,10 @@ class F0VqTraining:
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.mean_hz, self.std_hz = 0.0, 1.0
+        self._saved: Path | None = None
 
     def run(self, on_step: Callable[[int, dict[str, float]], None] | None = None) -> None:
-        """Train to the last step and save."""
+        """Train to the last step; save it, and on the way the latest state of every `save_every` steps."""
         if not self._resume():
             self._measure_pitch()
         batches = self._batches()
@@ -118,7 +121,8 @@ class F0VqTraining:
             self.history.append(metrics)
             if on_step is not None:
                 on_step(self.step, metrics)
-        self.save()
+            if self.step % self.settings.save_every == 0 or self.step == self.settings.steps:
+                self.save()
 
     def train_batch(self, contours: Tensor) -> dict[str, float]:
         """Take one step on normalised contours `(batch, frames)` and return its losses and code usage."""
@@ -160,11 +164,14 @@ class F0VqTraining:
             "codebook": {"sums": self.codebook.sums, "counts": self.codebook.counts},
             "random": self.generator.get_state(),
         }
+        torch.save({"f0_mean": self.mean_hz, "f0_std": self.std_hz}, self.folder / "f0_stats.pth")
         path = self.folder / f"g_{self.step:08d}"
         temporary = path.with_name(f".{path.name}.tmp")
         torch.save(content, temporary)
         temporary.replace(path)
-        torch.save({"f0_mean": self.mean_hz, "f0_std": self.std_hz}, self.folder / "f0_stats.pth")
+        if self._saved is not None and self._saved != path:
+            self._saved.unlink(missing_ok=True)  # the state before, written by this run
+        self._saved = path
 
     def _resume(self) -> bool:
         found = sorted(self.folder.glob("g_*"))

@@ -95,11 +95,15 @@ def talk(tmp_path: Path) -> Path:
 
 
 def test_only_speech_is_kept(talk: Path) -> None:
-    corpus = segment_corpus(read_corpus(talk), "vad", 10)
+    asked, probed = [], []
+    corpus = segment_corpus(
+        read_corpus(talk), "vad", 10, on_planning=asked.append, on_probe=lambda: probed.append(1)
+    )
     for _ in range(2):  # read anew, looked at once
         found = list(corpus.utterances)
         assert [item.id.split("-")[0] for item in found] == ["short.wav", "talk.wav", "talk.wav"]
         assert corpus.ignored == {WITHOUT_SPEECH: 1}
+        assert (asked, len(probed)) == ([1, 2, 3], 3)
     sentence = read_waveform(CLIPS / "en-gb" / "maud-1.flac").duration
     for item, begin in zip(found[1:], (4.0, 8.0 + sentence), strict=True):
         assert abs(item.start - begin) < 0.3

@@ -49,7 +49,7 @@ def test_unit_lm(tmp_path):
 
 
 def test_factors_of_dmel(tmp_path):
-    assert falls(load("factors").train(tmp_path, steps=12, clips=4))
+    assert falls(load("factors").train(tmp_path, steps=12, rows=4))
 
 
 def test_factors_of_facodec(tmp_path, capsys):
@@ -59,7 +59,11 @@ def test_factors_of_facodec(tmp_path, capsys):
     for model in ("encoder", "decoder", "redecoder"):
         write_published(tmp_path / "weights", model)
     example = load("factors")
-    history = example.train(tmp_path, tokenizer="facodec", checkpoint=tmp_path / "weights", steps=12, clips=1)
+    header, *lines = example.CORPUS.read_text(encoding="utf-8").splitlines()
+    some = [f"{example.CORPUS.parent}/{line}" for line in lines[:2]]
+    example.CORPUS = tmp_path / "some.tsv"
+    example.CORPUS.write_text("\n".join([header, *some]) + "\n", encoding="utf-8")
+    history = example.train(tmp_path, tokenizer="facodec", checkpoint=tmp_path / "weights", steps=12, rows=2)
     assert (
         "stages: prosody 0, content 0, content 1, residual 0, residual 1, residual 2"
         in capsys.readouterr().out

@@ -100,3 +100,21 @@ def test_too_little_audio(tmp_path) -> None:
     soundfile.write(tmp_path / "short.wav", recipe.speechlike(800), 16000)
     with pytest.raises(DatasetError, match="gives 3 frames, too few for 100 units"):
         train_kmeans(tmp_path, tmp_path / "out", settings=KMeansSettings())
+
+
+def test_a_run_that_is_stopped_goes_on(corpus, tmp_path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(step: int, metrics: dict[str, float]) -> None:
+        if step == 3:
+            raise Stop
+
+    settings = F0VqSettings(steps=4, save_every=1, batch_size=2)
+    with pytest.raises(Stop):
+        F0VqTraining(corpus, tmp_path, settings).run(on_step=stop)
+    assert [path.name for path in sorted((tmp_path / "f0").glob("g_*"))] == ["g_00000002"]
+    again, seen = F0VqTraining(corpus, tmp_path, settings), []
+    again.run(on_step=lambda step, metrics: seen.append(step))
+    assert seen == [3, 4]
+    assert (tmp_path / "f0" / "g_00000004").is_file()
