@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 FAIRSEQ2 := .venv-fairseq2
 
-.PHONY: help setup demo test test-fairseq2 check lint types rows docs format clean
+.PHONY: help setup demo test faults check lint types rows docs format clean test-fairseq2
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,9 @@ demo: $(STAMP)  ## Run the main job on the shipped clips: corpus, Ray, Parquet, 
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -q
+
+faults: $(STAMP)  ## Break jobs for half an hour: lost workers, nodes and drivers, full disks, S3 errors
+	$(BIN)/python tests/faults/campaign.py --trials 32 --log benchmarks/results/faults.jsonl
 
 test-fairseq2: $(FAIRSEQ2)/.installed  ## Test the bridge to fairseq2, in its own environment (8 GB)
 	OMP_NUM_THREADS=1 $(FAIRSEQ2)/bin/python -m pytest -q tests/fairseq2 tests/lm tests/shards tests/test_tokens.py tests/test_loading.py
