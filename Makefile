@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 FAIRSEQ2 := .venv-fairseq2
 
-.PHONY: help setup demo test test-fairseq2 check lint types rows docs format clean
+.PHONY: help setup demo test test-hub faults check lint types rows docs format clean test-fairseq2
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,19 @@ demo: $(STAMP)  ## Run the main job on the shipped clips: corpus, Ray, Parquet, 
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -q
+
+test-hub: .venv-hub/.installed  ## Run the tests of the Hub with the oldest client that is supported
+	PYTHONPATH=. .venv-hub/bin/python -m pytest -q tests/publish
+
+.venv-hub/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-hub
+	grep -vE '^(huggingface_hub|hf-xet|datasets|fsspec|s3fs|gcsfs|dill|multiprocess)==' constraints.txt > .venv-hub/constraints.txt
+	.venv-hub/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-hub/constraints.txt \
+		-e . 'huggingface_hub==0.36.2' 'datasets==4.8.5' hf_xet hypothesis pytest pytest-timeout
+	touch $@
+
+faults: $(STAMP)  ## Break jobs for half an hour: lost workers, nodes and drivers, full disks, S3 errors
+	$(BIN)/python tests/faults/campaign.py --trials 32 --log benchmarks/results/faults.jsonl
 
 test-fairseq2: $(FAIRSEQ2)/.installed  ## Test the bridge to fairseq2, in its own environment (8 GB)
 	OMP_NUM_THREADS=1 $(FAIRSEQ2)/bin/python -m pytest -q tests/fairseq2 tests/lm tests/shards tests/test_tokens.py tests/test_loading.py
@@ -55,4 +68,4 @@ format: $(STAMP)  ## Put the code in order
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove what the targets made
-	rm -rf .venv $(FAIRSEQ2) site demo-out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-hub $(FAIRSEQ2) site demo-out .mypy_cache .ruff_cache .pytest_cache

@@ -9,7 +9,7 @@ import yaml
 import speechtok
 from speechtok import loading
 from speechtok.cards import CardFile, find_card
-from speechtok.errors import CardError, CheckpointError, HubError
+from speechtok.errors import CardError, CheckpointError, HubError, StorageError
 from speechtok.hub import check_sha256
 from speechtok.tokenizers.dmel.tokenizer import DMelTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
@@ -222,3 +222,17 @@ def test_fingerprint_of_weights():
         fingerprint("m/1", {"x": 1}),
     ]
     assert len({base, *others}) == len(others) + 1
+
+
+def test_checkpoint_in_a_store(tmp_path, s3):
+    """A saved tokenizer, and the checkpoint of a card, may lie in an object store."""
+    speechtok.load_tokenizer("dmel_16k").save_pretrained(tmp_path / "saved")
+    for file in (tmp_path / "saved").iterdir():
+        (s3 / "saved" / file.name).put(file)
+    loaded = speechtok.load_tokenizer(f"{s3}/saved")
+    assert loaded.fingerprint == speechtok.load_tokenizer("dmel_16k").fingerprint
+    with pytest.raises(StorageError, match="There is nothing at s3://"):
+        speechtok.load_tokenizer("facodec", checkpoint=f"{s3}/nothing")
+    (s3 / "half" / "ns3_facodec_encoder.bin").put(b"x")
+    with pytest.raises(CheckpointError, match="needs the file"):
+        speechtok.load_tokenizer("facodec", checkpoint=f"{s3}/half")

@@ -27,7 +27,7 @@ def _checkpoints(
 
 
 @click.command("compare")
-@click.argument("tokenizers", nargs=-1, required=True, metavar="TOKENIZER...")
+@click.argument("tokenizers", nargs=-1, required=True, metavar="TOKENIZERS...")
 @click.option("--corpus", type=EXISTING, required=True, help="Audio that all of them tokenize.")
 @click.option(
     "--output",
@@ -85,7 +85,7 @@ def command(
     examples: int,
     device: str,
 ) -> None:
-    """Tokenize and decode one corpus with each TOKENIZER, and write one page of rate, quality, speed and sound."""
+    """Tokenize and decode one corpus with each of TOKENIZERS, and write one page of rate, quality, speed and sound."""
     from speechtok.cli.progress import counting
     from speechtok.jobs.compare import compare_tokenizers
     from speechtok.jobs.evaluate import EvaluationSettings

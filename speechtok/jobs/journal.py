@@ -22,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from speechtok.errors import StorageError
 from speechtok.jobs.settings import Progress
 from speechtok.jobs.stages import ENCODE, READ, WRITE, WorkerStatus
 from speechtok.shards.layout import Layout
@@ -86,7 +87,7 @@ class Journal:
         self._state |= {
             "shards": len(plan.tasks),
             "shards_done": len(earlier),
-            "utterances": len(plan.rows),
+            "utterances": plan.num_rows,
             "seconds_to_make": sum(task.seconds for task in tasks),
         }
         self.event("started", host=self._state["host"], pid=self._state["pid"], shards=len(tasks))
@@ -141,7 +142,7 @@ class Journal:
         )
 
     def _end_whatever(self, state: str, **fields: Any) -> None:
-        with contextlib.suppress(OSError):  # the first error is the one to be told
+        with contextlib.suppress(OSError, StorageError):  # the first error is the one to be told
             self._end(state, **fields)
 
     def _end(self, state: str, **fields: Any) -> None:

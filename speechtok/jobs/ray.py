@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -220,6 +222,7 @@ def _start(run: RunSettings) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    handler = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if run.runtime_env:
         options["runtime_env"] = dict(run.runtime_env)
@@ -239,6 +242,9 @@ def _start(run: RunSettings) -> None:
         where = f"at {run.ray_address}" if run.ray_address else "on this machine"
         reason = str(error).strip().splitlines()[0]
         raise JobError(f"Ray could not be started or reached {where}: {reason}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray puts its own there, which ends the process at once
 
 
 def _check_reachable(address: str) -> None:

@@ -176,7 +176,10 @@ class ShardWorker:
                 attempts.enter(number)
                 made = self._make_batch(pending[number], results)
                 for row in batch:
-                    yield self._count(row, made.get(row["id"]) or self._crashed(row))
+                    result = made.get(row["id"]) or self._crashed(row)
+                    if isinstance(result, Failure) and row["id"] in kept:  # what was good once is not lost
+                        result = self._whole_row(row, kept[row["id"]])
+                    yield self._count(row, result)
 
     def _read(self, pending: Mapping[int, list[dict[str, Any]]]) -> Generator[ReadResult]:
         """Yield what was read for each row, in order."""

@@ -20,7 +20,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,10 @@ STALE_SECONDS = 45.0
 """After how long without renewal an owner is taken to be dead."""
 WATCH_SECONDS = 1.0
 """How often a claimant looks at a lease that is owned."""
+
+
+_LIVE: set[str] = set()
+"""Owners in this process."""
 
 
 class HeldError(Exception):
@@ -78,12 +82,14 @@ class Lease:
             raise HeldError(
                 f"on {content.get('host', 'another machine')}, process {content.get('process', '?')}"
             )
+        _LIVE.add(self._owner["owner"])
         self._thread.start()
 
     def release(self) -> None:
         """End the claim; the next claimant need not wait."""
         self._ended.set()
         self._thread.join()
+        _LIVE.discard(self._owner["owner"])
         if not self._lost:
             self._path.put(b"", replaces=self._version)
 
@@ -129,8 +135,13 @@ def leased(path: StorePath) -> Iterator[Lease]:
     lease.acquire()
     try:
         yield lease
-    finally:
-        lease.release()
+    except BaseException:
+        with suppress(
+            StorageError
+        ):  # what went wrong first is to be told; others will see that nobody renews
+            lease.release()
+        raise
+    lease.release()
 
 
 def _read(path: StorePath) -> tuple[dict[str, Any], str]:
@@ -152,9 +163,11 @@ def _process() -> dict[str, Any]:
 
 
 def _is_dead(owner: dict[str, Any]) -> bool:
-    """Return whether an owner was a process of this machine that has ended."""
+    """Return whether an owner was a process of this machine that has ended, or a job that has in this one."""
     if owner.get("machine") is None or owner["machine"] != _machine():
         return False
+    if owner.get("process") == os.getpid() and owner.get("owner") not in _LIVE:
+        return True
     return _started(owner.get("process", 0)) != owner.get("started")
 
 

@@ -1,15 +1,36 @@
 """Jobs from and to an object store: the same bytes as on a disk, whatever the store does meanwhile."""
 
 import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
 
+import pyarrow.parquet as pq
 import pytest
 
-from speechtok.jobs.run import tokenize_corpus
+import speechtok
+from speechtok.cli import main
+from speechtok.errors import DatasetError, JobError, StorageError
+from speechtok.jobs.decode import decode_dataset
+from speechtok.jobs.run import claimed, tokenize_corpus
 from speechtok.jobs.settings import JobSettings
 from speechtok.shards.layout import Layout
+from speechtok.shards.plan import read_plan
+from speechtok.shards.statistics import compute_statistics
 from speechtok.shards.verify import verify
+from speechtok.storage.stores import forget_stores
 
 SETTINGS = JobSettings(shard_seconds=1.0, batch_seconds=0.5)
+SCRIPT = """
+import sys
+from speechtok.jobs.run import tokenize_corpus
+from speechtok.jobs.settings import JobSettings
+corpus, output = sys.argv[1:]
+tokenize_corpus(corpus, output, settings=JobSettings(shard_seconds=1.0, batch_seconds=0.5), executor="local")
+"""
 LOCAL_FACTS = {".speechtok/job.json", ".speechtok/events.jsonl", ".speechtok/lock"}
 
 
@@ -47,12 +68,180 @@ def stored(output):
     }
 
 
+def check(output, reference):
+    """The dataset is whole, each utterance is accounted for once, and nothing else lies there."""
+    assert stored(output) == reference
+    assert verify(Layout(output)).problems == ()
+    rows = [
+        name
+        for folder in ("data", "quarantine")
+        for path in (output / folder).iterdir()
+        for name in pq.read_table(path.open("rb"))["id"].to_pylist()
+    ]
+    assert sorted(rows) == sorted(read_plan(Layout(output)).rows["id"].to_pylist())
+    assert (output / ".speechtok" / "lock").read_bytes() == b""
+
+
 def test_same_bytes(corpus, reference, s3):
     place, output = upload(corpus, s3 / "some" / "a corpus"), s3 / "sets" / "out"
     report = run(place, output)
     assert report.quarantined == 3
-    assert stored(output) == reference
-    assert verify(Layout(output)).problems == ()
+    check(output, reference)
     assert run(place, output).shards_made == 0
-    assert stored(output) == reference
-    assert (output / ".speechtok" / "lock").read_bytes() == b""
+    check(output, reference)
+
+
+FAULTS = ("500", "503", "slow", "reset", "lost")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_passing_faults(corpus, reference, s3, s3_proxy, seed):
+    """Every fourth request fails in some way, before or after it arrives; the job does not notice."""
+    place, output = upload(corpus, s3 / "a corpus"), s3 / "out"
+    chance = random.Random(seed)
+    s3_proxy.fault = lambda number, method, path: chance.choice(FAULTS) if chance.random() < 0.25 else None
+    run(place, output)
+    s3_proxy.fault = lambda number, method, path: None
+    assert sum(s3_proxy.counts[fault] for fault in FAULTS) > 8
+    check(output, reference)
+
+
+@pytest.mark.parametrize("fault", ["503", "reset", "hang"])
+def test_lasting_faults(corpus, reference, s3, s3_proxy, monkeypatch, fault):
+    """The store goes away for good at different moments; each rerun goes on from there."""
+    monkeypatch.setattr("speechtok.storage.faults.ATTEMPTS", 2)
+    monkeypatch.setattr("speechtok.storage.stores.READ_SECONDS", 1)
+    forget_stores()
+    place, output = upload(corpus, s3 / "a corpus"), s3 / "out"
+    for patience in (12, 30):
+        s3_proxy.reset()
+        s3_proxy.fault = lambda number, method, path, patience=patience: fault if number > patience else None
+        with pytest.raises(
+            StorageError, match=r"did not answer properly in 2 tries .* run the same command again"
+        ):
+            run(place, output)
+        s3_proxy.fault = lambda number, method, path: None
+        for path, sha256 in stored(output).items():
+            assert reference[path] == sha256, path
+    run(place, output)
+    check(output, reference)
+
+
+def test_refusals_come_at_once(corpus, s3, s3_proxy):
+    place = upload(corpus, s3 / "a corpus")
+    s3_proxy.reset()
+    s3_proxy.fault = lambda number, method, path: "403" if method == "PUT" else None
+    with pytest.raises(
+        StorageError, match=r"lock could not be written: the store refuses it \(AccessDenied\)"
+    ):
+        run(place, s3 / "out")
+    assert s3_proxy.counts["403"] == 1
+    with pytest.raises(
+        StorageError, match="there is no bucket 'nowhere-at-all'; create it, or check the name"
+    ):
+        run(place, "s3://nowhere-at-all/out")
+
+
+def test_missing_recording(corpus, s3):
+    """A recording that is not there is quarantined; a store that is not there is not the recording's fault."""
+    manifest = s3 / "list.jsonl"
+    lines = [{"audio": f"{s3}/a corpus/00 ü.wav"}, {"audio": "a corpus/01 ü.wav"}, {"audio": "gone.wav"}]
+    manifest.put("\n".join(json.dumps(line) for line in lines).encode())
+    upload(corpus, s3 / "a corpus")
+    report = run(manifest, s3 / "out")
+    assert (report.rows, report.quarantined) == (2, 1)
+    rows = pq.read_table((s3 / "out" / "quarantine" / "train.parquet").open("rb")).to_pylist()
+    assert [row["message"] for row in rows] == ["Cannot read 'gone.wav': there is no such file."]
+
+
+def test_credentials_are_refused(s3):
+    manifest = s3 / "list.jsonl"
+    manifest.put(b'{"audio": "s3://AKIAKEY:sesame@bucket/a.wav", "duration": 1}\n')
+    with pytest.raises(StorageError) as caught:
+        run(manifest, s3 / "out")
+    assert "sesame" not in str(caught.value)
+    assert "give them in the environment" in str(caught.value)
+    assert not list((s3 / "out").files()) or all(
+        b"sesame" not in path.read_bytes() for path in (s3 / "out").files()
+    )
+
+
+def test_two_jobs(corpus, reference, s3, monkeypatch):
+    """Whoever holds the lease keeps others away."""
+    monkeypatch.setattr("speechtok.storage.lease.RENEW_SECONDS", 0.1)
+    monkeypatch.setattr("speechtok.storage.lease.WATCH_SECONDS", 0.05)
+    place, output = upload(corpus, s3 / "a corpus"), s3 / "out"
+    with (
+        claimed(Layout(output)),
+        pytest.raises(JobError, match=r"Another job is writing to s3://.* \(on .*, process \d+\)"),
+    ):
+        run(place, output)
+    run(place, output)
+    check(output, reference)
+
+
+def test_not_a_dataset(corpus, s3):
+    (s3 / "out" / "notes.txt").put(b"mine")
+    with pytest.raises(JobError, match="is not empty and holds no token dataset"):
+        run(corpus, s3 / "out")
+    with pytest.raises(DatasetError, match=r"it has no \.speechtok/plan\.json"):
+        verify(Layout(s3 / "out"))
+
+
+def test_damage_is_found(corpus, reference, s3):
+    output = s3 / "out"
+    run(corpus, output)
+    shard = next((output / "data").iterdir())
+    shard.put(b"rubbish")
+    assert verify(Layout(output)).problems == (
+        f"data/{shard.name} is damaged: its sha256 differs from the commit record.",
+    )
+    assert run(corpus, output).shards_made == 1
+    check(output, reference)
+
+
+def test_readers(corpus, s3, tmp_path):
+    run(corpus, tmp_path / "out")
+    run(corpus, s3 / "out")
+    local, remote = speechtok.TokenDataset(tmp_path / "out"), speechtok.TokenDataset(f"{s3}/out")
+    assert len(local) == len(remote) == 6
+    assert all((local[n]["mel"] == remote[n]["mel"]).all() for n in range(6))
+    assert decode_dataset(s3 / "out", tmp_path / "wavs") == 6
+    facts = [compute_statistics(place).to_dict() for place in (tmp_path / "out", s3 / "out")]
+    assert facts[0] == facts[1]
+
+
+def test_command_line(corpus, s3, capsys):
+    assert main.run(["tokenize", str(corpus), f"{s3}/out", "--executor", "local"]) == 0
+    assert main.run(["verify", f"{s3}/out"]) == 0
+    assert main.run(["stats", f"{s3}/out"]) == 0
+    assert f"{s3}/out is intact" in capsys.readouterr().out
+    assert main.run(["verify", "ftp://host/out"]) == 1
+    assert (
+        "ftp://host/out is of a kind unknown here; use s3://, gs://, hf://, file:// or a path"
+        in capsys.readouterr().err
+    )
+    assert main.run(["decode", f"{s3}/out", f"{s3}/wavs"]) == 2
+    assert "lies in an object store; give a path on this machine" in capsys.readouterr().err
+    assert main.run(["verify", f"{s3}/nothing"]) == 1
+    assert "is no token dataset made by" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_killed_process(corpus, reference, s3):
+    """Killed at random moments, its lease is taken over at once, and what it left is taken up."""
+    output, chance = s3 / "out", random.Random(0)
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(corpus), str(output)], env=os.environ)
+        deadline = time.monotonic() + 60
+        wanted = len(list((output / "data").glob("*"))) + chance.randint(0, 1)
+        while process.poll() is None and len(list((output / "data").glob("*"))) < wanted:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0, 0.2))
+        process.kill()
+        process.wait()
+        for path, sha256 in stored(output).items():
+            assert reference[path] == sha256, path
+    run(corpus, output)
+    check(output, reference)

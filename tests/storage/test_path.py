@@ -1,6 +1,24 @@
-"""`StorePath` against a real S3 server."""
+"""`StorePath` against a real S3 server, and the sentences of its faults."""
+
+import io
+import pickle
+import sys
 
 import pytest
+from fsspec.registry import _registry
+
+from speechtok.errors import StorageError
+from speechtok.storage import (
+    ABSENT,
+    as_path,
+    copy_bytes,
+    download_folder,
+    file_sha256,
+    join,
+    local_copy,
+    relative,
+)
+from speechtok.storage.stores import forget_stores
 
 
 def test_objects(s3):
@@ -15,7 +33,191 @@ def test_objects(s3):
     path.unlink()
     path.unlink()
     assert not path.is_file()
-    with pytest.raises(FileNotFoundError):
-        path.read_bytes()
-    with pytest.raises(FileNotFoundError):
-        path.open("rb")
+    for read in (path.read_bytes, path.stat, lambda: path.open("rb")):
+        with pytest.raises(FileNotFoundError):
+            read()
+
+
+def test_conditional_puts(s3):
+    path = s3 / "a"
+    first = path.put(b"1", replaces=ABSENT)
+    assert first is not None
+    assert path.put(b"2", replaces=ABSENT) is None
+    second = path.put(b"3", replaces=first)
+    assert second not in (None, first)
+    assert path.put(b"4", replaces=first) is None
+    assert path.read_bytes() == b"3"
+    assert (s3 / "b").put(b"5", replaces=first) is None
+    assert not (s3 / "b").is_file()
+
+
+def test_names():
+    path = as_path("s3://bucket/a/b.c.wav")
+    assert (path.name, path.stem, path.suffix) == ("b.c.wav", "b.c", ".wav")
+    assert str(path.parent) == "s3://bucket/a"
+    assert [str(item) for item in path.parents] == ["s3://bucket/a", "s3://bucket"]
+    assert str(path.with_suffix(".txt")) == "s3://bucket/a/b.c.txt"
+    assert str(path / "../x/./y") == "s3://bucket/a/x/y".replace("/a/x", "/a/x")
+    assert path.relative_to(as_path("s3://bucket")).as_posix() == "a/b.c.wav"
+    assert path.is_relative_to(path.parent)
+    assert not path.is_relative_to(as_path("gs://bucket"))
+    assert pickle.loads(pickle.dumps(path)) == path
+    with pytest.raises(ValueError, match="is not below"):
+        relative(path, as_path("/tmp"))
+
+
+def test_join(tmp_path):
+    assert join(tmp_path, "s3://b/c.wav") == as_path("s3://b/c.wav")
+    assert join(as_path("s3://b"), "/c.wav") == as_path("/c.wav")
+    assert join(as_path("s3://b/d"), "../c.wav") == as_path("s3://b/c.wav")
+    assert join(tmp_path, "c.wav") == tmp_path / "c.wav"
+
+
+def test_listing(s3, monkeypatch):
+    monkeypatch.setattr("speechtok.storage.stores.PAGE_KEYS", 2)
+    for name in ("a/1", "a/2 ü", "a/x/3", "a/x/y/4", "a#/5", "b"):
+        (s3 / name).put(b"")
+    assert [path.name for path in (s3 / "a").iterdir()] == ["1", "2 ü", "x"]
+    assert [path.is_dir() for path in (s3 / "a").iterdir()] == [False, False, True]
+    found = [path.relative_to(s3).as_posix() for path in s3.files()]
+    assert found == ["a#/5", "a/1", "a/2 ü", "a/x/3", "a/x/y/4", "b"]
+    assert [path.name for path in (s3 / "a").glob("[12]*")] == ["1", "2 ü"]
+    assert list((s3 / "none").iterdir()) == []
+    assert (s3 / "empty").put(b"") is not None
+
+
+def test_reading(s3, tmp_path):
+    content = bytes(range(256)) * 5000
+    path = s3 / "big"
+    path.put(content, sha256="0" * 64)
+    assert path.stat().sha256 == "0" * 64
+    with path.open("rb") as file:
+        assert file.seek(-7, io.SEEK_END) == len(content) - 7
+        assert file.read() == content[-7:]
+        file.seek(1000)
+        assert file.read(5) == content[1000:1005]
+        assert file.read(2_000_000) == content[1005:]
+        assert file.read() == b""
+    assert path.read_range(len(content), len(content) + 5) == b""
+    for start, size in ((0, None), (3, 10), (len(content) - 2, 10)):
+        out = io.BytesIO()
+        stop = None if size is None else start + size
+        assert copy_bytes(path, out, start, size) == len(content[start:stop])
+        assert out.getvalue() == content[start:stop]
+    with local_copy(path) as copy:
+        assert copy.read_bytes() == content
+    assert not copy.exists()
+    (tmp_path / "same").write_bytes(content)
+    assert file_sha256(path) == file_sha256(tmp_path / "same")
+    (s3 / "text").put("ä\r\nb".encode())
+    assert list((s3 / "text").open(encoding="utf-8", newline="")) == ["ä\r\n", "b"]
+    with pytest.raises(ValueError, match="objects are opened for reading only"):
+        path.open("wb")
+
+
+def test_download_folder(s3):
+    """A folder is fetched once, kept, and brought up to date file by file."""
+    folder = s3 / "weights"
+    (folder / "a" / "one.bin").put(b"1")
+    (folder / "two.bin").put(b"2", sha256="d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35")
+    copy = download_folder(folder)
+    assert {path.relative_to(copy).as_posix() for path in copy.rglob("*.bin")} == {"a/one.bin", "two.bin"}
+    stamp = (copy / "two.bin").stat().st_mtime_ns
+    (folder / "a" / "one.bin").put(b"new")
+    assert download_folder(folder) == copy
+    assert (copy / "a" / "one.bin").read_bytes() == b"new"
+    assert (copy / "two.bin").stat().st_mtime_ns == stamp
+    (folder / "a" / "one.bin").unlink()
+    download_folder(folder)
+    assert not (copy / "a" / "one.bin").exists()
+    (folder / "two.bin").put(b"3", sha256="0" * 64)
+    with pytest.raises(
+        StorageError, match=r"two\.bin arrived damaged: its sha256 is not the one stored with it"
+    ):
+        download_folder(folder)
+    with pytest.raises(StorageError, match=r"There is nothing at s3://.*/nothing; check the address"):
+        download_folder(s3 / "nothing")
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "reset", "lost"])
+def test_faults_pass(s3, s3_proxy, fault):
+    path = s3 / "a"
+    s3_proxy.fault = lambda number, method, path: fault if number % 3 else None
+    assert path.put(b"1") is not None
+    assert path.read_bytes() == b"1"
+    assert [item.name for item in s3.iterdir()] == ["a"]
+    assert s3_proxy.counts[fault] >= 5
+
+
+def test_a_put_whose_answer_was_lost(s3, s3_proxy):
+    """It is made again, and then finds what it made itself."""
+    s3_proxy.fault = lambda number, method, path: "lost" if number == 1 else None
+    assert (s3 / "a").put(b"1", replaces=ABSENT) is None
+    assert (s3 / "a").read_bytes() == b"1"
+
+
+def test_a_fault_that_stays(s3, s3_proxy, monkeypatch):
+    monkeypatch.setattr("speechtok.storage.faults.ATTEMPTS", 3)
+    s3_proxy.fault = lambda number, method, path: "503"
+    with pytest.raises(
+        StorageError, match=r"s3://\w+/a could not be read: .* in 3 tries \(SlowDown\)\. Finished work"
+    ):
+        (s3 / "a").read_bytes()
+    assert s3_proxy.counts["503"] == 3
+
+
+def test_refused(s3, s3_proxy):
+    s3_proxy.fault = lambda number, method, path: "403"
+    for action in ((s3 / "a").read_bytes, lambda: (s3 / "a").put(b""), lambda: list(s3.iterdir())):
+        with pytest.raises(
+            StorageError, match=r"the store refuses it \(AccessDenied\); check that the credentials"
+        ):
+            action()
+    with pytest.raises(StorageError, match=r"the store refuses it \(status 403\)"):
+        (s3 / "a").stat()
+    assert s3_proxy.counts["403"] == 4
+
+
+def test_no_bucket(s3):
+    for action in (
+        lambda: list(as_path("s3://nowhere-at-all").iterdir()),
+        lambda: as_path("s3://nowhere-at-all/a").put(b""),
+    ):
+        with pytest.raises(
+            StorageError, match="there is no bucket 'nowhere-at-all'; create it, or check the name"
+        ):
+            action()
+
+
+def test_no_credentials(s3, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    forget_stores()
+    with pytest.raises(StorageError, match="no credentials for s3:// were found; set AWS_ACCESS_KEY_ID and"):
+        (s3 / "a").read_bytes()
+
+
+def test_no_client(monkeypatch):
+    monkeypatch.delitem(_registry, "s3", raising=False)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    forget_stores()
+    with pytest.raises(
+        StorageError, match=r"s3:// needs the package s3fs, .*pip install .speechtok\[stores\]"
+    ):
+        as_path("s3://b/a").read_bytes()
+    forget_stores()
+
+
+def test_too_large(s3, tmp_path, monkeypatch):
+    monkeypatch.setattr("speechtok.storage.stores.MOST_PUT_BYTES", 3)
+    (tmp_path / "a").write_bytes(b"1234")
+    with pytest.raises(StorageError, match="make smaller shards with --shard-seconds"):
+        (s3 / "a").put(tmp_path / "a")
+
+
+def test_light(run_python):
+    """Nothing of a store's client is imported before a store is used."""
+    script = "import sys, speechtok.storage; print([n for n in ('fsspec', 's3fs', 'tenacity', 'torch') if n in sys.modules])"
+    assert run_python(script).strip() == "[]"

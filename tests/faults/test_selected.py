@@ -1,0 +1,27 @@
+"""A few trials of each night's campaign, always the same ones."""
+
+import pytest
+
+from tests.faults.arena import Arena
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory):
+    arena = Arena(tmp_path_factory.mktemp("arena") / "here", recordings=6)
+    yield arena
+    arena.close()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("kind", ["kill worker", "lose node", "s3"])
+def test_trial(arena, kind):
+    told = arena.trial(kind, seed=0)
+    assert told["injected"]
+    assert told["exit_codes"][-1] == 0
+
+
+@pytest.mark.ray
+def test_full_disk(arena):
+    if arena.disk is None:
+        pytest.skip("only root may mount a small filesystem")
+    assert arena.trial("fill disk", seed=0)["exit_codes"][-1] == 0

@@ -1,0 +1,167 @@
+"""Five hundred recordings, each damaged in one place or another: every one ends in a shard or in quarantine."""
+
+import io
+import random
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from speechtok.cli import main
+from speechtok.shards.layout import Layout
+from speechtok.shards.verify import verify
+
+FORMATS = (
+    *[
+        ("wav", "WAV", subtype)
+        for subtype in (
+            "PCM_U8",
+            "PCM_16",
+            "PCM_24",
+            "PCM_32",
+            "FLOAT",
+            "DOUBLE",
+            "ULAW",
+            "ALAW",
+            "IMA_ADPCM",
+            "MS_ADPCM",
+            "GSM610",
+        )
+    ],
+    ("wav", "WAVEX", "PCM_16"),
+    ("flac", "FLAC", "PCM_16"),
+    ("flac", "FLAC", "PCM_24"),
+    ("ogg", "OGG", "VORBIS"),
+    ("opus", "OGG", "OPUS"),
+    ("mp3", "MP3", "MPEG_LAYER_III"),
+    ("aiff", "AIFF", "PCM_16"),
+    ("au", "AU", "PCM_16"),
+    ("sph", "NIST", "PCM_16"),
+    ("caf", "CAF", "PCM_16"),
+    ("caf", "CAF", "ALAC_16"),
+    ("w64", "W64", "PCM_16"),
+    ("rf64", "RF64", "PCM_16"),
+    ("voc", "VOC", "PCM_16"),
+)
+COUNT = 520
+
+
+def tone(chance):
+    rate = chance.choice([8000, 16000, 44100, 48000])
+    time = np.arange(int(rate * chance.uniform(0.1, 0.6))) / rate
+    wave = 0.4 * np.sin(2 * np.pi * chance.uniform(80, 900) * time) * (0.5 + 0.5 * np.sin(20 * time))
+    return (wave if chance.random() < 0.7 else np.stack([wave, -0.5 * wave], 1)), rate
+
+
+def recording(container, subtype, chance):
+    samples, rate = tone(chance)
+    if subtype == "GSM610":
+        samples, rate = (samples if samples.ndim == 1 else samples[:, 0]), 8000
+        samples = samples[
+            : len(samples) // 640 * 640
+        ]  # whole blocks, of which libsndfile says they are not cut
+    file = io.BytesIO()
+    soundfile.write(file, samples, 48000 if subtype == "OPUS" else rate, format=container, subtype=subtype)
+    return bytearray(file.getvalue())
+
+
+def cut(data, chance):
+    return data[: chance.randrange(len(data))]
+
+
+def flip(data, chance):
+    for _ in range(chance.randint(1, 8)):
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    return data
+
+
+def flip_header(data, chance):
+    for _ in range(chance.randint(1, 6)):
+        data[chance.randrange(min(64, len(data)))] = chance.randrange(256)
+    return data
+
+
+def extreme(data, chance):
+    """Put a number at a limit into the header, where sizes, rates and channel counts stand."""
+    place = chance.randrange(4, min(60, len(data) - 4))
+    value = chance.choice(
+        [b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80"]
+    )
+    data[place : place + 4] = value
+    return data
+
+
+def drop(data, chance):
+    first = chance.randrange(len(data))
+    del data[first : first + chance.randint(1, 2000)]
+    return data
+
+
+def repeat(data, chance):
+    first = chance.randrange(len(data))
+    return data[:first] + data[first : first + 1000] * chance.randint(2, 20) + data[first:]
+
+
+def insert_noise(data, chance):
+    first = chance.randrange(len(data))
+    return data[:first] + chance.randbytes(chance.randint(1, 3000)) + data[first:]
+
+
+def overwrite(data, chance):
+    first = chance.randrange(len(data))
+    length = min(chance.randint(1, 3000), len(data) - first)
+    data[first : first + length] = bytes(length) if chance.random() < 0.5 else chance.randbytes(length)
+    return data
+
+
+def swap_heads(data, chance):
+    """Begin as another format does."""
+    head = chance.choice(
+        [b"RIFF", b"fLaC", b"OggS", b"ID3\x04", b"FORM", b".snd", b"caff", b"NIST_1A\n", b"RF64"]
+    )
+    return head + data[len(head) :]
+
+
+def keep(data, chance):
+    return data
+
+
+MUTATIONS = (cut, flip, flip_header, extreme, drop, repeat, insert_noise, overwrite, swap_heads, keep)
+
+
+def write_fuzz(folder, count=COUNT):
+    folder.mkdir()
+    for number in range(count):
+        suffix, container, subtype = FORMATS[number % len(FORMATS)]
+        chance = random.Random(number)
+        mutation = MUTATIONS[number // len(FORMATS) % len(MUTATIONS)]
+        data = mutation(recording(container, subtype, chance), chance)
+        (folder / f"{number:03d}-{mutation.__name__}-{subtype.lower()}.{suffix}").write_bytes(data)
+
+
+@pytest.mark.slow
+def test_mutated_recordings(tmp_path, account, capfd):
+    write_fuzz(tmp_path / "fuzz")
+    out = tmp_path / "out"
+    arguments = [
+        "tokenize",
+        str(tmp_path / "fuzz"),
+        str(out),
+        "--executor",
+        "local",
+        "--timeout-seconds",
+        "20",
+    ]
+    assert main.run([*arguments, "--shard-seconds", "20"]) == 0
+    rows, failed = account(out)
+    assert len(rows) + len(failed) == COUNT
+    assert len(failed) > COUNT / 4
+    untouched = {path.name for path in (tmp_path / "fuzz").glob("*-keep-*")}
+    assert untouched <= set(rows)
+    assert verify(Layout(out)).problems == ()
+    quarantine = pq.read_table(out / "quarantine" / "train.parquet").to_pylist()
+    for row in quarantine:
+        assert row["error"] in ("AudioError", "TimeoutError", "MemoryError", "ReaderDied"), row
+        assert row["audio"] in row["message"], row
+        assert str(tmp_path) not in row["message"]
