@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 FAIRSEQ2 := .venv-fairseq2
 
-.PHONY: help setup demo test faults check lint types rows docs format clean test-fairseq2
+.PHONY: help setup demo test test-hub faults check lint types rows docs format clean test-fairseq2
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,16 @@ demo: $(STAMP)  ## Run the main job on the shipped clips: corpus, Ray, Parquet, 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -q
 
+test-hub: .venv-hub/.installed  ## Run the tests of the Hub with the oldest client that is supported
+	PYTHONPATH=. .venv-hub/bin/python -m pytest -q tests/publish
+
+.venv-hub/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-hub
+	grep -vE '^(huggingface_hub|hf-xet|datasets|fsspec|s3fs|gcsfs|dill|multiprocess)==' constraints.txt > .venv-hub/constraints.txt
+	.venv-hub/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-hub/constraints.txt \
+		-e . 'huggingface_hub==0.36.2' 'datasets==4.8.5' hf_xet hypothesis pytest pytest-timeout
+	touch $@
+
 faults: $(STAMP)  ## Break jobs for half an hour: lost workers, nodes and drivers, full disks, S3 errors
 	$(BIN)/python tests/faults/campaign.py --trials 32 --log benchmarks/results/faults.jsonl
 
@@ -33,7 +43,7 @@ test-fairseq2: $(FAIRSEQ2)/.installed  ## Test the bridge to fairseq2, in its ow
 $(FAIRSEQ2)/.installed: pyproject.toml constraints-fairseq2.txt
 	$(PYTHON) -m venv $(FAIRSEQ2)
 	$(FAIRSEQ2)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-fairseq2.txt \
-		-e '.[fairseq2,datasets]' pytest pytest-timeout hypothesis
+		-e '.[fairseq2,datasets]' hypothesis pytest pytest-timeout torchdata
 	bundled=$$($(FAIRSEQ2)/bin/python -c 'import glob, os, _soundfile_data as d; print(*glob.glob(os.path.dirname(d.__file__) + "/*.so"))'); \
 		[ -z "$$bundled" ] || ln -sf "$$bundled" $(FAIRSEQ2)/lib/libsndfile.so.1
 	touch $@
@@ -58,4 +68,4 @@ format: $(STAMP)  ## Put the code in order
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove what the targets made
-	rm -rf .venv $(FAIRSEQ2) site demo-out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-hub $(FAIRSEQ2) site demo-out .mypy_cache .ruff_cache .pytest_cache

@@ -18,7 +18,7 @@ from speechtok.cards import (
 )
 from speechtok.cards.yaml_file import nearest
 from speechtok.errors import CardError, CheckpointError, HubError
-from speechtok.hub import check_sha256, download_file
+from speechtok.hub import check_sha256, download_file, is_repository
 from speechtok.storage import AnyPath, as_path, download_folder, is_store
 
 if TYPE_CHECKING:
@@ -133,10 +133,7 @@ def _family(card: TokenizerCard) -> type[SpeechTokenizer]:
 def _resolve(name: str | Path, revision: str | None) -> tuple[TokenizerCard, Path]:
     """Return a card and the folder its own files lie in; on the Hub, its files name their repository."""
     text = str(name)
-    is_repository = (
-        text.count("/") == 1 and not Path(name).exists() and Path(name).suffix not in (".yaml", ".yml")
-    )
-    if is_repository and not text.startswith((".", "/", "~")):
+    if is_repository(text):
         try:
             path = download_file(text, CARD_FILE, revision=revision)
         except HubError as error:

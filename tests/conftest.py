@@ -154,6 +154,54 @@ def miniature(tmp_path, write_corpus):
 
 
 @pytest.fixture(scope="session")
+def hub_server():
+    """One Hub for all tests: parts of its client keep the address that they met first."""
+    from tests.local_hub import serve
+
+    server, url = serve()
+    yield server.hub, url
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def hub(hub_server, tmp_path, monkeypatch):
+    """An empty Hub on this machine that the client of this process, and of those it starts, talks to."""
+    from huggingface_hub import constants
+
+    from tests.local_hub import TOKEN
+
+    hub, url = hub_server
+    hub.forget()
+    hub.token = TOKEN
+    environment = {
+        "HF_ENDPOINT": url,
+        "HF_TOKEN": TOKEN,
+        "HF_HUB_OFFLINE": "0",
+        "HF_DATASETS_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(tmp_path / "hub-home"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    changed = {
+        "ENDPOINT": url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HOME": str(tmp_path / "hub-home"),
+        "HF_HUB_CACHE": str(tmp_path / "hub-home" / "hub"),
+        "HF_TOKEN_PATH": str(tmp_path / "hub-home" / "token"),
+    }
+    for name, value in changed.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr("speechtok.hub.faults.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("speechtok.hub.faults.ATTEMPTS", 3)
+    return hub
+
+
+@pytest.fixture(scope="session")
 def s3_process():
     """Address of a real S3 server, a process of its own."""
     with s3_server() as address:

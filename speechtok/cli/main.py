@@ -36,6 +36,8 @@ COMMANDS = (
     "encode",
     "preprocess",
     "train",
+    "push",
+    "pull",
     "export",
     "import",
     "demo",

@@ -1,6 +1,26 @@
 """The Hugging Face Hub: moves files, blind to their content."""
 
-from speechtok.hub.download import check_sha256, commit_of, download_file
+from speechtok.hub.download import (
+    cached_folder,
+    check_sha256,
+    commit_of,
+    download_file,
+    download_repository,
+    is_repository,
+)
+from speechtok.hub.faults import show_progress
 from speechtok.hub.provenance import provenance
+from speechtok.hub.upload import Pushed, push_files
 
-__all__ = ["check_sha256", "commit_of", "download_file", "provenance"]
+__all__ = [
+    "Pushed",
+    "cached_folder",
+    "check_sha256",
+    "commit_of",
+    "download_file",
+    "download_repository",
+    "is_repository",
+    "provenance",
+    "push_files",
+    "show_progress",
+]

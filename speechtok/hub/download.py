@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from speechtok.errors import CheckpointError, HubError
+from speechtok.hub.faults import call
 from speechtok.storage import file_sha256
+
+FILE_SUFFIXES = (".yaml", ".yml", ".parquet")
+"""A name that ends so is a file, also one that is not there."""
 
 
 def download_file(repository: str, path: str, *, revision: str | None = None) -> Path:
@@ -27,6 +35,58 @@ def download_file(repository: str, path: str, *, revision: str | None = None) ->
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise HubError(f"{path} of {repository} could not be downloaded: {reason}") from error
+
+
+def download_repository(
+    repository: str, folder: Path, *, kind: str = "dataset", revision: str | None = None
+) -> str:
+    """Make a local folder hold what a repository holds; return the commit.
+
+    Files that are there already are not fetched again; what was cut goes on where it stopped.
+
+    Raises:
+        HubError: when something cannot be fetched; the same call later fetches only what is missing.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    what = f"{kind.capitalize()} '{repository}' could not be pulled"
+    where: dict[str, Any] = {"repo_id": repository, "repo_type": kind}
+    commit = call(lambda: str(HfApi().repo_info(**where, revision=revision).sha), what)
+    call(lambda: snapshot_download(**where, revision=commit, local_dir=folder), what)
+    return commit
+
+
+def cached_folder(repository: str, patterns: Sequence[str], *, revision: str | None = None) -> Path:
+    """Return the folder of the Hub's cache that holds files of a dataset, fetching what it lacks.
+
+    Args:
+        repository: user/name.
+        patterns: which files, such as "data/*.parquet".
+        revision: branch, tag or commit; None takes the main branch.
+
+    Raises:
+        HubError: when something must be fetched and cannot be.
+    """
+    from huggingface_hub import snapshot_download
+
+    action = partial(
+        snapshot_download,
+        repository,
+        repo_type="dataset",
+        revision=revision,
+        allow_patterns=list(patterns),
+    )
+    return Path(call(action, f"Dataset '{repository}' could not be fetched"))
+
+
+def is_repository(name: object) -> bool:
+    """Return whether a name is user/name of a repository, rather than a path that is there."""
+    return (
+        isinstance(name, str)
+        and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+        and Path(name).suffix not in FILE_SUFFIXES
+        and not Path(name).exists()
+    )
 
 
 def commit_of(path: Path) -> str | None:

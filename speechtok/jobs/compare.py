@@ -83,7 +83,7 @@ def compare_tokenizers(
             settings=settings,
             on_row=on_row,
         )
-        speed = read_run(Layout(output)).get("times_real_time")
+        speed = read_run(Layout(output)).get("made", {}).get("times_real_time")
         contenders.append(
             Contender(
                 info=TokenDataset(output).info,

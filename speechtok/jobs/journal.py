@@ -87,7 +87,7 @@ class Journal:
         self._state |= {
             "shards": len(plan.tasks),
             "shards_done": len(earlier),
-            "utterances": len(plan.rows),
+            "utterances": plan.num_rows,
             "seconds_to_make": sum(task.seconds for task in tasks),
         }
         self.event("started", host=self._state["host"], pid=self._state["pid"], shards=len(tasks))

@@ -19,7 +19,7 @@ from speechtok.storage import OwnedFolder
 from speechtok.tokens import TokenizerInfo
 from speechtok.utterances import Utterance
 
-BATCH_UTTERANCES = 20_000
+BATCH_UTTERANCES = 5_000
 """Utterances held as Python objects at once."""
 OWN = "own:"
 """Prefix that tells the corpus's own columns from ours until all of their names are known."""

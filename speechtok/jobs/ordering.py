@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-RUN_ROWS = 200_000
+RUN_ROWS = 100_000
 """Rows sorted at once."""
-PIECE_ROWS = 10_000
+PIECE_ROWS = 2_000
 """Rows of each run that are read at once."""
 
 

@@ -174,7 +174,7 @@ def _make(
     layout: Layout, plan: Plan, tasks: list[ShardTask], source: _Source, run: RunSettings, watcher: Watcher
 ) -> JobReport:
     """Make shards, then what summarises all of them."""
-    allowed, made = run.errors_allowed(len(plan.rows)), Made()
+    allowed, made = run.errors_allowed(plan.num_rows), Made()
     if tasks:
         worker = _worker_settings(layout, plan, source, run)
         about = {"corpus_root": worker.corpus_root, "tokenizer": worker.tokenizer}

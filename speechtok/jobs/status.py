@@ -90,7 +90,7 @@ def read_status(output: str | AnyPath, *, last_events: int = 20) -> JobStatus:
         layout,
         shards=len(plan.tasks),
         shards_done=len(records),
-        utterances=len(plan.rows),
+        utterances=plan.num_rows,
         utterances_done=failed + sum(record.rows for record in records),
         quarantined=failed,
         seconds=plan.seconds,

@@ -39,8 +39,14 @@ def front_matter(plan: Plan, records: Sequence[ShardRecord]) -> dict[str, Any]:
     }
 
 
-def readme_body(plan: Plan, records: Sequence[ShardRecord]) -> str:
-    """Return the Markdown below the head: content, columns, tokenizer, provenance, how to use it."""
+def readme_body(plan: Plan, records: Sequence[ShardRecord], address: str = "PATH") -> str:
+    """Return the Markdown below the head: content, columns, tokenizer, provenance, how to use it.
+
+    Args:
+        plan: what the dataset holds.
+        records: its shards.
+        address: what readers open it by.
+    """
     info = plan.info
     rows, seconds = sum(record.rows for record in records), sum(record.seconds for record in records)
     failed, size = sum(len(record.quarantined) for record in records), sum(record.bytes for record in records)
@@ -67,11 +73,11 @@ stored codebooks × frames.
 ```python
 import speechtok
 
-tokens = speechtok.TokenDataset("PATH").tokens(0)
+tokens = speechtok.TokenDataset("{address}").tokens(0)
 waveform = speechtok.load_tokenizer("{info.name}").decode(tokens)  # (1, samples) at {info.sample_rate} Hz
 ```
 
-`datasets.load_dataset("PATH")` reads the rows; `datasets.load_dataset("PATH", name="quarantine")` reads the
+`datasets.load_dataset("{address}")` reads the rows; `datasets.load_dataset("{address}", name="quarantine")` reads the
 inputs that failed and why, when there are any.
 
 ## Columns

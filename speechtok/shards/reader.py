@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speechtok.errors import DatasetError
+from speechtok.errors import DatasetError, HubError
+from speechtok.hub import cached_folder, is_repository
 from speechtok.shards.layout import Layout
 from speechtok.shards.order import OrderSettings
 from speechtok.shards.rows import Rows, tokens_of
@@ -37,13 +38,16 @@ class TokenDataset(Base):
     a torch dataset (`torch.utils.data.DataLoader` needs `__len__` and `__getitem__` only).
 
     Args:
-        path: a token dataset, or one Parquet file of tokens; a path or the URI of an object store.
+        path: a token dataset, or one Parquet file of tokens; a path or the URI of an object store, or user/name of
+            a dataset on the Hub, whose shards are fetched into the Hub's cache.
         split: only this split; None reads all.
         streams: only these streams of codes; None reads all that `columns` names.
         columns: only these columns; None reads all. `tokens` needs the streams and `num_samples`.
+        revision: branch, tag or commit of a dataset on the Hub; None takes the main branch.
 
     Raises:
         DatasetError: when there is no token dataset, split, stream or column of that name.
+        HubError: when there is neither a local dataset nor one on the Hub, or it cannot be fetched.
     """
 
     def __init__(
@@ -53,7 +57,10 @@ class TokenDataset(Base):
         split: str | None = None,
         streams: Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
+        revision: str | None = None,
     ) -> None:
+        if is_repository(path):
+            path = _fetched(str(path), split, revision)
         self.path, self.split, self._streams = as_path(path), split, streams
         self.files = token_files(self.path, split)
         self._readers = [_open(file) for file in self.files]
@@ -184,6 +191,14 @@ class TokenDataset(Base):
         for name in columns:
             if name not in names:
                 raise DatasetError(f"{self.path} has no column {name}; it has: {', '.join(names)}.")
+
+
+def _fetched(repository: str, split: str | None, revision: str | None) -> AnyPath:
+    """Return the local copy of a dataset on the Hub: its shards, or those of one split."""
+    try:
+        return cached_folder(repository, [f"data/{split or '*'}-*.parquet"], revision=revision)
+    except HubError as error:
+        raise HubError(f"'{repository}' is no local token dataset, and none on the Hub: {error}") from error
 
 
 def token_files(path: AnyPath, split: str | None = None) -> list[AnyPath]:

@@ -7,6 +7,7 @@ codes are `(batch, codebooks, frames)`. A family implements `__init__` with the 
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
@@ -19,7 +20,9 @@ from torch import Tensor
 
 from speechtok.audio.io import probe_audio, read_blocks
 from speechtok.cards import CARD_FILE, CardFile, TokenizerCard
+from speechtok.cards.readme import tokenizer_readme
 from speechtok.errors import AudioError, CardError, TokensError
+from speechtok.hub import Pushed, push_files
 from speechtok.tokenizers.waveforms import other_rate, to_batch
 from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
@@ -333,6 +336,46 @@ class SpeechTokenizer(ABC):
             save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE)
         files = (CardFile(path=WEIGHTS_FILE),) if weights else ()
         self.card.with_files(files).write(folder / CARD_FILE)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        tag: str | None = None,
+    ) -> Pushed:
+        """Make a Hub repository hold this tokenizer, so that `load_tokenizer(repository)` gives it.
+
+        Sent is what `save_pretrained` writes, with a README. What the Hub has already is not sent again.
+
+        Args:
+            repository: user/name; made when there is none.
+            private: whether only the owner sees it; None makes a new repository private and leaves an old one alone.
+            revision: branch to commit to, made when there is none; None takes the main one.
+            tag: name that the commit gets besides.
+
+        Raises:
+            HubError: when the repository cannot be written.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            self.save_pretrained(folder)
+            files: dict[str, Path | bytes] = {
+                path.relative_to(folder).as_posix(): path
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
+            readme = tokenizer_readme(self.card, self.fingerprint, repository)
+            return push_files(
+                repository,
+                {**files, "README.md": readme.encode()},
+                kind="model",
+                private=private,
+                revision=revision,
+                tag=tag,
+                message=f"Tokenizer {self.name}",
+            )
 
     @abstractmethod
     def _encode(

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
-from torchdata.stateful_dataloader import StatefulDataLoader
 
 from speechtok import TokenDataset
 from speechtok.errors import DatasetError
@@ -285,8 +284,10 @@ def test_rows_batched_by_the_loader(dataset):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", [1, 6, "all but one", "all"])
 def test_stateful_data_loader(dataset, workers, stop):
+    loaders = pytest.importorskip("torchdata.stateful_dataloader")
+
     def load():
-        return StatefulDataLoader(dataset.stream(**SETTINGS), batch_size=None, num_workers=workers)
+        return loaders.StatefulDataLoader(dataset.stream(**SETTINGS), batch_size=None, num_workers=workers)
 
     whole = ids(load())
     stop = {"all but one": len(whole) - 1, "all": len(whole)}.get(stop, stop)

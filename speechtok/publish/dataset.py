@@ -1,0 +1,126 @@
+"""Push a token dataset to the Hugging Face Hub, and pull one from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from speechtok.errors import DatasetError
+from speechtok.hub import Pushed, download_repository, push_files
+from speechtok.publish.card import PLOT, dataset_card
+from speechtok.publish.figure import plot_statistics
+from speechtok.shards.layout import Layout
+from speechtok.shards.plan import Plan, ShardRecord, ShardTask, read_plan, read_record
+from speechtok.shards.statistics import compute_statistics
+from speechtok.shards.verify import Verification, verify
+from speechtok.wording import count_text
+
+OWNED = ("data", "quarantine", ".speechtok", "images")
+"""Folders of a repository that hold the dataset and nothing else."""
+
+
+def push_dataset(
+    dataset: str | Path,
+    repository: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    tag: str | None = None,
+    message: str | None = None,
+    licence: str | None = None,
+    citation: str | None = None,
+    on_shard: Callable[[ShardTask], None] | None = None,
+) -> Pushed:
+    """Make a repository on the Hub hold a token dataset, with a complete dataset card.
+
+    The dataset is verified first. Sent are the shards, the quarantine, the plan and the commit records; where and how
+    fast the last run was stays here. What the Hub has already is not sent again, so an interrupted push goes on.
+
+    Args:
+        dataset: a token dataset on this machine.
+        repository: user/name; made when there is none.
+        private: whether only the owner sees it; None makes a new repository private and leaves an old one alone.
+        revision: branch to commit to, made when there is none; None takes the main one.
+        tag: name that the commit gets besides.
+        message: first line of the commit.
+        licence: identifier of the licence of the recordings, as the Hub spells it, such as "cc-by-4.0".
+        citation: how to cite the recordings.
+        on_shard: called after each shard that was verified.
+
+    Raises:
+        DatasetError: when the dataset is damaged or unfinished; nothing is sent then.
+        HubError: when the Hub cannot be written; the same call later sends only what is missing.
+    """
+    root = Path(dataset)
+    layout = Layout(root)
+    _check(layout, verify(layout, on_shard=on_shard), "nothing was sent")
+    plan = read_plan(layout)
+    records = _records(layout, plan)
+    statistics = compute_statistics(layout.root)
+    if not statistics.rows:
+        raise DatasetError(f"{layout.root} holds no utterance; nothing was sent.")
+    card = dataset_card(repository, plan, records, statistics, licence=licence, citation=citation)
+    files: dict[str, Path | bytes] = {name: root / name for name in _names(layout, plan)}
+    files |= {PLOT: plot_statistics(statistics), "README.md": card.encode()}
+    return push_files(
+        repository,
+        files,
+        private=private,
+        revision=revision,
+        tag=tag,
+        message=message or f"{count_text(statistics.rows, 'utterance')} made with {plan.info.name}",
+        owned=OWNED,
+    )
+
+
+def pull_dataset(
+    repository: str,
+    folder: str | Path,
+    *,
+    revision: str | None = None,
+    on_shard: Callable[[ShardTask], None] | None = None,
+) -> Verification:
+    """Make a local folder hold the token dataset of a repository, and verify it.
+
+    Args:
+        repository: user/name.
+        folder: where to put it; what is there already is not fetched again.
+        revision: branch, tag or commit; None takes the main branch.
+        on_shard: called after each shard that was verified.
+
+    Raises:
+        HubError: when something cannot be fetched; the same call later fetches only what is missing.
+        DatasetError: when what was fetched is no token dataset, or is damaged.
+    """
+    layout = Layout(Path(folder))
+    download_repository(repository, Path(folder), revision=revision)
+    found = verify(layout, on_shard=on_shard)
+    _check(layout, found, f"remove what is named and pull again, or ask who pushed '{repository}'")
+    return found
+
+
+def absolute_recordings(dataset: str | Path) -> int:
+    """Return how many rows name their recording by an absolute path, which a push makes known."""
+    plan = read_plan(Layout(Path(dataset)))
+    return sum(name.startswith(("/", "file:")) for name in plan.rows["audio"].to_pylist())
+
+
+def _check(layout: Layout, found: Verification, advice: str) -> None:
+    if found.problems:
+        raise DatasetError(
+            f"{layout.root} is damaged or unfinished ({count_text(len(found.problems), 'problem')}, the first: "
+            f"{found.problems[0].rstrip('.')}); {advice}."
+        )
+
+
+def _records(layout: Layout, plan: Plan) -> list[ShardRecord]:
+    found = [read_record(layout, task.split, task.index) for task in plan.tasks]
+    return [record for record in found if record is not None]
+
+
+def _names(layout: Layout, plan: Plan) -> list[str]:
+    """Return the paths of the files that make up the dataset, the shards first."""
+    shards = [layout.shard(task.split, task.index, task.count) for task in plan.tasks]
+    records = [layout.record(task.split, task.index) for task in plan.tasks]
+    failed = [layout.quarantine(split) for split in plan.splits]
+    return [layout.relative(path) for path in (*shards, *failed, *records, layout.plan_rows, layout.plan)]
