@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, LOCAL_FOLDER, device, verbose
+from speechtok.cli.options import EXISTING, LOCAL_FOLDER, device, measuring, verbose
 from speechtok.storage import AnyPath
 
 
@@ -47,22 +47,7 @@ def _checkpoints(
     callback=_checkpoints,
     help="Folder with the published files of one tokenizer; may be given several times.",
 )
-@click.option(
-    "--measure",
-    "measures",
-    multiple=True,
-    metavar="NAME",
-    help="Only this measure; may be given several times.",
-)
-@click.option(
-    "--asr", metavar="MODEL", help="Speech recogniser of transformers, for word and character error rate."
-)
-@click.option(
-    "--speaker-model", metavar="MODEL", help="X-vector model of transformers, for speaker similarity."
-)
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that measure."
-)
+@measuring
 @click.option(
     "--examples",
     type=click.IntRange(min=0),

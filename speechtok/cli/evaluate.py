@@ -14,6 +14,7 @@ from speechtok.cli.options import (
     LOCAL_FILE,
     checkpoint,
     device,
+    measuring,
     other_tokenizer,
     verbose,
 )
@@ -26,22 +27,7 @@ from speechtok.storage import AnyPath
 @click.option("--corpus", type=EXISTING, help="Folder of the original audio, if it moved since the job.")
 @click.option("--split", help="Only this split.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many pairs, spread over a dataset.")
-@click.option(
-    "--measure",
-    "measures",
-    multiple=True,
-    metavar="NAME",
-    help="Only this measure; may be given several times.",
-)
-@click.option(
-    "--asr", metavar="MODEL", help="Speech recogniser of transformers, for word and character error rate."
-)
-@click.option(
-    "--speaker-model", metavar="MODEL", help="X-vector model of transformers, for speaker similarity."
-)
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that measure."
-)
+@measuring
 @click.option("--table", type=LOCAL_FILE, help="Also write one line for each pair, tab-separated.")
 @click.option("--html", type=LOCAL_FILE, help="Also write a page with plots.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

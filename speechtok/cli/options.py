@@ -146,3 +146,30 @@ def check_running(executor: str, workers: int | None, ray_address: str | None) -
     """Raise a usage error where options contradict each other."""
     if executor == "local" and (workers or ray_address):
         raise click.UsageError("--workers and --ray go with --executor ray, not with local.")
+
+
+def measuring(command: Any) -> Any:
+    """Add the options that say what is measured, and with what."""
+    for decorate in reversed(_MEASURING):
+        command = decorate(command)
+    return command
+
+
+_MEASURING: tuple[Decorator, ...] = (
+    click.option(
+        "--measure",
+        "measures",
+        multiple=True,
+        metavar="NAME",
+        help="Only this measure; may be given several times.",
+    ),
+    click.option(
+        "--asr", metavar="MODEL", help="Speech recogniser of transformers, for word and character error rate."
+    ),
+    click.option(
+        "--speaker-model", metavar="MODEL", help="X-vector model of transformers, for speaker similarity."
+    ),
+    click.option(
+        "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that measure."
+    ),
+)

@@ -1,5 +1,6 @@
 """A dataset goes to the Hub and comes back; a damaged one does not go. A real client talks to a Hub on this machine."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -436,5 +437,8 @@ def test_with_xet(hub, made, tmp_path):
     shards = {path: entry["lfs"] for path, entry in files_of(hub).items() if path.startswith("data/")}
     records = [json.loads(path.read_text()) for path in (made / ".speechtok" / "shards").iterdir()]
     assert shards == {item["file"]: item["sha256"] for item in records}
-    assert any(path.is_file() for path in store.rglob("*"))
-    assert not hub.objects
+    if importlib.metadata.version("huggingface_hub").startswith("0."):  # asks the server for more first
+        assert set(shards.values()) <= set(hub.objects)
+    else:
+        assert any(path.is_file() for path in store.rglob("*"))
+        assert not hub.objects
