@@ -61,6 +61,10 @@ def run_on_ray(
     _start(run)
     try:
         yield from _Pool(tasks, settings, run, hooks).run()
+    except SystemError as error:
+        if error.__cause__ is None:
+            raise
+        raise error.__cause__ from None  # a signal's exception, wrapped by Ray's compiled code
     finally:
         ray.shutdown()
 

@@ -13,7 +13,7 @@ def arena(tmp_path_factory):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("kind", ["kill worker", "lose node", "s3"])
+@pytest.mark.parametrize("kind", ["kill worker", "stop driver", "s3"])
 def test_trial(arena, kind):
     told = arena.trial(kind, seed=0)
     assert told["injected"]
