@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import subprocess
@@ -16,6 +17,18 @@ from tests.s3 import ENVIRONMENT, Proxy, create_bucket, s3_server
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Forget the weights that the tests of one folder keep, before those of the next make theirs."""
+    if nextitem is not None and nextitem.path.parent == item.path.parent:
+        return
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tests."):
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
+    gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)
