@@ -220,10 +220,13 @@ class Arena:
         ballast = self.disk / "ballast" if self.disk else None
         if ballast is not None:
             ballast.unlink(missing_ok=True)
-        # SIGTERM ends a process at once while Python itself starts or ends
-        expected = {0, -signal.SIGKILL, 143, -signal.SIGTERM} | (
-            {1} if kind in ("fill disk", "s3") else set()
-        )
+        expected = {0}
+        if kind == "kill driver":
+            expected.add(-signal.SIGKILL)
+        if kind == "stop driver":  # SIGTERM ends a process at once while Python itself starts or ends
+            expected |= {143, -signal.SIGTERM}
+        if kind in ("fill disk", "s3"):
+            expected.add(1)
         assert driver.returncode in expected, f"{driver.returncode}: {log.read_text()[-3000:]}"
         return driver.returncode, done
 
