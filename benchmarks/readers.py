@@ -18,10 +18,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -138,7 +140,8 @@ def main() -> None:
         codes = write_dataset(folder, samples)
         stream = speechtok.TokenDataset(folder).stream(max_tokens=arguments.max_tokens)
         result: dict[str, Any] = {
-            "machine": describe_machine(),
+            "machine": describe_machine() | {"datasets": version("datasets")},
+            "load": os.getloadavg()[0],
             "rows": len(samples),
             "codes": codes,
             "megabytes": sum(path.stat().st_size for path in (folder / "data").iterdir()) / 1e6,

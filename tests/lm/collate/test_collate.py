@@ -372,33 +372,3 @@ def test_losses_of_masked_models(factors, draw):
         losses[1], torch.tensor(float(np.log(vocabulary.head_size)), dtype=torch.float32)
     )
     assert losses[[0, 2, 3, 4, 5]].isnan().all()
-
-
-# --- real tokens ---
-
-
-def test_real_tokens(as_tokens):
-    """Every layout gives back the codes of recorded speech, fresh from the tokenizer."""
-    import speechtok
-    from speechtok.demo.run import CORPUS
-
-    tokenizer = speechtok.load_tokenizer("dmel_16k")
-    tokens = tokenizer.encode(sorted(CORPUS.parent.glob("en-*/*.flac"))[:2], resample=True, num_codebooks=4)
-    vocabulary = Vocabulary.of(tokens.info)
-    for order in ("frames", "codebooks", "coarse_first"):
-        ids = FlatCollator(vocabulary=vocabulary, order=order)(tokens)["input_ids"]
-        for index, one in enumerate(tokens):
-            back = tokens_from_codes(
-                vocabulary.split(ids[index]), one.info, num_samples=int(one.num_samples[0])
-            )
-            assert back.equals(one)
-    grids = DelayCollator(vocabulary=vocabulary)(tokens)
-    valle = ValleCollator(vocabulary=vocabulary, text=False, level=3)(tokens)
-    factors = FactorCollator(vocabulary=vocabulary, stage=3)(tokens)
-    for index, one in enumerate(tokens):
-        codes, frames = one["mel"][0], int(one.num_frames["mel"][0])
-        assert torch.equal(undelay(grids["input_ids"][index][:, 1:])[:, :frames], codes)
-        start = int(valle["prompt_mask"][index].sum())
-        assert torch.equal(valle["nar_labels"][index][: frames - start], codes[3, start:])
-        restored = unmask_stage(factors["input_ids"][index], factors["labels"][index], ignore=IGNORE)
-        assert torch.equal(restored[:, :frames], codes)
