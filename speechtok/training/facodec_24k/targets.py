@@ -65,7 +65,8 @@ class TargetMel(nn.Module):
 
 def energy_of(mel: Tensor) -> Tensor:
     """Return the logarithm of loudness, `(batch, frames)`, of a `TargetMel` `(batch, frames, num_mels)`."""
-    return torch.linalg.vector_norm((SCALE * mel + MEAN).exp(), dim=-1).log()
+    loudness: Tensor = torch.linalg.vector_norm((SCALE * mel + MEAN).exp(), dim=-1)
+    return loudness.log()
 
 
 def normalize_f0(f0_hz: Tensor) -> Tensor:
