@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from speechtok.cards.markdown import with_head
 from speechtok.cards.tokenizer_card import CARD_FILE, TokenizerCard
-from speechtok.cards.yaml_file import dump_yaml
 
 
 def tokenizer_readme(card: TokenizerCard, fingerprint: str, repository: str) -> str:
@@ -25,10 +25,7 @@ def tokenizer_readme(card: TokenizerCard, fingerprint: str, repository: str) -> 
         f"| `{item.name}` | {item.num_codebooks} | {item.codebook_size} | {item.frame_rate:g} | {item.bitrate_bps:,.0f} |"
         for item in card.streams
     )
-    return f"""---
-{dump_yaml(head)}---
-
-# {card.name}
+    body = f"""# {card.name}
 
 {card.description}
 
@@ -50,3 +47,4 @@ waveform = tokenizer.decode(tokens)
 
 `{CARD_FILE}` holds every value; weights are safetensors, and loading executes nothing from this repository.
 """
+    return with_head(head, body)

@@ -21,8 +21,11 @@ from speechtok.cli.options import LOCAL, verbose
 @click.option("--revision", help="Branch to commit to, made when there is none. [default: main]")
 @click.option("--tag", help="Name that the commit gets besides.")
 @click.option("--message", help="First line of the commit.")
-@click.option("--licence", help="Licence of the recordings, as the Hub spells it: cc-by-4.0.")
-@click.option("--citation", help="How to cite the recordings.")
+@click.option(
+    "--licence",
+    help="Licence of the recordings, as the Hub spells it: cc-by-4.0. [default: what the card says]",
+)
+@click.option("--citation", help="How to cite the recordings. [default: what the card says]")
 @verbose
 def command(
     dataset: Path,

@@ -7,6 +7,7 @@ from speechtok.hub.download import (
     download_file,
     download_repository,
     is_repository,
+    published_text,
 )
 from speechtok.hub.faults import show_progress
 from speechtok.hub.provenance import provenance
@@ -21,6 +22,7 @@ __all__ = [
     "download_repository",
     "is_repository",
     "provenance",
+    "published_text",
     "push_files",
     "show_progress",
 ]

@@ -56,6 +56,36 @@ def download_repository(
     return commit
 
 
+def published_text(repository: str, path: str, what: str, *, revision: str | None = None) -> str | None:
+    """Return what a text file of a dataset's repository says now, or None where there is none.
+
+    Args:
+        repository: user/name.
+        path: of the file.
+        what: what it is needed for, to begin a sentence with: "Dataset 'a/b' could not be pushed".
+        revision: branch; one that is still to be made will start as the main one, so the file is read from there.
+
+    Raises:
+        HubError: when the Hub does not say whether there is one.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    def fetched(revision: str | None) -> str | None:
+        try:
+            info = HfApi().dataset_info(repository, revision=revision)
+        except RevisionNotFoundError:
+            return None if revision is None else fetched(None)
+        except RepositoryNotFoundError:
+            return None
+        if path not in {item.rfilename for item in info.siblings or []}:
+            return None
+        local = hf_hub_download(repository, path, repo_type="dataset", revision=info.sha)
+        return Path(local).read_text(encoding="utf-8")
+
+    return call(lambda: fetched(revision), what)
+
+
 def cached_folder(repository: str, patterns: Sequence[str], *, revision: str | None = None) -> Path:
     """Return the folder of the Hub's cache that holds files of a dataset, fetching what it lacks.
 

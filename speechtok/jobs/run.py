@@ -13,7 +13,7 @@ from typing import Any
 
 import filelock
 
-from speechtok.cards import dump_yaml
+from speechtok.cards import merge, split_head, with_head
 from speechtok.corpora import Corpus, read_corpus
 from speechtok.corpora.originals import read_run
 from speechtok.errors import DatasetError, JobError
@@ -26,7 +26,7 @@ from speechtok.jobs.settings import JobReport, JobSettings, Progress, RunSetting
 from speechtok.jobs.watcher import Watcher
 from speechtok.jobs.worker import WorkerSettings
 from speechtok.loading import load_tokenizer
-from speechtok.shards.dataset_readme import front_matter, readme_body
+from speechtok.shards.dataset_readme import OF_ROWS, front_matter, readme_body, summary
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import (
     Plan,
@@ -286,10 +286,22 @@ def finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
         if not has_quarantine(layout, plan, split):
             with layout.replacing(layout.quarantine(split)) as path:
                 write_table(quarantine_table(layout, plan, split), path)
-    text = f"---\n{dump_yaml(front_matter(plan, records))}---\n\n{readme_body(plan, records)}"
-    if not layout.readme.is_file() or layout.readme.read_text(encoding="utf-8") != text:
-        with layout.replacing(layout.readme) as path:
-            path.write_text(text, encoding="utf-8")
+    _write_readme(layout, plan, records)
+
+
+def _write_readme(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
+    """Write the README, unless there is one of these rows, as people or a push may have completed it.
+
+    Of one of other rows, what people have written stays.
+    """
+    head = front_matter(plan, records)
+    old = layout.readme.read_text(encoding="utf-8") if layout.readme.is_file() else ""
+    old_head, old_body = split_head(old)
+    if old_head.get("configs") == head["configs"] and summary(records) in old_body:
+        return
+    text = merge(with_head(head, readme_body(plan, records)), old, stale=OF_ROWS)
+    with layout.replacing(layout.readme) as path:
+        path.write_text(text, encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

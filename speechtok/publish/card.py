@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from speechtok.cards.yaml_file import dump_yaml
-from speechtok.shards.dataset_readme import front_matter, readme_body
+from speechtok.cards import merge, split_head, with_head
+from speechtok.shards.dataset_readme import OF_ROWS, front_matter, readme_body
+from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord
 from speechtok.shards.schema import quarantine_schema, token_schema
 from speechtok.shards.statistics import Statistics, StreamStatistics
+from speechtok.storage import AnyPath, readable
 from speechtok.wording import count_text, duration_text
 
 PLOT = "images/statistics.png"
 """Path of the picture in the repository."""
+NOT_STATED = "not stated"
+"""What stands for an unknown citation."""
 MOST_NAMED = 20
 """Languages that are listed by name."""
 _SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
@@ -24,53 +30,83 @@ _SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_
 
 def dataset_card(
     repository: str,
+    layout: Layout,
     plan: Plan,
     records: Sequence[ShardRecord],
     statistics: Statistics,
     *,
     licence: str | None = None,
     citation: str | None = None,
+    old: str = "",
 ) -> str:
     """Return the README.md of a pushed dataset.
 
     Args:
         repository: user/name.
-        plan: what the dataset holds.
+        layout: where the dataset lies.
+        plan: what it holds.
         records: its shards.
         statistics: of its tokens.
-        licence: identifier of the licence of the recordings, as the Hub spells it.
-        citation: how to cite the recordings.
+        licence: identifier of the licence of the recordings, as the Hub spells it; None takes that of `old`.
+        citation: how to cite the recordings; None takes that of `old`.
+        old: the README so far. What people have added to it stays.
     """
+    old_licence, old_citation = _stated(old)
+    licence, citation = licence or old_licence, citation or old_citation
     head = front_matter(plan, records)
     head |= {"license": licence} if licence else {}
     head |= {"language": list(statistics.languages)} if statistics.languages else {}
     head |= {
         "task_categories": ["text-to-speech", "automatic-speech-recognition"],
         "size_categories": [_size_category(statistics.rows)],
-        "dataset_info": _dataset_info(plan, records),
+        "dataset_info": _dataset_info(layout, plan, records),
     }
     corpus = _corpus(plan, licence, citation)
     body = readme_body(plan, records, repository)
-    return f"---\n{dump_yaml(head)}---\n\n{body}\n{_statistics(statistics)}\n{corpus}"
+    return merge(with_head(head, f"{body}\n{_statistics(statistics)}\n{corpus}"), old, stale=OF_ROWS)
 
 
-def _dataset_info(plan: Plan, records: Sequence[ShardRecord]) -> list[dict[str, Any]]:
+def _stated(old: str) -> tuple[str | None, str | None]:
+    """Return licence and citation of the recordings that a README states."""
+    head, body = split_head(old)
+    licence = head.get("license")
+    cited = re.search(r"^## Recordings\n.*?^- cite: (.*?)(?=^## |\Z)", body, flags=re.DOTALL | re.MULTILINE)
+    citation = cited[1].strip() if cited else NOT_STATED
+    return licence if isinstance(licence, str) else None, None if citation == NOT_STATED else citation
+
+
+def _dataset_info(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> list[dict[str, Any]]:
     """Return features and sizes of each configuration, as `datasets` reads them."""
-    schema = token_schema(plan.info, plan.card, plan.extra_types)
-    rows = {split: sum(item.rows for item in records if item.split == split) for split in plan.splits}
-    failed = {
-        split: sum(len(item.quarantined) for item in records if item.split == split) for split in plan.splits
+    shards = {
+        split: [layout.root / item.file for item in records if item.split == split] for split in plan.splits
     }
-    found = [("default", schema, rows), ("quarantine", quarantine_schema(), failed)]
-    return [
-        {
-            "config_name": name,
-            "features": [{"name": field.name, **_yaml_feature(field.type)} for field in columns],
-            "splits": [{"name": split, "num_examples": count} for split, count in counts.items() if count],
-        }
-        for name, columns, counts in found
-        if any(counts.values())
-    ]
+    failed = {split: [layout.quarantine(split)] for split in plan.splits}
+    schema = token_schema(plan.info, plan.card, plan.extra_types)
+    found = []
+    for name, columns, files in (("default", schema, shards), ("quarantine", quarantine_schema(), failed)):
+        splits: list[dict[str, Any]] = [{"name": split, **_sizes(paths)} for split, paths in files.items()]
+        splits = [split for split in splits if split["num_examples"]]
+        if splits:
+            found.append(
+                {
+                    "config_name": name,
+                    "features": [{"name": field.name, **_yaml_feature(field.type)} for field in columns],
+                    "splits": splits,
+                    "download_size": sum(path.stat().st_size for paths in files.values() for path in paths),
+                    "dataset_size": sum(split["num_bytes"] for split in splits),
+                }
+            )
+    return found
+
+
+def _sizes(files: Sequence[AnyPath]) -> dict[str, int]:
+    """Return rows of Parquet files and their bytes in memory, as `datasets` counts them."""
+    rows = memory = 0
+    for path in files:
+        file = pq.ParquetFile(readable(path))
+        rows += file.metadata.num_rows
+        memory += sum(file.read_row_group(group).nbytes for group in range(file.num_row_groups))
+    return {"num_bytes": memory, "num_examples": rows}
 
 
 def _yaml_feature(kind: pa.DataType) -> dict[str, Any]:
@@ -122,7 +158,7 @@ def _corpus(plan: Plan, licence: str | None, citation: str | None) -> str:
 
 - corpus: {plan.settings["corpus"]["name"]}
 - licence: {licence or "not stated; ask whoever published the tokens"}
-- cite: {citation or "not stated"}
+- cite: {citation or NOT_STATED}
 """
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from speechtok.errors import DatasetError
-from speechtok.hub import Pushed, download_repository, push_files
+from speechtok.hub import Pushed, download_repository, published_text, push_files
 from speechtok.publish.card import PLOT, dataset_card
 from speechtok.publish.figure import plot_statistics
 from speechtok.shards.layout import Layout
@@ -17,6 +17,8 @@ from speechtok.wording import count_text
 
 OWNED = ("data", "quarantine", ".speechtok", "images")
 """Folders of a repository that hold the dataset and nothing else."""
+README = "README.md"
+"""Path of the dataset card in the repository."""
 
 
 def push_dataset(
@@ -34,7 +36,8 @@ def push_dataset(
     """Make a repository on the Hub hold a token dataset, with a complete dataset card.
 
     The dataset is verified first. Sent are the shards, the quarantine, the plan and the commit records; where and how
-    fast the last run was stays here. What the Hub has already is not sent again, so an interrupted push goes on.
+    fast the last run was stays here. What the Hub has already is not sent again, so an interrupted push goes on. Of a card
+    that is there already, what people have added stays: fields of the head, tags, sections.
 
     Args:
         dataset: a token dataset on this machine.
@@ -43,8 +46,9 @@ def push_dataset(
         revision: branch to commit to, made when there is none; None takes the main one.
         tag: name that the commit gets besides.
         message: first line of the commit.
-        licence: identifier of the licence of the recordings, as the Hub spells it, such as "cc-by-4.0".
-        citation: how to cite the recordings.
+        licence: identifier of the licence of the recordings, as the Hub spells it, such as "cc-by-4.0"; None leaves
+            what the card says.
+        citation: how to cite the recordings; None leaves what the card says.
         on_shard: called after each shard that was verified.
 
     Raises:
@@ -59,9 +63,14 @@ def push_dataset(
     statistics = compute_statistics(layout.root)
     if not statistics.rows:
         raise DatasetError(f"{layout.root} holds no utterance; nothing was sent.")
-    card = dataset_card(repository, plan, records, statistics, licence=licence, citation=citation)
+    old = published_text(repository, README, f"Dataset '{repository}' could not be pushed", revision=revision)
+    if old is None:  # a new repository; a copy that was pulled from another one has its card
+        old = layout.readme.read_text(encoding="utf-8")
+    card = dataset_card(
+        repository, layout, plan, records, statistics, licence=licence, citation=citation, old=old
+    )
     files: dict[str, Path | bytes] = {name: root / name for name in _names(layout, plan)}
-    files |= {PLOT: plot_statistics(statistics), "README.md": card.encode()}
+    files |= {PLOT: plot_statistics(statistics), README: card.encode()}
     return push_files(
         repository,
         files,

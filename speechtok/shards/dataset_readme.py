@@ -8,6 +8,9 @@ from typing import Any
 from speechtok.shards.plan import Plan, ShardRecord
 from speechtok.shards.schema import token_schema
 
+OF_ROWS = ("dataset_info", "size_categories", "Statistics")
+"""Fields of the head and sections that a published README adds, and that other rows make untrue."""
+
 
 def front_matter(plan: Plan, records: Sequence[ShardRecord]) -> dict[str, Any]:
     """Return the YAML head: which files make up which configuration and split.
@@ -48,8 +51,6 @@ def readme_body(plan: Plan, records: Sequence[ShardRecord], address: str = "PATH
         address: what readers open it by.
     """
     info = plan.info
-    rows, seconds = sum(record.rows for record in records), sum(record.seconds for record in records)
-    failed, size = sum(len(record.quarantined) for record in records), sum(record.bytes for record in records)
     schema = token_schema(info, plan.card, plan.extra_types)
     streams = "\n".join(
         f"| `{item.name}` | {item.num_codebooks} | {item.codebook_size} | {item.frame_rate:g} | {item.bitrate_bps:,.0f} |"
@@ -59,7 +60,7 @@ def readme_body(plan: Plan, records: Sequence[ShardRecord], address: str = "PATH
     licence = plan.card.get("licence_weights") or "no weights are used"
     return f"""# Speech tokens made with {info.name}
 
-{rows:,} utterances, {seconds / 3600:.2f} hours, {size / 1e6:.1f} MB of tokens; {failed:,} inputs are in quarantine.
+{summary(records)}
 
 | stream | codebooks | codes per codebook | frames per second | bits per second |
 |---|---|---|---|---|
@@ -98,6 +99,16 @@ Made from the corpus `{plan.settings["corpus"]["name"]}` ({plan.settings["corpus
 speechtok {plan.settings["speechtok_version"]}. The licence of the recordings applies to their tokens too.
 `.speechtok/` holds the plan and a commit record with the sha256 of every shard; `speechtok verify` checks them.
 """
+
+
+def summary(records: Sequence[ShardRecord]) -> str:
+    """Return the sentence that says how much there is."""
+    rows, seconds = sum(record.rows for record in records), sum(record.seconds for record in records)
+    failed, size = sum(len(record.quarantined) for record in records), sum(record.bytes for record in records)
+    return (
+        f"{rows:,} utterances, {seconds / 3600:.2f} hours, {size / 1e6:.1f} MB of tokens; "
+        f"{failed:,} inputs are in quarantine."
+    )
 
 
 def _type_name(kind: Any) -> str:

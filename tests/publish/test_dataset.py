@@ -16,6 +16,8 @@ from speechtok import TokenDataset, load_tokenizer
 from speechtok.cli import main
 from speechtok.errors import DatasetError, HubError
 from speechtok.hub import faults
+from speechtok.jobs.run import retry_quarantined, tokenize_corpus
+from speechtok.jobs.settings import JobSettings
 from speechtok.publish.card import PLOT, _size_category
 from speechtok.publish.dataset import absolute_recordings, pull_dataset, push_dataset
 
@@ -135,9 +137,10 @@ def test_datasets_reads_it_from_the_hub(hub, made, run_python):
         "print({name: len(part) for name, part in rows.items()}, rows['train'].features['mel'])\n"
         f"print(len(datasets.load_dataset({NAME!r}, name='quarantine', split='train')))\n"
         f"rows = datasets.load_dataset({NAME!r}, split='dev', streaming=True)\n"
-        "print(next(iter(rows))['id'])\n"
+        "print(*[row['id'] for row in rows])\n"  # all: a reader left open may abort Python at its end
     )
-    printed = run_python(script)
+    printed = run_python(f"import sys; sys.stderr = sys.stdout\n{script}")
+    assert "Ignoring" not in printed
     assert "{'train': 6, 'dev': 1}" in printed or "{'dev': 1, 'train': 6}" in printed
     assert "uint16" in printed
     assert printed.splitlines()[-2:] == ["1", "dev/a.wav"]
@@ -156,7 +159,7 @@ def test_card(hub, made):
     assert [item["config_name"] for item in head["configs"]] == ["default", "quarantine"]
     (default, quarantine) = head["dataset_info"]
     assert {item["name"]: item["num_examples"] for item in default["splits"]} == {"train": 6, "dev": 1}
-    assert quarantine["splits"] == [{"name": "train", "num_examples": 1}]
+    assert {item["name"]: item["num_examples"] for item in quarantine["splits"]} == {"train": 1}
     info = TokenDataset(made).info
     for part in (
         f"fingerprint `{info.fingerprint}`",
@@ -184,6 +187,77 @@ def test_features_of_the_card_are_those_of_the_files(hub, made):
     stated = datasets.Features._from_yaml_list(head["dataset_info"][0]["features"])
     shard = next((made / "data").glob("*.parquet"))
     assert stated == datasets.Features.from_arrow_schema(pq.read_schema(shard))
+
+
+def test_sizes_of_the_card_are_those_of_the_rows(hub, made):
+    datasets = pytest.importorskip("datasets")
+    push_dataset(made, NAME)
+    head = yaml.safe_load(text_of(hub, "README.md").split("---\n")[1])
+    for item, files in zip(head["dataset_info"], ("data/*.parquet", "quarantine/*.parquet"), strict=True):
+        splits = datasets.SplitDict._from_yaml_list(item["splits"])
+        assert item["dataset_size"] == sum(split.num_bytes for split in splits.values()) > 0
+        assert item["download_size"] == sum(path.stat().st_size for path in made.glob(files))
+
+
+def test_licence_and_citation_stay_until_others_are_given(hub, made, tmp_path):
+    push_dataset(made, NAME, licence="cc-by-4.0", citation="A. Nna,\nVoices, 2026")
+    assert push_dataset(made, NAME).sent == 0
+    pull_dataset(NAME, tmp_path / "back")
+    push_dataset(tmp_path / "back", "anna/other")  # a new repository: what the copy says
+    for name in (NAME, "anna/other"):
+        text = text_of(hub, "README.md", name=name)
+        assert yaml.safe_load(text.split("---\n")[1])["license"] == "cc-by-4.0"
+        assert text.endswith("- licence: cc-by-4.0\n- cite: A. Nna,\nVoices, 2026\n")
+        assert f'TokenDataset("{name}")' in text
+    push_dataset(made, NAME, licence="mit", citation="B. Ob", revision="trial")
+    text = text_of(hub, "README.md", revision="trial")
+    assert text.endswith("- licence: mit\n- cite: B. Ob\n")
+    assert push_dataset(made, NAME, revision="new").sent == 0  # a branch begins as the main one
+    assert "Voices, 2026" in text_of(hub, "README.md", revision="new")
+
+
+def test_what_people_added_to_the_card_stays(hub, made):
+    push_dataset(made, NAME)
+    text = text_of(hub, "README.md").replace("tags:\n", "thumbnail: x.png\ntags:\n- read-speech\n")
+    text += "\n## Consent\n\nAll speakers agreed.\n"
+    api(hub).upload_file(
+        path_or_fileobj=text.encode(), path_in_repo="README.md", repo_id=NAME, repo_type="dataset"
+    )
+    push_dataset(made, NAME)
+    text = text_of(hub, "README.md")
+    head = yaml.safe_load(text.split("---\n")[1])
+    assert head["thumbnail"] == "x.png"
+    assert {"read-speech", "speechtok"} <= set(head["tags"])
+    assert text.endswith("## Consent\n\nAll speakers agreed.\n")
+    assert push_dataset(made, NAME).sent == 0
+
+
+def test_a_pulled_copy_keeps_its_card(hub, made, tmp_path, write_corpus):
+    """Tokenizing again leaves it alone; when rows are added, what it says of them is taken out."""
+    datasets = pytest.importorskip("datasets")
+    corpus, back = shutil.copytree(made.parent / "corpus", tmp_path / "corpus"), tmp_path / "back"
+    push_dataset(made, NAME, licence="cc-by-4.0", citation="A. Nna")
+    pull_dataset(NAME, back)
+    card = (back / "README.md").read_text()
+    settings = JobSettings(shard_seconds=1.5)
+    again = tokenize_corpus(corpus / "corpus.tsv", back, settings=settings, executor="local")
+    assert again.shards_made == 0
+    assert (back / "README.md").read_text() == card
+    write_corpus(corpus, {"train/bad.wav": 0.5})
+    assert retry_quarantined(back, corpus_root=corpus, executor="local").quarantined == 0
+    text = (back / "README.md").read_text()
+    head = yaml.safe_load(text.split("---\n")[1])
+    assert "8 utterances" in text
+    assert "## Statistics" not in text
+    assert not {"dataset_info", "size_categories"} & set(head)
+    assert head["license"] == "cc-by-4.0"
+    assert text.endswith("- cite: A. Nna\n")
+    rows = datasets.load_dataset(str(back), cache_dir=str(tmp_path / "cache"))
+    assert sum(len(part) for part in rows.values()) == 8
+    push_dataset(back, NAME)
+    text = text_of(hub, "README.md")
+    assert "- 8 utterances (dev 1, train 7)" in text
+    assert text.endswith("- licence: cc-by-4.0\n- cite: A. Nna\n")
 
 
 @pytest.mark.parametrize(
@@ -221,8 +295,6 @@ def test_no_dataset(hub, tmp_path):
 
 
 def test_absolute_recordings(made, tmp_path, write_corpus):
-    from speechtok.jobs.run import tokenize_corpus
-
     assert absolute_recordings(made) == 0
     corpus = write_corpus(tmp_path / "corpus", {"a.wav": 0.5})
     (tmp_path / "wav.scp").write_text(f"a {corpus / 'a.wav'}\n")
