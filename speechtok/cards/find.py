@@ -57,8 +57,12 @@ def find_card(name: str | Path) -> tuple[TokenizerCard, Path]:
     return read_tokenizer_card(cards[str(name)]), cards[str(name)]
 
 
-def find_recipe(name: str | Path) -> Path:
+def find_recipe(name: str | Path, kind: str = "") -> Path:
     """Return the recipe file at a path, or the shipped one of that name.
+
+    Args:
+        name: path or name.
+        kind: sub-folder of the shipped ones, such as "training"; those of datasets lie in none.
 
     Raises:
         CardError: when there is none; the nearest shipped names are listed.
@@ -66,9 +70,11 @@ def find_recipe(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = {file.name: file for folder in reversed(recipe_folders()) for file in folder.glob("*.yaml")}
+    shipped = {
+        file.name: file for folder in reversed(recipe_folders()) for file in (folder / kind).glob("*.yaml")
+    }
     wanted = path.name if path.suffix else f"{path.name}.yaml"
-    if wanted not in shipped or path.parent.name not in ("", "pipelines"):
+    if wanted not in shipped or path.parent.name not in ("", kind or "pipelines"):
         raise CardError(f"There is no recipe {name}{nearest(wanted, shipped) or '.'}")
     return shipped[wanted]
 

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from speechtok.cards.yaml_file import build, parse_yaml, read_yaml
-from speechtok.errors import CardError
+from speechtok.cards.yaml_file import apply_changes, build, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,20 +95,5 @@ def read_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
             wrong type.
     """
     content = read_yaml(path)
-    for change in changes:
-        _apply(content, change)
+    apply_changes(content, changes)
     return build(Recipe, content, f"Recipe {path}")
-
-
-def _apply(content: dict[str, Any], change: str) -> None:
-    name, equals, value = change.partition("=")
-    *sections, field = name.split(".")
-    if not equals or not all([*sections, field]):
-        raise CardError(
-            f"A field is set as NAME=VALUE, such as tokenizer=facodec or ray.workers=8, not as '{change}'."
-        )
-    for section in sections:
-        inner = content.get(section)
-        content[section] = dict(inner) if isinstance(inner, dict) else {}
-        content = content[section]
-    content[field] = parse_yaml(value, f"'{change}'")

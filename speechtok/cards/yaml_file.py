@@ -48,6 +48,20 @@ def parse_yaml(text: str, source: str) -> Any:
         raise CardError(f"{source} holds no YAML value: {' '.join(str(error).split())}.") from error
 
 
+def apply_changes(content: dict[str, Any], changes: Iterable[str]) -> None:
+    """Set fields of a mapping, each as `NAME=VALUE` with a value as YAML has it.
+
+    Args:
+        content: the mapping, changed in place.
+        changes: the name of a field inside a section follows a dot, such as `ray.workers=8`.
+
+    Raises:
+        CardError: when a change is not of that form, or its value is no YAML.
+    """
+    for change in changes:
+        _apply(content, change)
+
+
 def dump_yaml(content: Mapping[str, Any]) -> str:
     """Return a mapping as YAML text, fields in their order."""
     return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
@@ -87,6 +101,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x' or 'y'?" for the known names nearest to `name`, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
+
+
+def _apply(content: dict[str, Any], change: str) -> None:
+    name, equals, value = change.partition("=")
+    *sections, field = name.split(".")
+    if not equals or not all([*sections, field]):
+        raise CardError(
+            f"A field is set as NAME=VALUE, such as tokenizer=facodec or ray.workers=8, not as '{change}'."
+        )
+    for section in sections:
+        inner = content.get(section)
+        content[section] = dict(inner) if isinstance(inner, dict) else {}
+        content = content[section]
+    content[field] = parse_yaml(value, f"'{change}'")
 
 
 def _number(value: Any) -> Any:

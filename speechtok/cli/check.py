@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -25,6 +26,14 @@ def command(name: str, pin: Path | None, checkpoint: AnyPath | None, device: str
 
     NAME is a card name, a card file, a saved folder or a Hub repository.
     """
+    from speechtok.cli.progress import counted
     from speechtok.demo.check import check_tokenizer
 
-    check_tokenizer(name, say=click.echo, checkpoint=checkpoint, device=device, pin=pin)
+    check_tokenizer(
+        name,
+        say=click.echo,
+        checkpoint=checkpoint,
+        device=device,
+        pin=pin,
+        track=partial(counted, "Encoding and decoding"),
+    )

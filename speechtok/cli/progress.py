@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -15,6 +16,8 @@ from speechtok.jobs.watcher import Watcher
 from speechtok.shards.plan import Plan
 from speechtok.wording import count_text
 
+T = TypeVar("T")
+
 
 @contextmanager
 def counting(what: str, total: int | None) -> Iterator[Callable[..., None]]:
@@ -22,6 +25,14 @@ def counting(what: str, total: int | None) -> Iterator[Callable[..., None]]:
     with _bar(TextColumn("{task.completed:.0f}/{task.total:.0f}")) as bar:
         task = bar.add_task(what, total=total)
         yield lambda *_: bar.advance(task)
+
+
+def counted(what: str, items: Sequence[T]) -> Iterator[T]:
+    """Go through `items` and show a bar."""
+    with counting(what, len(items)) as step:
+        for item in items:
+            yield item
+            step()
 
 
 @contextmanager

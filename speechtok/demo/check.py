@@ -9,7 +9,7 @@ Speech, IEEE TASLP 19(7); computed by the pystoi package.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ def check_tokenizer(
     device: str = "cpu",
     pin: Path | None = None,
     clips: Sequence[Path] | None = None,
+    track: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> TokenizerCheck:
     """Load a tokenizer's files strictly, encode and decode the shipped clips, and say what comes out.
 
@@ -75,6 +76,7 @@ def check_tokenizer(
         pin: card to write once all went well, with revision and sha256 of every file. The revision is
             known for files of the Hub's cache; of other files the card keeps what it states.
         clips: recordings to use instead of the shipped clips.
+        track: goes through the clips, which takes minutes for large networks, and may show how far it is.
 
     Raises:
         ValueError: when `pin` does not end like a card.
@@ -90,7 +92,7 @@ def check_tokenizer(
     pinned = _check_files(card, files, say)
     tokenizer = build_tokenizer(card, files, device=device)
     say(f"Loaded; fingerprint {tokenizer.fingerprint}")
-    result = _check_clips(tokenizer, _shipped_clips() if clips is None else clips, pinned, say)
+    result = _check_clips(tokenizer, _shipped_clips() if clips is None else clips, pinned, say, track)
     if pin is not None:
         with replacing(pin, pin.parent) as temporary:
             pinned.write(temporary)
@@ -135,7 +137,11 @@ def _verdict(file: CardFile, found: str) -> str:
 
 
 def _check_clips(
-    tokenizer: SpeechTokenizer, clips: Sequence[Path], card: TokenizerCard, say: Callable[[str], None]
+    tokenizer: SpeechTokenizer,
+    clips: Sequence[Path],
+    card: TokenizerCard,
+    say: Callable[[str], None],
+    track: Callable[[Sequence[Path]], Iterable[Path]],
 ) -> TokenizerCheck:
     """Encode and decode recordings, and say how codes are used and how much can be understood."""
     counts = {
@@ -143,7 +149,7 @@ def _check_clips(
         for stream in tokenizer.streams
     }
     stoi, scores, encoded = _stoi(), list[tuple[float, str]](), list[SpeechTokens]()
-    for clip in clips:
+    for clip in track(clips):
         tokens = encode_file(tokenizer, clip)
         for name, codes in tokens.streams.items():
             count_codes(counts[name], codes[0].cpu().numpy())

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -213,11 +212,6 @@ def _kernel() -> ctypes.CDLL | None:
     return library
 
 
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="anti_aliased_snake")
-
-
 def _native(
     kernel: ctypes.CDLL,
     x: Tensor,
@@ -239,15 +233,6 @@ def _native(
         x.shape[1],
         None if valid is None else valid.data_ptr(),
     ]
-    threads = min(torch.get_num_threads(), blocks) if x.numel() >= _THREAD_VALUES else 1
-    bounds = [blocks * i // threads for i in range(threads + 1)]
-    if threads == 1:
-        kernel.anti_aliased_snake(*fixed, 0, blocks)
-    else:
-        calls = [
-            _pool(threads).submit(kernel.anti_aliased_snake, *fixed, bounds[i], bounds[i + 1])
-            for i in range(threads)
-        ]
-        for call in calls:
-            call.result()
+    threads = torch.get_num_threads() if x.numel() >= _THREAD_VALUES else 1
+    native.spread(kernel.anti_aliased_snake, tuple(fixed), blocks, threads)
     return y

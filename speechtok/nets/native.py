@@ -7,7 +7,7 @@ compiler and the processor, so that machines that share a home directory do not 
 Environment: `SPEECHTOK_NATIVE=0` keeps to plain torch; `CC` names the compiler; `XDG_CACHE_HOME`
 moves the cache.
 
-Contents: `load_kernel`, `available`.
+Contents: `load_kernel`, `spread`, `available`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,30 @@ def load_kernel(source: Path) -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         logger.info("No native %s (%s); plain torch is used, which is slower.", source.name, error)
         return None
+
+
+def spread(function: Callable[..., None], fixed: tuple[object, ...], blocks: int, threads: int) -> None:
+    """Call `function(*fixed, first, stop)` for ranges that cover all blocks, each in a thread of its own.
+
+    Args:
+        function: From a library of `load_kernel`.
+        fixed: The same for every range.
+        blocks: Count of blocks, which are independent of each other.
+        threads: At most this many; 1 runs in the caller's.
+    """
+    threads = min(threads, blocks)
+    if threads <= 1:
+        function(*fixed, 0, blocks)
+        return
+    bounds = [blocks * i // threads for i in range(threads + 1)]
+    calls = [_pool(threads).submit(function, *fixed, bounds[i], bounds[i + 1]) for i in range(threads)]
+    for call in calls:
+        call.result()
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="kernel")
 
 
 def _compiler() -> str | None:

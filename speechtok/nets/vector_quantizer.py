@@ -101,7 +101,7 @@ class FactorizedQuantizer(nn.Module):
         """Return `(batch, frames, channels)`, the projected codebook rows of codes `(batch, frames)`."""
         return functional.embedding(codes, self.values)
 
-    def forward(self, features: Tensor) -> Quantized:
+    def forward(self, features: Tensor, used: Tensor | None = None) -> Quantized:
         """Return what the codes stand for, differentiable, with the losses of the codebook.
 
         Gradients pass the search unchanged (straight-through). Works on weights as stored, so not on
@@ -109,6 +109,7 @@ class FactorizedQuantizer(nn.Module):
 
         Args:
             features: `(batch, frames, channels)`.
+            used: `(batch,)`, 1 for items that count in the losses and 0 for others; None counts all.
         """
         projected = self.in_proj(features)
         keys = functional.normalize(self.rows.detach(), dim=-1)
@@ -117,9 +118,14 @@ class FactorizedQuantizer(nn.Module):
         return Quantized(
             features=self.out_proj(projected + (rows - projected).detach()),
             codes=codes,
-            commitment_loss=functional.mse_loss(projected, rows.detach()),
-            codebook_loss=functional.mse_loss(rows, projected.detach()),
+            commitment_loss=_mean_square(projected - rows.detach(), used),
+            codebook_loss=_mean_square(rows - projected.detach(), used),
         )
+
+
+def _mean_square(difference: Tensor, used: Tensor | None) -> Tensor:
+    each = difference.square().mean(dim=(1, 2))  # (batch,)
+    return (each if used is None else each * used).mean()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,19 +202,24 @@ class ResidualQuantizer(nn.Module):
             out = out + self.stages[stage].decode(codes[:, stage])
         return out
 
-    def forward(self, features: Tensor, num_codebooks: int | None = None) -> Quantized:
+    def forward(self, features: Tensor, num_codebooks: Tensor | None = None) -> Quantized:
         """Return the sum of what the stages make of the features, differentiable; losses are summed too.
 
         Args:
             features: `(batch, frames, channels)`.
-            num_codebooks: as in `encode`.
+            num_codebooks: `(batch,)`, int64, how many stages count for each item, the first; None counts all. The
+                others run all the same, and are left out of sum and losses. (Kumar et al. 2023,
+                arXiv:2306.06546, section 3.3, quantizer dropout.)
         """
         found: list[Quantized] = []
-        for stage in self.stages[:num_codebooks]:
-            found.append(stage(features))
+        total = torch.zeros_like(features)
+        for number, stage in enumerate(self.stages):
+            used = None if num_codebooks is None else (num_codebooks > number).to(features.dtype)
+            found.append(stage(features, used))
             features = features - found[-1].features
+            total = total + (found[-1].features if used is None else found[-1].features * used[:, None, None])
         return Quantized(
-            features=torch.stack([stage.features for stage in found]).sum(dim=0),
+            features=total,
             codes=torch.stack([stage.codes for stage in found], dim=1),
             commitment_loss=torch.stack([stage.commitment_loss for stage in found]).sum(),
             codebook_loss=torch.stack([stage.codebook_loss for stage in found]).sum(),

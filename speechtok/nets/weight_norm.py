@@ -123,7 +123,7 @@ class WeightNormConv1d(_WeightNormed):
             `(batch, output_length(frames), out_channels)`.
         """
         weight = self.effective_weight()
-        if _channels_last(x):
+        if takes_channels_last(x):
             y = functional.conv2d(
                 _image(x),
                 weight[:, :, None],
@@ -169,7 +169,7 @@ class WeightNormConvTranspose1d(_WeightNormed):
             `kernel_size - stride`.
         """
         weight = self.effective_weight()
-        if _channels_last(x):
+        if takes_channels_last(x):
             y = functional.conv_transpose2d(
                 _image(x),
                 weight[:, :, None],
@@ -196,7 +196,8 @@ class WeightNormLinear(_WeightNormed):
         return functional.linear(x, self.effective_weight(), self.bias)
 
 
-def _channels_last(x: Tensor) -> bool:
+def takes_channels_last(x: Tensor) -> bool:
+    """Return whether oneDNN convolves `x` with channels last in memory."""
     there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     return there and x.dtype == torch.float32 and x.device.type == "cpu"
 

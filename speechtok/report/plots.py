@@ -92,6 +92,25 @@ def plot_values(values: Sequence[float], label: str, name: str) -> Markup:
         )
 
 
+def plot_curve(steps: Sequence[int], values: Sequence[float], label: str, name: str) -> Markup:
+    """Return a quantity over training steps.
+
+    Args:
+        steps: of each point.
+        values: of each point.
+        label: quantity and unit.
+        name: unique on the page.
+    """
+    with drawing(2.2) as (figure, (axes,)):
+        axes.plot(steps, values, color=ACCENT, linewidth=1.2, marker="." if len(steps) < 40 else "")
+        axes.set_xlabel("step")
+        _few_ticks(axes.xaxis, 6, integer=True)
+        axes.grid(axis="y", linewidth=0.6)
+        return to_svg(
+            figure, name, f"{label} from step {steps[0]} ({values[0]:.4g}) to {steps[-1]} ({values[-1]:.4g})."
+        )
+
+
 def plot_quality(
     rates_bps: Sequence[float], values: Sequence[float | None], title: str, name: str
 ) -> Markup | None:

@@ -1,7 +1,7 @@
 """Files that are needed whole on a disk, or put somewhere whole.
 
 Contents: `replacing`, `temporary_file`, `OwnedFolder`, `put_in_place`, `copy_bytes`, `local_copy`, `download_folder`, `join`, `relative`,
-`readable`, `file_sha256`.
+`readable`, `file_sha256`, `flush`.
 """
 
 from __future__ import annotations
@@ -96,9 +96,9 @@ def put_in_place(temporary: Path, path: AnyPath) -> None:
         path.put(temporary, sha256=file_sha256(temporary))
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    _flush(temporary)
+    flush(temporary)
     temporary.replace(path)
-    _flush(path.parent)
+    flush(path.parent)
 
 
 @contextmanager
@@ -222,7 +222,7 @@ def _keep(path: StorePath, copy: Path) -> None:
     note.write_text(stated)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Force a file, or a folder's entries, to disk: a rename must not outlive its content."""
     handle = os.open(path, os.O_RDONLY)
     try:

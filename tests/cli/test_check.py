@@ -65,6 +65,16 @@ def test_the_shipped_clips_but_the_broken_one():
     assert min(result.stoi) > 0.9
 
 
+def test_a_bar_on_the_terminal(speechtok, monkeypatch, clips):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setattr("speechtok.demo.check._shipped_clips", lambda: clips)
+    code, out, err = speechtok("check", "dmel_16k")
+    assert code == 0
+    assert "Encoded and decoded 2 clips, 1.8 s" in out
+    assert "Encoding and decoding" in err
+    assert "2/2" in err
+
+
 def test_without_pystoi(monkeypatch, clips):
     monkeypatch.setitem(sys.modules, "pystoi", None)
     result, lines = check("dmel_16k", clips[:1])

@@ -113,23 +113,57 @@ class Quantizer(nn.Module):
         styled: Tensor = functional.layer_norm(embedding, embedding.shape[-1:], eps=1e-5) * scale + shift
         return styled
 
-    def forward(self, latent: Tensor, waveform: Tensor, speaker: Tensor | None = None) -> Factorized:
+    def forward(
+        self,
+        latent: Tensor,
+        waveform: Tensor,
+        *,
+        speaker: Tensor | None = None,
+        num_codebooks: Mapping[str, Tensor] | None = None,
+        has_residual: Tensor | None = None,
+    ) -> Factorized:
         """Return everything that training needs, differentiable; see `Quantized` for what that asks for.
+
+        What the decoder reads gives no gradient to prosody and content, which learn from their own losses
+        and from what is predicted from `parts`.
 
         Args:
             latent: `(batch, frames, channels)`, of the encoder.
             waveform: `(batch, samples)`, what it encoded.
             speaker: `(batch, channels)`; None takes it from the waveform.
+            num_codebooks: stream → `(batch,)`, int64, codebooks that count; None counts all.
+            has_residual: `(batch,)`, 1 for items whose residual reaches the decoder, else 0; None gives it all.
         """
         mel = self.to_mel(waveform)
         speaker = self.timbre_encoder(mel) if speaker is None else speaker
-        latent = latent[:, : mel.shape[1]]
-        prosody: Quantized = self.stream("prosody")(self.prosody_features(mel))
-        content: Quantized = self.stream("content")(latent)
-        residual: Quantized = self.stream("residual")(latent - prosody.features - content.features)
-        parts = {"prosody": prosody, "content": content, "residual": residual}
-        total = prosody.features + content.features + residual.features
-        return Factorized(parts=parts, speaker_embedding=speaker, styled=self.inject(total, speaker))
+        latent, counts = latent[:, : mel.shape[1]], num_codebooks or {}
+        prosody: Quantized = self.stream("prosody")(self.prosody_features(mel), counts.get("prosody"))
+        content: Quantized = self.stream("content")(latent, counts.get("content"))
+        known = prosody.features.detach() + content.features.detach()
+        residual: Quantized = self.stream("residual")(latent - known, counts.get("residual"))
+        detail = residual.features
+        if has_residual is not None:
+            detail = detail * has_residual[:, None, None]
+        return Factorized(
+            parts={"prosody": prosody, "content": content, "residual": residual},
+            speaker_embedding=speaker,
+            styled=self.inject(known + detail, speaker),
+        )
+
+    def speaker_of(self, utterances: Tensor, num_samples: Tensor) -> Tensor:
+        """Return the timbre of whole utterances, each as if alone, differentiable.
+
+        Args:
+            utterances: `(batch, samples)`, zero past their ends.
+            num_samples: `(batch,)`, int64.
+
+        Returns:
+            `(batch, channels)`.
+        """
+        mel = self.to_mel(utterances)
+        frames = num_samples // self.to_mel.hop_length
+        speaker: Tensor = self.timbre_encoder(mel, frames)
+        return speaker
 
     def stream(self, name: str) -> ResidualQuantizer:
         """Return the quantizer of a stream."""

@@ -11,6 +11,7 @@ Contents: `TimbreEncoder`.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +19,8 @@ from speechtok.nets.weight_norm import WeightNormConv1d
 
 KERNEL_SIZE = 5
 """Frames that a gated convolution sees."""
+DROPOUT = 0.1
+"""Part of the spectral values that training hides."""
 
 
 class TimbreEncoder(nn.Module):
@@ -32,29 +35,41 @@ class TimbreEncoder(nn.Module):
 
     def __init__(self, num_mels: int, channels: int, out_channels: int, num_heads: int) -> None:
         super().__init__()
-        self.spectral = nn.Sequential(  # places 2 and 5 hold the dropout of training
+        self.spectral = nn.Sequential(
             _convolution(num_mels, channels),
             nn.Mish(),
-            nn.Dropout(0.1),
+            nn.Dropout(DROPOUT),
             _convolution(channels, channels),
             nn.Mish(),
+            nn.Dropout(DROPOUT),
         )
         self.temporal = nn.Sequential(_GatedConvolution(channels), _GatedConvolution(channels))
         self.slf_attn = _SelfAttention(channels, num_heads)
         self.fc = _convolution(channels, out_channels)
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """Return the vector of whole utterances.
+    def forward(self, mel: Tensor, num_frames: Tensor | None = None) -> Tensor:
+        """Return the vector of whole utterances, each as if alone.
+
+        The released training lets frames past the end of an utterance into the average; here they change nothing.
 
         Args:
-            mel: `(batch, frames, num_mels)`, all of equal length.
+            mel: `(batch, frames, num_mels)`.
+            num_frames: `(batch,)`, int64, frames of each utterance; None when all are of equal length.
 
         Returns:
             `(batch, out_channels)`.
         """
-        x = self.temporal(self.spectral(mel))
-        frames: Tensor = self.fc(x + self.slf_attn(x))
-        return frames.mean(dim=1)
+        if num_frames is None:
+            x = self.temporal(self.spectral(mel))
+            frames: Tensor = self.fc(x + self.slf_attn(x))
+            return frames.mean(dim=1)
+        inside = torch.arange(mel.shape[1], device=mel.device) < num_frames[:, None]  # (batch, frames)
+        mask = inside[..., None].to(mel.dtype)
+        x = self.spectral(mel) * mask
+        for layer in self.temporal:
+            x = layer(x) * mask
+        frames = self.fc(x + self.slf_attn(x, inside[:, None, None])) * mask
+        return frames.sum(dim=1) / mask.sum(dim=1)
 
 
 class _GatedConvolution(nn.Module):
@@ -80,12 +95,12 @@ class _SelfAttention(nn.Module):
         for name in ("conv_q", "conv_k", "conv_v", "conv_o"):
             self.add_module(name, _convolution(channels, channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        heads = [
+    def forward(self, x: Tensor, may_see: Tensor | None = None) -> Tensor:
+        query, key, value = (
             getattr(self, name)(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for name in ("conv_q", "conv_k", "conv_v")
-        ]  # (batch, heads, frames, channels / heads) each
-        mixed = functional.scaled_dot_product_attention(*heads)
+        )  # (batch, heads, frames, channels / heads) each
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=may_see)
         attended: Tensor = self.conv_o(mixed.transpose(1, 2).flatten(2))  # type: ignore[operator]
         return attended
 

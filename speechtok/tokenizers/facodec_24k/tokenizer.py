@@ -125,7 +125,7 @@ class Facodec24kTokenizer(FactorTokenizer):
 
         Args:
             blocks: consecutive float `(samples,)` pieces at 24 kHz, of any length.
-            chunk_seconds: length of the pieces that are processed at once.
+            chunk_seconds: most audio that is processed at once; never more than two seconds are.
             num_codebooks: at most this many codebooks in each stream.
             num_content: as in `encode`.
 
@@ -215,7 +215,7 @@ class Facodec24kTokenizer(FactorTokenizer):
         limits = dict.fromkeys(self.config.codebooks, num_codebooks or max(self.config.codebooks.values()))
         limits["content"] = min(limits["content"], num_content or most)
         chunk = self._chunk(chunk_seconds)
-        window = None if chunk is None else chunk // self.config.hop_length
+        window = WINDOW if chunk is None else min(chunk // self.config.hop_length, WINDOW)
         encoded = self.codec.encode(signals, window=window, limits=limits)
         samples = torch.tensor([signal.stop for signal in signals], device=self.device)
         return self._tokens(encoded, samples)

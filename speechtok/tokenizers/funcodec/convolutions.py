@@ -13,14 +13,14 @@ Memory: on the CPU `fold_constants` lays the weights out channels last, and ever
 for its result, whatever the order of the axes. oneDNN convolves that form of float32 two to three times
 as fast. Call it again after a change of device.
 
-Contents: `Conv`, `ConvTranspose`, `Shared`, `Output`.
+Contents: `Conv`, `ConvTranspose`, `Shared`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,13 @@ from torch.nn import functional
 
 from speechtok.nets.matmul import exact_fast_matmul
 from speechtok.nets.padding import as_image, reflect_pad, valid_frames
+from speechtok.tokenizers.funcodec import kernels
+from speechtok.tokenizers.funcodec.pending import Layer, Pending, Signal, settled
 
 EPSILON = 1e-5
 """Added to the variance in group norm."""
 
-Output = tuple[Tensor, Tensor | None]
-"""A layer's output and its lengths."""
+_Count = TypeVar("_Count", int, Tensor)
 _Inner = nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
 
 
@@ -46,7 +47,7 @@ class Shared(TypedDict):
     """Groups of their norms; 0 for none."""
 
 
-class Conv(nn.Module):
+class Conv(Layer):
     """Convolution with reflected ends, then group norm. Entries: `conv.conv`, `conv.norm`.
 
     It has `ceil(frames / stride)` output frames. Over one axis the samples that complete the last
@@ -95,26 +96,32 @@ class Conv(nn.Module):
             (k - 1) * d - (s - 1) for k, d, s in zip(kernel_size, self.dilation, self.stride, strict=True)
         ]
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Output:
+    def run(self, x: Signal, lengths: Tensor | None) -> tuple[Signal, Tensor | None]:
         """Return the normalised convolution, `(batch, out_channels, …, ceil(frames / stride))`."""
-        x = self.pad(x, lengths)
         out = None if lengths is None else -(-lengths // self.stride[-1])
-        return self.conv.norm_of(_convolve(x, self.conv.conv), out), out
+        return self.conv.norm_of(_convolve(self.pad(x, lengths), self.conv.conv), out), out
 
-    def pad(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def pad(self, x: Signal, lengths: Tensor | None = None) -> Tensor:
         """Return the input with its ends reflected, as the convolution sees it."""
         *bands, excess = self.excess
-        frames: Tensor | int = x.shape[-1] if lengths is None else lengths
-        extra = -frames % self.stride[-1]  # completes the last window
+        around = (bands[0] - bands[0] // 2, bands[0] // 2) if bands else (0, 0)
+        if isinstance(x, Pending):
+            before, after = self._ends(excess, -x.frames % self.stride[-1])
+            return x.settle(before, after, bands=around)
+        if lengths is None:
+            return reflect_pad(x, *self._ends(excess, -x.shape[-1] % self.stride[-1]), bands=around)
+        return reflect_pad(x, *self._ends(excess, -lengths % self.stride[-1]), lengths, bands=around)
+
+    def _ends(self, excess: int, extra: _Count) -> tuple[int | _Count, int | _Count]:
+        """Return the frames added before and after, of which `extra` complete the last window."""
         after = 0 if self.causal else excess // 2
         before = excess - after
-        around = (bands[0] - bands[0] // 2, bands[0] // 2) if bands else (0, 0)
-        if bands and not self.causal:
-            return reflect_pad(x, before + extra, after, lengths, bands=around)
-        return reflect_pad(x, before, after + extra, lengths, bands=around)
+        return (
+            (before + extra, after) if len(self.stride) > 1 and not self.causal else (before, after + extra)
+        )
 
 
-class ConvTranspose(nn.Module):
+class ConvTranspose(Layer):
     """Transposed convolution, group norm, then trimming to `frames * stride`. Entries: `convtr.convtr`, `convtr.norm`.
 
     Args:
@@ -153,16 +160,18 @@ class ConvTranspose(nn.Module):
             less = (0, 0) if out_padding is None else out_padding[axis]
             self.trims.append((step - after - less[0], after - less[1]))
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Output:
+    def run(self, x: Signal, lengths: Tensor | None) -> tuple[Signal, Tensor | None]:
         """Return the normalised, trimmed result, `(batch, out_channels, …, frames * stride)`."""
-        inside = None
+        x, inside = settled(x), None
         if lengths is not None:
             x = x * valid_frames(x, lengths)  # frames beyond the end must not leak into the last ones
             inside = (lengths + 1) * self.stride[-1]
-        x = self.convtr.norm_of(_convolve(x, self.convtr.convtr), inside)
-        for axis, (before, after) in enumerate(self.trims, start=2):
-            x = x.narrow(axis, before, x.shape[axis] - before - after)
-        return x, None if lengths is None else lengths * self.stride[-1]
+        x = _convolve(x, self.convtr.convtr)
+        sizes = x.shape[2:]
+        y = self.convtr.norm_of(x, inside)
+        for axis, (size, (before, after)) in enumerate(zip(sizes, self.trims, strict=True), start=2):
+            y = y.narrow(axis, before, size - before - after)
+        return y, None if lengths is None else lengths * self.stride[-1]
 
 
 class _Normed(nn.Module):
@@ -186,12 +195,14 @@ class _Normed(nn.Module):
         form = torch.channels_last if weight.device.type == "cpu" else torch.contiguous_format
         weight.data = as_image(weight.data, lambda image: image.clone(memory_format=form))
 
-    def norm_of(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def norm_of(self, x: Tensor, lengths: Tensor | None) -> Signal:
         """Return `x` normalised over channels and valid positions of each item."""
         if self.norm is None:
             return x
         groups, weight, bias = self.norm.num_groups, self.norm.weight, self.norm.bias
         if lengths is None:
+            if len(x) == groups == 1 and kernels.usable(x, x.shape[1]):
+                return Pending.normed(x, weight, bias, EPSILON)
             return as_image(x, lambda image: functional.group_norm(image, groups, weight, bias, EPSILON))
         parts = x.reshape(len(x), groups, -1, *x.shape[2:])  # (batch, groups, channels, …, frames)
         valid, over = valid_frames(parts, lengths), tuple(range(2, parts.dim()))

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechtok.tokenizers.funcodec.convolutions import Conv, Output, Shared
+from speechtok.tokenizers.funcodec import kernels
+from speechtok.tokenizers.funcodec.convolutions import Conv, Shared
+from speechtok.tokenizers.funcodec.pending import Layer, Pending, Signal, added, settled
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Layer):
     """ELU, convolution, ELU, 1×1 convolution, around them a shortcut. Entries: `block.N`, `shortcut`.
 
     Args:
@@ -64,34 +66,44 @@ class ResidualBlock(nn.Module):
                 channels, channels, point, groups=groups_for(channels, group_ratio), **shared
             )
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Output:
+    def run(self, x: Signal, lengths: Tensor | None) -> tuple[Signal, Tensor | None]:
         """Return shortcut plus block, of the shape of `x`."""
         y = x
         for layer in self.block:
-            y, _ = layer(y, lengths)
+            y, _ = layer.run(y, lengths)  # type: ignore[operator]
         if self.shortcut is not None:
-            x, _ = self.shortcut(x, lengths)
-        return (x + y if torch.is_grad_enabled() else y.add_(x)), lengths
+            x, _ = self.shortcut.run(x, lengths)
+        return added(x, y), lengths
 
 
-class Lstm(nn.Module):
+class Lstm(Layer):
     """LSTM over frames, from a zero state, with its input added. Entries: `lstm`."""
 
     def __init__(self, channels: int, layers: int, skip: bool) -> None:
         super().__init__()
         self.lstm = nn.LSTM(channels, channels, layers)
         self.skip = skip
+        self._packed: kernels.PackedLstm | None = None
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Output:
+    def fold_constants(self) -> None:
+        """Lay the weights out as the kernel reads them, where there is one."""
+        with torch.no_grad():
+            usable = kernels.usable(next(self.lstm.parameters()), self.lstm.hidden_size)
+        self._packed = kernels.PackedLstm(self.lstm) if usable else None
+
+    def run(self, x: Signal, lengths: Tensor | None) -> tuple[Signal, Tensor | None]:
         """Return `(batch, channels, frames)`; it looks back only, so lengths do not matter."""
-        steps = x.permute(2, 0, 1)  # (frames, batch, channels)
-        y, _ = self.lstm(steps)
+        steps = settled(x).permute(2, 0, 1)  # (frames, batch, channels)
+        if self._packed is not None and steps.shape[1] == 1 and kernels.usable(steps, steps.shape[2]):
+            y = self._packed(steps[:, 0])[:, None]
+        else:
+            y, _ = self.lstm(steps)
         if self.skip:
             y = y + steps
         return y.permute(1, 2, 0), lengths
 
 
-class Elu(nn.Module):
+class Elu(Layer):
     """max(0, x) + min(0, exp(x) - 1). Source: Clevert et al. 2015, arXiv:1511.07289, equation 15.
 
     Args:
@@ -102,25 +114,27 @@ class Elu(nn.Module):
         super().__init__()
         self.keep = keep
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Output:
+    def run(self, x: Signal, lengths: Tensor | None) -> tuple[Signal, Tensor | None]:
         """Return the activation, of the shape of `x`."""
+        if isinstance(x, Pending):
+            return x.active(), lengths
         return functional.elu(x, inplace=not (self.keep or torch.is_grad_enabled())), lengths
 
 
-class SqueezeFrequency(nn.Module):
+class SqueezeFrequency(Layer):
     """Drops the frequency axis, of which one bin is left after the encoder's strides."""
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Output:
+    def run(self, x: Signal, lengths: Tensor | None) -> tuple[Signal, Tensor | None]:
         """Return `(batch, channels, frames)` for `(batch, channels, 1, frames)`."""
-        return x.squeeze(2), lengths
+        return settled(x).squeeze(2), lengths
 
 
-class UnsqueezeFrequency(nn.Module):
+class UnsqueezeFrequency(Layer):
     """Adds a frequency axis of one bin."""
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Output:
+    def run(self, x: Signal, lengths: Tensor | None) -> tuple[Signal, Tensor | None]:
         """Return `(batch, channels, 1, frames)` for `(batch, channels, frames)`."""
-        return x.unsqueeze(2), lengths
+        return settled(x).unsqueeze(2), lengths
 
 
 def groups_for(channels: int, ratio: int) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from speechtok.tokenizers.funcodec.config import StackConfig
-from speechtok.tokenizers.funcodec.convolutions import Conv, ConvTranspose, Output, Shared
+from speechtok.tokenizers.funcodec.convolutions import Conv, ConvTranspose, Shared
 from speechtok.tokenizers.funcodec.layers import (
     Elu,
     Lstm,
@@ -26,9 +26,10 @@ from speechtok.tokenizers.funcodec.layers import (
     UnsqueezeFrequency,
     groups_for,
 )
+from speechtok.tokenizers.funcodec.pending import Layer, Signal
 
 
-class Stack(nn.Module):
+class Stack(Layer):
     """Layers applied one after the other."""
 
     model: nn.ModuleList
@@ -37,7 +38,7 @@ class Stack(nn.Module):
         super().__init__()
         self.model = nn.ModuleList(layers)
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Output:
+    def run(self, x: Signal, lengths: Tensor | None) -> tuple[Signal, Tensor | None]:
         """Return the result for a batch in one pass.
 
         Args:
@@ -48,7 +49,7 @@ class Stack(nn.Module):
             The result and its lengths; frames beyond them are arbitrary.
         """
         for layer in self.model:
-            x, lengths = layer(x, lengths)
+            x, lengths = layer.run(x, lengths)  # type: ignore[operator]
         return x, lengths
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechtok.nets.fast_conv import FastConv1d
 from speechtok.nets.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
 from speechtok.nets.windows import plan_windows
 from speechtok.tokenizers.units.jukebox import Codebook, F0VqVae, VqEncoder, VqVaeSettings
@@ -77,21 +78,16 @@ class VocoderSettings:
 
 
 class _Residual(nn.Module):
-    """Three dilated pairs of convolutions. Entries: `convs1.N`, `convs2.N`."""
+    """Three dilated pairs of convolutions, each after a leaky rectifier. Entries: `convs1.N`, `convs2.N`."""
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        reach = (kernel - 1) // 2
-        self.convs1 = nn.ModuleList(
-            WeightNormConv1d(channels, channels, kernel, dilation=d, padding=d * reach) for d in dilations
-        )
-        self.convs2 = nn.ModuleList(
-            WeightNormConv1d(channels, channels, kernel, padding=reach) for _ in dilations
-        )
+        self.convs1 = nn.ModuleList(FastConv1d(channels, kernel, dilation=d, slope=_SLOPE) for d in dilations)
+        self.convs2 = nn.ModuleList(FastConv1d(channels, kernel, slope=_SLOPE) for _ in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         for first, second in zip(self.convs1, self.convs2, strict=True):
-            x = x + second(functional.leaky_relu(first(functional.leaky_relu(x, _SLOPE)), _SLOPE))
+            x = second(first(x), x)
         return x
 
 
@@ -173,14 +169,14 @@ class UnitVocoder(nn.Module):
     def generate(self, x: Tensor) -> Tensor:
         """Return `(batch, frames · hop_length)` of stacked features `(batch, frames, in_channels)`, in one pass."""
         x = self.conv_pre(x)
-        count = len(self.settings.block_kernels)
+        count, in_place = len(self.settings.block_kernels), not torch.is_grad_enabled()
         for index, up in enumerate(self.ups):
             x = up(functional.leaky_relu(x, _SLOPE))
             first, *others = self.resblocks[index * count : (index + 1) * count]
             total = first(x)
             for block in others:
-                total = total + block(x)
-            x = total / count
+                total = total.add_(block(x)) if in_place else total + block(x)
+            x = total.div_(count) if in_place else total / count
         wave: Tensor = torch.tanh(self.conv_post(functional.leaky_relu(x, _LAST_SLOPE)))
         return wave[:, :, 0]
 

@@ -202,7 +202,11 @@ def test_voice_conversion(codec, golden, signal) -> None:
 
 @pytest.mark.slow
 def test_long(codec, golden, signal) -> None:
-    want = golden("long")
-    got = encode(codec, signal(31, 192_137))
+    want, x = golden("long"), signal(31, 192_137)
+    got = encode(codec, x)
     assert np.array_equal(stacked(got), want["codes"][0])
     close(got.speaker_embedding, want, "timbre")
+    close(decode(codec, got, 192_000), want, "wav")
+    with torch.no_grad():
+        latent = codec.encoder(x[None])
+    close(latent, want, "encoder_out", channels_last=True)

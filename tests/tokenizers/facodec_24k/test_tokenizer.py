@@ -11,6 +11,7 @@ import torch
 from speechtok import load_tokenizer
 from speechtok.cards import find_card
 from speechtok.errors import AudioError, CardError, CheckpointError, TokensError
+from speechtok.tokenizers.facodec_24k.codec import WINDOW
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.tokenizers.facodec_24k.convert import Source
 from speechtok.tokens import SpeechTokens
@@ -73,6 +74,21 @@ def test_blocks_and_chunks(load, signal) -> None:
     assert torch.equal(blocks.num_samples, want.num_samples)
     one = tokenizer.encode_blocks([x.numpy()], num_content=1)
     assert torch.equal(one.codes, tokenizer.encode(x, num_content=1).codes)
+
+
+def test_a_long_chunk_is_not_computed_at_once(load, signal, monkeypatch) -> None:
+    tokenizer, x = load(), signal(4, 9000)
+    want, lengths = tokenizer.encode(x), list[int]()
+    analyse = tokenizer.codec.encoder.analyse
+
+    def spy(waveform: torch.Tensor) -> torch.Tensor:
+        lengths.append(waveform.shape[1])
+        return analyse(waveform)
+
+    monkeypatch.setattr(tokenizer.codec.encoder, "analyse", spy)
+    blocks = [x.numpy()]
+    assert torch.equal(tokenizer.encode_blocks(blocks, chunk_seconds=60).codes, want.codes)
+    assert max(lengths) == (WINDOW + tokenizer.config.encoder_context) * tokenizer.config.hop_length
 
 
 def test_float32_gives_the_same_codes(load, signal) -> None:
