@@ -365,7 +365,7 @@ def test_every_command_is_documented():
     assert list(cli_sections()) == list(command_names())
 
 
-@pytest.mark.parametrize("name", command_names())
+@pytest.mark.parametrize("name", list(command_names()))
 def test_every_option_is_documented(name):
     section = cli_sections()[name]
     rows = dict(re.findall(r"^\| `([^`]+)` \|(.*)\|$", section, flags=re.MULTILINE))

@@ -79,6 +79,9 @@ def run(arguments: list[str]) -> int:
         return _fail(
             "Stopped by SIGTERM; finished work is kept, and the same command goes on from there.", 143
         )
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.UsageError as error:
         hint = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
         return _fail(f"{error.format_message()}{hint}", 2)
