@@ -105,4 +105,5 @@ def _lengths(weight: Tensor) -> Tensor:
 
 
 def _unit(vector: Tensor) -> Tensor:
-    return functional.normalize(vector, dim=0, eps=_LEAST)
+    unit: Tensor = functional.normalize(vector, dim=0, eps=_LEAST)
+    return unit
