@@ -96,14 +96,13 @@ class SpectralNormConv(_Conv):
                 u = _unit(matrix @ v)
                 self.weight_u.copy_(u)
                 self.weight_v.copy_(v)
-        weight: Tensor = self.weight_orig / (u @ (matrix @ v))
-        return weight
+        return self.weight_orig / (u @ (matrix @ v))
 
 
 def _lengths(weight: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.dim())), keepdim=True)
+    lengths: Tensor = torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.dim())), keepdim=True)
+    return lengths
 
 
 def _unit(vector: Tensor) -> Tensor:
-    unit: Tensor = functional.normalize(vector, dim=0, eps=_LEAST)
-    return unit
+    return functional.normalize(vector, dim=0, eps=_LEAST)
