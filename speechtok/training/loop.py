@@ -148,7 +148,8 @@ class _Run:
             network.train(_is_trained(network))
         metrics: Metrics = {}
         for turn in task.turns:
-            metrics |= self._turn(turn, parts)
+            if step >= turn.first_step:
+                metrics |= self._turn(turn, parts)
         self.state.step += 1
         if self.state.step % task.schedule_steps == 0:
             for schedule in task.schedules.values():
