@@ -130,7 +130,8 @@ class UnitVocoderTask:
         made = _made(networks["vocoder"], batch)
         batch["made"] = made  # the vocoder's turn goes on from it
         judges = networks["discriminators"]
-        loss = discriminator_loss(judges(made.detach()), judges(batch["waveform"]))
+        of_real = judges(batch["waveform"])
+        loss = discriminator_loss(judges(made.detach()), of_real)
         return loss, {"discriminators": loss}
 
     def _vocoder_loss(self, batch: Batch, networks: Networks) -> tuple[Tensor, Mapping[str, Tensor]]:

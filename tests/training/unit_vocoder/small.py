@@ -38,7 +38,9 @@ def make_corpus(folder: Path) -> Path:
     lines = ["audio\tsplit\tspeaker"]
     for number in range(8):
         samples = 1900 if number == 2 else 9000 + 1111 * number  # one shorter than a segment
-        soundfile.write(folder / f"s{number % 2}_{number}.wav", 0.4 * recipe.speechlike(samples, seed=number), 16000)
+        soundfile.write(
+            folder / f"s{number % 2}_{number}.wav", 0.4 * recipe.speechlike(samples, seed=number), 16000
+        )
         lines.append(f"s{number % 2}_{number}.wav\t{'dev' if number > 5 else 'train'}\ts{number % 2}")
     (folder / "manifest.tsv").write_text("\n".join(lines) + "\n")
     return folder / "manifest.tsv"
@@ -49,9 +51,7 @@ def make_tokenizer(folder: Path) -> Path:
     make_folder(folder, speaker=None, features="logmel", units=UNITS)
     save(folder, "f0", "g_00000001", {"generator": fill(F0VqVae(), gain=2.0)})
     save(folder, "f0", "f0_stats.pth", {"f0_mean": 142.0, "f0_std": 20.0})
-    (folder / "tokenizer.yaml").write_text(
-        CARD.format(units=UNITS, rate=100, hop=160, features="logmel")
-    )
+    (folder / "tokenizer.yaml").write_text(CARD.format(units=UNITS, rate=100, hop=160, features="logmel"))
     return folder
 
 
@@ -80,7 +80,6 @@ def main() -> None:
 
     torch.set_num_threads(1)
     train_unit_vocoder(tokens, Path(folder), SETTINGS, tokenizer=tokenizer, watcher=Watcher(stepped=stepped))
-
 
 
 if __name__ == "__main__":
