@@ -130,8 +130,8 @@ def _reason(error: BaseException) -> str:
     if _passes(error):
         shown = f"status {status}" if status is not None else type(error).__name__
         return (
-            f"the Hub did not answer properly in {ATTEMPTS} tries ({shown}). What was sent is kept; run the same "
-            "command again later."
+            f"the Hub did not answer properly in {ATTEMPTS} tries ({shown}). What was transferred is kept; run the "
+            "same command again later."
         )
     if isinstance(error, HubError):
         return str(error)

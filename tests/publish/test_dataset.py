@@ -41,6 +41,13 @@ def sent(hub):
     return {path: puts.count(path) for path in puts}
 
 
+def fetched(hub):
+    """How often each file was fetched."""
+    gets = [item["path"] for item in hub.requests if item["method"] == "GET" and item["status"] in (200, 206)]
+    paths = [path.split("/", 6)[-1] for path in gets if path.startswith(f"/datasets/{NAME}/resolve/")]
+    return {path: paths.count(path) for path in paths}
+
+
 def commits(hub, name=NAME):
     return len(hub.repos["dataset", name].commits) - 1  # without the one that made the repository
 
@@ -340,7 +347,7 @@ def test_faults_that_stay(hub, made):
     with pytest.raises(
         HubError,
         match=r"^Dataset 'anna/tokens' could not be pushed: the Hub did not answer properly in 3 tries \(status 503\)\. "
-        r"What was sent is kept; run the same command again later\.$",
+        r"What was transferred is kept; run the same command again later\.$",
     ):
         push_dataset(made, NAME)
     hub.fail_next.clear()
@@ -348,6 +355,24 @@ def test_faults_that_stay(hub, made):
     push_dataset(made, NAME)  # nothing was lost, and no object goes twice
     assert sent(hub) == before
     assert max(before.values()) == 1
+
+
+def test_faults_of_a_pull_that_stay(hub, made, tmp_path):
+    push_dataset(made, NAME)
+    path = next(path for path in files_of(hub) if path.startswith("data/"))
+    hub.fail_next[f"/{path}"] = [503] * 500
+    with pytest.raises(
+        HubError,
+        match=r"^Dataset 'anna/tokens' could not be pulled: the Hub did not answer properly in 3 tries \(status 503\)\. "
+        r"What was transferred is kept; run the same command again later\.$",
+    ):
+        pull_dataset(NAME, tmp_path / "back")
+    hub.fail_next.clear()
+    there = {item for item in files_of(hub) if (tmp_path / "back" / item).exists()}
+    before = fetched(hub)
+    assert pull_dataset(NAME, tmp_path / "back").problems == ()
+    assert there
+    assert {item for item, count in fetched(hub).items() if count != before.get(item)}.isdisjoint(there)
 
 
 @pytest.fixture
@@ -494,6 +519,37 @@ def test_killed_three_times(hub, made):
     assert all(count == 1 for path, count in sent(hub).items() if path in kept)
     assert commits(hub) == 1
     assert TokenDataset(NAME).tokens(0).equals(TokenDataset(made).tokens(0))
+
+
+@pytest.mark.slow
+def test_pull_killed_three_times(hub, made, tmp_path):
+    """kill -9 between the files; those that were fetched whole are not fetched again."""
+    push_dataset(made, NAME)
+    hub.slow_seconds["/resolve/"] = 0.1
+    back = tmp_path / "back"
+    script = (
+        "import functools, sys, huggingface_hub as hub\n"
+        "hub.snapshot_download = functools.partial(hub.snapshot_download, max_workers=1)\n"
+        "from speechtok.publish.dataset import pull_dataset; pull_dataset(sys.argv[1], sys.argv[2])"
+    )
+    command = [sys.executable, "-c", script, NAME, str(back)]
+
+    def there():
+        return {path for path in files_of(hub) if (back / path).exists()}
+
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline, before = time.monotonic() + 60, len(there())
+        while len(there()) < before + 2 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert process.returncode == -9
+    kept = there()
+    assert len(kept) >= 6
+    subprocess.run(command, check=True, timeout=120)
+    assert {path: fetched(hub)[path] for path in kept} == dict.fromkeys(kept, 1)
+    assert TokenDataset(back).tokens(0).equals(TokenDataset(made).tokens(0))
 
 
 @pytest.mark.slow

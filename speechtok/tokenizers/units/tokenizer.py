@@ -119,6 +119,11 @@ class UnitTokenizer(SpeechTokenizer):
         """Names in the vocoder's table."""
         return tuple(self.config.speakers)
 
+    @property
+    def num_voices(self) -> int:
+        """Rows of the vocoder's table."""
+        return self.parts.vocoder.num_voices if self.parts.vocoder is not None else 0
+
     @classmethod
     def from_card(
         cls, card: TokenizerCard, files: Mapping[str, Path], *, device: torch.device | str, dtype: torch.dtype
