@@ -11,9 +11,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import amfm_decompy.basic_tools as tools
-import amfm_decompy.pYAAPT as released
 import numpy as np
+from amfm_decompy.basic_tools import SignalObj
+from amfm_decompy.pYAAPT import yaapt
 
 from speechtok.audio.io import read_waveform
 from speechtok.audio.pitch import track_pitch
@@ -25,7 +25,7 @@ SHORTEST, SILENT = 1600, 1e-4
 
 
 def released_track(signal: Array) -> Array:
-    contour: Array = released.yaapt(tools.SignalObj(np.pad(signal, 160), 16000), **OPTIONS).samp_values
+    contour: Array = yaapt(SignalObj(np.pad(signal, 160), 16000), **OPTIONS).samp_values
     return contour
 
 
