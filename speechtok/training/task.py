@@ -80,7 +80,7 @@ class Task(Protocol):
     optimizers: dict[str, Optimizer]
     """By name."""
     schedules: dict[str, LRScheduler]
-    """Of the learning rates, by name."""
+    """Of the learning rates, by name; each moves on where its optimizer's turn has come."""
     schedule_steps: int
     """Steps after which the schedules move on."""
     turns: Sequence[Turn]

@@ -102,6 +102,13 @@ class LossSettings:
     """Of their parameters."""
     decay: float = 0.999
     """Factor of the learning rate after each pass through the utterances."""
+    warmup_steps: int = 0
+    """Steps in which the learning rate of each optimizer rises evenly to its value."""
+
+    def __post_init__(self) -> None:
+        for name in ("adversarial_from", "warmup_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, kw_only=True)

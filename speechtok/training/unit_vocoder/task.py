@@ -2,7 +2,7 @@
 
 Source: Polyak et al. 2021, arXiv:2104.00355, section 2.3; Kong et al. 2020, HiFi-GAN, arXiv:2010.05646, section 2.
 
-Contents: `UnitVocoderTask`.
+Contents: `UnitVocoderTask`, `learning_rate_factor`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import ExponentialLR, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from speechtok.report.training import Sound
 from speechtok.shards.statistics import StreamStatistics
@@ -31,7 +31,7 @@ from speechtok.training.unit_vocoder.examples import UnitExamples
 from speechtok.training.unit_vocoder.mel import LogMel
 from speechtok.training.unit_vocoder.networks import TrainedVocoder
 from speechtok.training.unit_vocoder.rows import SAMPLE_RATE
-from speechtok.training.unit_vocoder.settings import UnitVocoderSettings
+from speechtok.training.unit_vocoder.settings import LossSettings, UnitVocoderSettings
 
 MODEL = "model"
 """Folder of the tokenizer with the vocoder, inside the run's."""
@@ -87,10 +87,12 @@ class UnitVocoderTask:
             )
             for name, network in self.networks.items()
         }
+        epoch_steps = max(1, len(examples) // settings.loop.batch_size)
         self.schedules: dict[str, LRScheduler] = {
-            name: ExponentialLR(optimizer, losses.decay) for name, optimizer in self.optimizers.items()
+            name: LambdaLR(optimizer, lambda step: learning_rate_factor(step, epoch_steps, losses))
+            for name, optimizer in self.optimizers.items()
         }
-        self.schedule_steps = max(1, len(examples) // settings.loop.batch_size)
+        self.schedule_steps = 1
         self.turns: Sequence[Turn] = (
             Turn(optimizer="discriminators", loss=self._judges_loss, first_step=losses.adversarial_from),
             Turn(optimizer="vocoder", loss=self._vocoder_loss),
@@ -181,6 +183,13 @@ class UnitVocoderTask:
                 counts = np.bincount(np.concatenate(codes), minlength=stream.codebook_size)
                 usage.append(StreamStatistics(stream=stream, counts=counts[None], stored_bytes=0))
         return usage
+
+
+def learning_rate_factor(step: int, epoch_steps: int, losses: LossSettings) -> float:
+    """Return what the learning rate of an optimizer is multiplied with after `step` of its steps."""
+    warm = min(1.0, (step + 1) / losses.warmup_steps) if losses.warmup_steps else 1.0
+    factor: float = warm * losses.decay ** (step // epoch_steps)
+    return factor
 
 
 _DECISIVE = ("segment_samples", "train_split", "dev_split", "held_out", "voices_by")
