@@ -13,7 +13,8 @@ correlation near that track; the cheapest path through the candidates.
 
 A rising or falling contour has paths of exactly equal cost (a candidate and the smoothed candidate of the frame
 before), which the released code tells apart by the rounding of its sums. There a frame may be given the other of
-two candidates: 4 of 9,261 frames of synthetic and 7 of 12,680 of recorded speech, voicing never.
+two candidates: 4 of 9,261 frames of synthetic and 248 of 428,770 (0.06 %) of recorded speech, voicing in one.
+The released code differs from itself in 129 of the latter when samples are moved by one rounding error.
 
 Contents: `track_pitch`, `num_pitch_frames`.
 """

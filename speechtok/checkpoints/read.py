@@ -12,6 +12,7 @@ Contents: `read_state_dict`, `read_shapes`, `load_plain`, `load_strict`, `check_
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -228,8 +229,10 @@ def _torch_load(path: Path) -> object:
     except (pickle.UnpicklingError, AttributeError, ModuleNotFoundError) as error:
         raise CheckpointError(_refusal(path, error)) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, OSError) as error:
-        reason = str(error).split("\n", 1)[0] or type(error).__name__
-        raise CheckpointError(f"'{path}' is damaged or not a torch weights file ({reason}).") from error
+        reason = re.split(r"\n|\. ", str(error), maxsplit=1)[0].rstrip(".") or type(error).__name__
+        raise CheckpointError(
+            f"'{path}' is damaged or not a torch weights file ({reason}); get it anew."
+        ) from error
 
 
 def _refusal(path: Path, error: Exception) -> str:

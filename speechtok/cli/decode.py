@@ -19,7 +19,7 @@ from speechtok.storage import AnyPath
 @click.option(
     "--accept-from", metavar="NAME", help="Decode tokens although another tokenizer of this name made them."
 )
-@click.option("--speaker", metavar="NAME", help="Voice, for decoders with a table of voices.")
+@click.option("--speaker", metavar="NAME", help="Voice of the decoder's table, by name or row.")
 @other_tokenizer
 @checkpoint
 @device

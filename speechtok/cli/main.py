@@ -6,16 +6,15 @@ Ctrl-C or SIGTERM.
 
 from __future__ import annotations
 
-import keyword
 import signal
 import sys
 import traceback
-from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
+from speechtok.cli.group import LazyGroup
 from speechtok.cli.options import VERBOSE
 from speechtok.errors import CardError, SpeechtokError
 from speechtok.version import __version__
@@ -49,20 +48,13 @@ class Terminated(BaseException):
     """SIGTERM arrived; raised so that everything is left as tidily as after Ctrl-C."""
 
 
-class _Group(click.Group):
-    """Imports a sub-command only when it is asked for, so that each starts as fast as it can."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"speechtok.cli.{_module(cmd_name)}").command
-        return command
-
-
-@click.group(cls=_Group, name="speechtok", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    package="speechtok.cli",
+    names=COMMANDS,
+    name="speechtok",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="speechtok %(version)s")
 def cli() -> None:
     """Speech to tokens for speech language models, and tokens back to speech."""
@@ -87,6 +79,9 @@ def run(arguments: list[str]) -> int:
         return _fail(
             "Stopped by SIGTERM; finished work is kept, and the same command goes on from there.", 143
         )
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.UsageError as error:
         hint = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
         return _fail(f"{error.format_message()}{hint}", 2)
@@ -97,11 +92,6 @@ def run(arguments: list[str]) -> int:
             traceback.print_exc()
         return _fail(str(error), 2 if isinstance(error, CardError | ValueError | TypeError) else 1)
     return result if isinstance(result, int) else 0
-
-
-def _module(name: str) -> str:
-    """Return the module of a sub-command: hyphens are underscores, and one follows a Python keyword."""
-    return f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_")
 
 
 def _fail(sentence: str, code: int) -> int:

@@ -67,6 +67,14 @@ checkpoint: Decorator = click.option(
     "--checkpoint", type=EXISTING, help="Folder with the published files; otherwise they come from the Hub."
 )
 
+units_folder: Decorator = click.option(
+    "--output",
+    type=LOCAL,
+    default="units",
+    show_default=True,
+    help="Folder that `load_tokenizer` takes; parts trained one after the other go into the same.",
+)
+
 device: Decorator = click.option(
     "--device", default="cpu", show_default=True, help="Where the tokenizer runs."
 )

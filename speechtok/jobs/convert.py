@@ -20,11 +20,12 @@ SUFFIX = ".wav"
 
 def convert_file(
     source: AnyPath,
-    reference: AnyPath,
+    reference: AnyPath | None,
     output: Path,
     *,
     source_id: str | None = None,
     reference_id: str | None = None,
+    speaker: str | None = None,
     tokenizer: str | None = None,
     checkpoint: str | AnyPath | None = None,
     device: str = "cpu",
@@ -37,10 +38,11 @@ def convert_file(
 
     Args:
         source: an audio file; or, with `source_id`, a token dataset or one Parquet file of tokens.
-        reference: the same for the voice, with `reference_id`.
+        reference: the same for the voice, with `reference_id`; None with `speaker`.
         output: file to write, ending in .wav; its folder is made when it is missing.
         source_id: row of `source`.
         reference_id: row of `reference`.
+        speaker: a voice of the tokenizer's table instead, by name or row.
         tokenizer: name, card path or folder for `load_tokenizer`; None takes the name in the dataset.
         checkpoint: local folder with the published files.
         device: where the tokenizer runs.
@@ -50,8 +52,8 @@ def convert_file(
         Seconds written.
 
     Raises:
-        ValueError: when `output` ends otherwise, no tokenizer is named anywhere, or the tokenizer has no
-            such method.
+        ValueError: when `output` ends otherwise, no tokenizer is named anywhere, the tokenizer has no
+            such method or voice, or not just one of `reference` and `speaker` is given.
         TypeError: when the family of the tokenizer does not convert voices.
         AudioError: when a recording cannot be used.
         DatasetError: when there is no token dataset or row of that name, or tokens come without id.
@@ -61,8 +63,14 @@ def convert_file(
     """
     if output.suffix.lower() != SUFFIX:
         raise ValueError(f"The output must be a {SUFFIX} file, got {output}.")
+    if (reference is None) == (speaker is None):
+        raise ValueError(
+            "Name the voice by a REFERENCE, or with --speaker by a name of the tokenizer's table."
+        )
+    if reference is None and reference_id is not None:
+        raise ValueError("--reference-id needs a REFERENCE that holds the row.")
     stored_source = _stored(source, source_id, "--id")
-    stored_reference = _stored(reference, reference_id, "--reference-id")
+    stored_reference = None if reference is None else _stored(reference, reference_id, "--reference-id")
     name = tokenizer or next((item.info.name for item in (stored_source, stored_reference) if item), None)
     if name is None:
         raise ValueError("Name the tokenizer that converts with --tokenizer, such as facodec.")
@@ -72,8 +80,13 @@ def convert_file(
         loaded.check_method(method)
         options["method"] = method
     tokens = encode_file(loaded, source) if stored_source is None else stored_source
-    speaker = encode_file(loaded, reference) if stored_reference is None else stored_reference
-    waveform = loaded.convert_voice(tokens, speaker, **options)  # (1, samples)
+    if speaker is not None:
+        voice: Any = loaded.find_voice(speaker)
+    elif reference is not None and stored_reference is None:
+        voice = encode_file(loaded, reference)
+    else:
+        voice = stored_reference
+    waveform = loaded.convert_voice(tokens, voice, **options)  # (1, samples)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_wav(output, waveform[0].cpu().numpy(), loaded.sample_rate)
     return waveform.shape[1] / loaded.sample_rate

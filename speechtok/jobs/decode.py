@@ -56,7 +56,7 @@ def decode_dataset(
         checkpoint: local folder with the tokenizer's published files.
         device: where the tokenizer runs.
         accept_from: name or fingerprint of another tokenizer whose tokens are decoded anyway.
-        speaker: name of a voice, for decoders with a table of voices.
+        speaker: a voice of the decoder's table, by name or row.
         on_row: called with id and file after each row.
 
     Raises:
@@ -72,10 +72,7 @@ def decode_dataset(
     rows = TokenDataset(dataset, split=split)
     chosen = choose_rows(dataset, split=split, ids=ids)
     loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint, device=device)
-    if speaker is not None and speaker not in loaded.voices:
-        known = ", ".join(loaded.voices[:5])
-        raise ValueError(f"'{loaded.name}' has no voice '{speaker}'; it has: {known or 'none by name'}.")
-    voice = {} if speaker is None else {"speaker": speaker}
+    voice = {} if speaker is None else {"speaker": loaded.find_voice(speaker)}
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     for index, name in islice(chosen, limit):

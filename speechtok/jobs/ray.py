@@ -224,6 +224,7 @@ def _last_line(error: Exception) -> str:
 def _start(run: RunSettings) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # processes that would only stand by
     import ray
 
     handler = signal.getsignal(signal.SIGTERM)

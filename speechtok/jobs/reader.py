@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections import deque
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +56,7 @@ class ReadSettings:
     """Memory the process that reads may take, in MiB."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Request:
     """One recording that is wanted."""
 
@@ -83,6 +82,7 @@ class Reader:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._sent: deque[Request] = deque()
+        self._unsent: list[bytes] = []
         self._answered = 0
 
     def has_environment(self) -> bool:
@@ -100,10 +100,22 @@ class Reader:
         """Rate of what arrives, in Hz."""
         return self._settings.sample_rate
 
-    def send(self, request: Request) -> int:
-        """Ask for a recording; return how many bytes that took."""
+    def add(self, request: Request) -> int:
+        """Have a recording asked for by the next `send`; return how many bytes that takes."""
+        line = _line(request, self._answered + len(self._sent))
         self._sent.append(request)
-        return self._ask(request)
+        self._unsent.append(line)
+        return len(line)
+
+    def send(self) -> None:
+        """Ask for all that was added, after the settings if the process does not know them yet."""
+        if not self._unsent:
+            return
+        lines, self._unsent = self._unsent, []
+        if self._is_fresh:
+            lines.insert(0, json.dumps({"settings": asdict(self._settings)}).encode() + b"\n")
+            self._is_fresh = False
+        self._transmit(b"".join(lines))
 
     def answer(self) -> tuple[int, int, NDArray[np.float32]]:
         """Return kind, rate and samples of the next answer.
@@ -123,14 +135,15 @@ class Reader:
             raise Died from None
         samples = np.empty(size, np.float32)
         for file in files:
-            with os.fdopen(file, "rb", buffering=0) as source:
-                source.seek(0)
-                source.readinto(samples.data.cast("B"))
+            try:
+                os.preadv(file, [samples.data.cast("B")], 0)
+            finally:
+                os.close(file)
         return kind, rate, samples
 
     def tell(self, *, more: bool) -> None:
         """Say that a block of the first request was used, and whether others are wanted."""
-        self._transmit({"more": more, "number": self._answered})
+        self._transmit(json.dumps({"more": more, "number": self._answered}).encode() + b"\n")
 
     def end_request(self) -> None:
         """The first request is answered."""
@@ -173,30 +186,19 @@ class Reader:
     def close(self) -> None:
         """End the process."""
         self._sent.clear()
+        self._unsent.clear()
         if self._process is not None:
             self._bury()
 
     def _restart(self) -> None:
         self._start()
         self._is_fresh = True
-        for waiting in self._sent:
-            self._ask(waiting)
+        self._unsent = [_line(request, self._answered + place) for place, request in enumerate(self._sent)]
+        self.send()
 
-    def _ask(self, request: Request) -> int:
-        """Ask for a recording, after the settings if the process does not know them yet."""
-        if self._is_fresh:
-            self._transmit({"settings": asdict(self._settings)})
-            self._is_fresh = False
-        content = {"audio": request.audio, "start": request.start, "duration": request.duration}
-        return self._transmit(
-            content | {"seconds": request.seconds, "number": self._answered + self._sent.index(request)}
-        )
-
-    def _transmit(self, content: dict[str, Any]) -> int:
-        line = json.dumps(content).encode() + b"\n"
+    def _transmit(self, lines: bytes) -> None:
         with contextlib.suppress(OSError):  # of a dead process, which the next answer reveals
-            self._connection.sendall(line)
-        return len(line)
+            self._requests.write(lines)
 
     def _exactly(self, size: int) -> bytes:
         content = b""
@@ -209,27 +211,39 @@ class Reader:
 
     def _start(self) -> None:
         self._connection, theirs = socket.socketpair()
+        requests, ours = os.pipe()
+        self._requests = os.fdopen(ours, "wb", buffering=0)
         lifeline, self._lifeline = os.pipe()
         self._environment = _environment()
-        with theirs:
+        descriptors = (requests, theirs.fileno(), lifeline)
+        try:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", reader_process.__name__, str(theirs.fileno()), str(lifeline)],
+                [sys.executable, "-m", reader_process.__name__, *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), lifeline),
+                pass_fds=descriptors,
                 start_new_session=True,
                 env=self._environment,
             )
-        os.close(lifeline)
+        finally:
+            theirs.close()
+            os.close(requests)
+            os.close(lifeline)
 
     def _bury(self) -> int:
         """End the process, with whatever it started, and return its exit code."""
         assert self._process is not None  # noqa: S101
         self._connection.close()
+        self._requests.close()
         os.close(self._lifeline)
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)  # one that is dead already keeps its exit code
         code, self._process = self._process.wait(), None
         return code
+
+
+def _line(request: Request, number: int) -> bytes:
+    content = {"audio": request.audio, "start": request.start, "duration": request.duration}
+    return json.dumps(content | {"seconds": request.seconds, "number": number}).encode() + b"\n"
 
 
 def _cause(code: int) -> str:

@@ -1,13 +1,14 @@
 """What runs in a process of its own beside a worker: read, decode and resample, one request after another.
 
 A decoder that hangs, crashes or takes all memory ends this process and nothing else; `reading` starts the
-next. Requests arrive as JSON lines on a socket; each answer is a `HEADER`, followed by JSON where something
-went wrong, or accompanied by the descriptor of an unnamed file with the samples.
+next. Requests arrive as JSON lines on a pipe; each answer is a `HEADER` on a socket, followed by JSON where
+something went wrong, or accompanied by the descriptor of an unnamed file with the samples. Requests do not
+come on the socket, for whoever waits there is woken as well when the other end takes an answer.
 
 - The time limit is a kernel timer that nobody catches, so it holds inside any library: the process dies of
   SIGALRM.
 - The memory limit bounds what this process may allocate, so an exploding decoder is refused memory.
-- The process ends with its worker, whose end of the socket's lifeline closes; so do programs it started.
+- The process ends with its worker, whose end of the lifeline closes; so do programs it started.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +43,10 @@ BLOCKS_AHEAD = 2
 
 
 class _Server:
-    """Answers the requests that arrive on a socket."""
+    """Answers requests."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._lines = connection.makefile("rb")
+    def __init__(self, requests: BinaryIO, connection: socket.socket) -> None:
+        self._lines, self._connection = requests, connection
         self._waiting: deque[dict[str, Any]] = deque()
         self._settings: dict[str, Any] = {}
         self._reader = AudioReader()
@@ -111,9 +111,12 @@ class _Server:
         return json.loads(line) if line else None
 
     def _send(self, kind: int, rate: int, samples: NDArray[np.float32]) -> None:
-        with _unnamed_file() as file:
-            os.write(file.fileno(), samples.data.cast("B"))
-            socket.send_fds(self._connection, [HEADER.pack(kind, rate, len(samples))], [file.fileno()])
+        file = _unnamed_file()
+        try:
+            os.write(file, samples.data.cast("B"))
+            socket.send_fds(self._connection, [HEADER.pack(kind, rate, len(samples))], [file])
+        finally:
+            os.close(file)
 
     def _fail(self, error: Exception, request: dict[str, Any]) -> None:
         name, message = type(error).__name__, str(error)
@@ -153,10 +156,12 @@ def _limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, most))
 
 
-def _unnamed_file() -> Any:
+def _unnamed_file() -> int:
+    """Return the descriptor of an empty file that vanishes when it is closed."""
     if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("samples"), "wb", buffering=0)
-    return tempfile.TemporaryFile()
+        return os.memfd_create("samples")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _end_with_worker(lifeline: int) -> None:
@@ -166,12 +171,13 @@ def _end_with_worker(lifeline: int) -> None:
 
 
 def main() -> None:
-    """Serve on the descriptors that the command line names: socket and lifeline."""
-    connection, lifeline = (int(argument) for argument in sys.argv[1:])
+    """Serve on the descriptors that the command line names: requests, socket for answers, and lifeline."""
+    requests, connection, lifeline = (int(argument) for argument in sys.argv[1:])
     threading.Thread(target=_end_with_worker, args=(lifeline,), daemon=True).start()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the job, which ends this process
-    _Server(socket.socket(fileno=connection)).serve()
+    with os.fdopen(requests, "rb") as lines, socket.socket(fileno=connection) as answers:
+        _Server(lines, answers).serve()
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from speechtok.jobs.reader_process import BLOCK
 
 MOST_AHEAD = 64
 """Recordings that are asked for ahead, however short they are …"""
-MOST_AHEAD_BYTES = 64 * 1024
-"""… and the bytes that asking for them takes: a socket holds more, so that nobody waits for both ends."""
+MOST_AHEAD_BYTES = 32 * 1024
+"""… and the bytes that asking for them takes: a pipe holds more, so that nobody waits for both ends."""
 
 
 class LongRecording:
@@ -106,23 +106,16 @@ class ReaderPool:
         Args:
             requests: each with the number of its batch; one process reads all of a batch.
             settings: how to read.
-            ahead_seconds: how far to read ahead; one recording at least.
+            ahead_seconds: how far to read ahead of the result that was yielded last; one recording at least.
         """
         for reader in self._readers:
             reader.begin(settings)
-        coming, waiting = iter(requests), deque[tuple[Reader, Request, float, int]]()
-        following = next(coming, None)
+        ahead = _Ahead(self._readers, requests, settings, ahead_seconds)
         try:
-            while waiting or following is not None:
-                while following is not None and _has_room(waiting, ahead_seconds):
-                    batch, request = following
-                    reader = self._readers[batch % len(self._readers)]
-                    size = reader.send(request)
-                    seconds = min(request.seconds or settings.chunk_seconds, settings.chunk_seconds)
-                    waiting.append((reader, request, seconds, size))
-                    following = next(coming, None)
-                reader, *_ = waiting.popleft()
-                result = _receive(reader)
+            ahead.ask()
+            while (asked := ahead.next_reader()) is not None:
+                result = _receive(asked)
+                ahead.ask()
                 yield result
                 if isinstance(result, LongRecording):
                     result.close()
@@ -174,8 +167,52 @@ def _receive(reader: Reader) -> ReadResult:
         return Waveform(samples=samples, sample_rate=reader.sample_rate, source_sample_rate=rate)
 
 
-def _has_room(waiting: Iterable[tuple[Reader, Request, float, int]], ahead_seconds: float) -> bool:
-    count, seconds, size = 0, 0.0, 0
-    for item in waiting:
-        count, seconds, size = count + 1, seconds + item[2], size + item[3]
-    return not count or (count < MOST_AHEAD and seconds < ahead_seconds and size < MOST_AHEAD_BYTES)
+class _Ahead:
+    """What is asked for and not received, in order, and what is to be asked for.
+
+    Short recordings are asked for many at once, whenever half of the reserve is used up: each time that two
+    processes take turns costs as much as handing over a recording.
+    """
+
+    def __init__(
+        self,
+        readers: list[Reader],
+        requests: Iterable[tuple[int, Request]],
+        settings: ReadSettings,
+        ahead_seconds: float,
+    ) -> None:
+        self._readers, self._coming = readers, iter(requests)
+        self._chunk_seconds, self._ahead_seconds = settings.chunk_seconds, ahead_seconds
+        self._following = next(self._coming, None)
+        self._waiting: deque[tuple[Reader, float, int]] = deque()
+        self._seconds, self._size = 0.0, 0
+
+    def next_reader(self) -> Reader | None:
+        """Return the process that answers next, or None when all is answered."""
+        if not self._waiting:
+            return None
+        reader, seconds, size = self._waiting.popleft()
+        self._seconds, self._size = self._seconds - seconds, self._size - size
+        return reader
+
+    def ask(self) -> None:
+        """Ask for as much as there is room for, once half of it is free."""
+        if not self._has_room(0.5):
+            return
+        while self._following is not None and self._has_room(1.0):
+            batch, request = self._following
+            reader = self._readers[batch % len(self._readers)]
+            seconds = min(request.seconds or self._chunk_seconds, self._chunk_seconds)
+            item = (reader, seconds, reader.add(request))
+            self._waiting.append(item)
+            self._seconds, self._size = self._seconds + item[1], self._size + item[2]
+            self._following = next(self._coming, None)
+        for reader in self._readers:
+            reader.send()
+
+    def _has_room(self, share: float) -> bool:
+        return not self._waiting or (
+            len(self._waiting) < share * MOST_AHEAD
+            and self._seconds < share * self._ahead_seconds
+            and self._size < share * MOST_AHEAD_BYTES
+        )

@@ -88,7 +88,10 @@ class ShardWorker:
                 f"This worker has a tokenizer '{self._tokenizer.name}' with fingerprint {self._tokenizer.fingerprint}, "
                 f"but the plan needs {settings.info.fingerprint}; give every machine the same files and versions."
             )
-        self._progress, self._audio_seconds = Progress(), 0.0
+        self._root = as_path(settings.corpus_root)
+        self._row_names = ("id", "audio", "text", "speaker", "language", *settings.extra_types)
+        self._seconds, self._utterances, self._quarantined = 0.0, 0, 0
+        self._audio_seconds = 0.0
         self._shard: str | None = None
         self._readers = ReaderPool(settings.readers)
 
@@ -98,7 +101,9 @@ class ShardWorker:
             node=platform.node(),
             pid=os.getpid(),
             shard=self._shard,
-            progress=self._progress,
+            progress=Progress(
+                seconds=self._seconds, utterances=self._utterances, quarantined=self._quarantined
+            ),
             audio_seconds=self._audio_seconds,
             stage=self._stopwatch.stage,
             stage_seconds=self._stopwatch.stage_seconds,
@@ -117,14 +122,17 @@ class ShardWorker:
             StorageError: when a store fails.
             JobError: when too many workers have died on it.
         """
-        self._progress, self._shard = Progress(), task.name
+        self._begin(task.name)
         attempts = Attempts(self._layout, task)
         try:
             with attempts.noted():
                 return self._make(task, attempts)
         finally:
-            self._shard, self._progress = None, Progress()
+            self._begin(None)
             self._stopwatch.enter(IDLE)
+
+    def _begin(self, shard: str | None) -> None:
+        self._shard, self._seconds, self._utterances, self._quarantined = shard, 0.0, 0, 0
 
     def _make(self, task: ShardTask, attempts: Attempts) -> ShardRecord:
         job = self._settings.job
@@ -272,20 +280,18 @@ class ShardWorker:
 
     def _whole_row(self, row: dict[str, Any], columns: dict[str, Any]) -> dict[str, Any]:
         """Return a planned row's columns with those of its tokens."""
-        kept = {
-            name: row[name]
-            for name in ("id", "audio", "text", "speaker", "language", *self._settings.extra_types)
-        }
-        return {**kept, **columns}
+        return {**{name: row[name] for name in self._row_names}, **columns}
 
     def _count(self, row: dict[str, Any], result: dict[str, Any] | Failure) -> dict[str, Any] | Failure:
-        failed = int(isinstance(result, Failure))
-        self._progress += Progress(seconds=row["seconds"] or 0.0, utterances=1, quarantined=failed)
-        self._audio_seconds += row["seconds"] or 0.0
+        seconds = row["seconds"] or 0.0
+        self._seconds += seconds
+        self._utterances += 1
+        self._quarantined += isinstance(result, Failure)
+        self._audio_seconds += seconds
         return result
 
     def _path(self, row: dict[str, Any]) -> str:
-        return str(join(as_path(self._settings.corpus_root), row["audio"]))
+        return str(join(self._root, row["audio"]))
 
     def _unread(self, row: dict[str, Any], error: ReadError) -> Failure:
         if error.stage == STORAGE:

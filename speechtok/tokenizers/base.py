@@ -141,6 +141,11 @@ class SpeechTokenizer(ABC):
         """Names that `decode(tokens, speaker=)` takes, for decoders with a table of named voices."""
         return ()
 
+    @property
+    def num_voices(self) -> int:
+        """Rows of the decoder's table of voices, with and without a name; 0 without a table."""
+        return 0
+
     @abstractmethod
     def num_frames(self, num_samples: int, stream: str) -> int:
         """Return the frames of `stream` that `num_samples` samples give."""
@@ -298,6 +303,27 @@ class SpeechTokenizer(ABC):
                 raise TokensError(
                     f"Codes of stream '{name}' must lie in [0, {size}), got {int(codes.min())} to {int(codes.max())}."
                 )
+
+    def find_voice(self, text: str) -> str | int:
+        """Return what `speaker=` takes for a voice of the table, given its name or the number of its row as text.
+
+        Raises:
+            ValueError: when there is no such voice.
+        """
+        if text in self.voices:
+            return text
+        if text.isascii() and text.isdigit() and int(text) < self.num_voices:
+            return int(text)
+        if self.num_voices == 0:
+            have = "it has no table of voices"
+        else:
+            names = (
+                f"{', '.join(self.voices[:5])}{', …' if len(self.voices) > 5 else ''}; "
+                if self.voices
+                else ""
+            )
+            have = f"it has: {names}rows 0 to {self.num_voices - 1}"
+        raise ValueError(f"'{self.name}' has no voice '{text}'; {have}.")
 
     def check_method(self, method: str) -> None:
         """Raise `ValueError` unless voices are converted by that method."""

@@ -168,10 +168,11 @@ class _Run:
                 self.accelerator.backward(loss / len(parts))
             for name, value in shown.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / len(parts)
-        parameters = [item for group in optimizer.param_groups for item in group["params"]]
-        norm = self._gradient_norm(parameters)
         metrics = {name: float(value) for name, value in sums.items()}
-        metrics[f"gradient norm, {turn.optimizer}"] = norm
+        most = turn.max_gradient_norm or self.settings.max_gradient_norm
+        for group in optimizer.param_groups:
+            name = f"gradient norm, {group.get('name', turn.optimizer)}"
+            metrics[name] = self._gradient_norm(group["params"], most)
         if self._agreed(not all(math.isfinite(value) for value in metrics.values())):
             self._give_up(metrics)
         optimizer.step()
@@ -184,8 +185,7 @@ class _Run:
         flag = torch.tensor([float(is_so)], device=self.accelerator.device)
         return bool(self.accelerator.gather(flag).sum() > 0)
 
-    def _gradient_norm(self, parameters: list[nn.Parameter]) -> float:
-        most = self.settings.max_gradient_norm
+    def _gradient_norm(self, parameters: list[nn.Parameter], most: float | None) -> float:
         if most is not None:
             return float(self.accelerator.clip_grad_norm_(parameters, most))
         gradients = [item.grad for item in parameters if item.grad is not None]

@@ -32,7 +32,7 @@ class LoopSettings:
     precision: str = "float32"
     """Type the networks compute in: "float32" or "bfloat16"; weights are float32 in either case."""
     max_gradient_norm: float | None = None
-    """Gradients longer than this are scaled down to it; None leaves them alone."""
+    """Gradients of a group of parameters longer than this are scaled down to it, where the trainer has no rule of its own; None leaves them alone."""
     seed: int = 1234
     """Decides everything random."""
     log_every: int = 50

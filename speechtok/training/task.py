@@ -33,9 +33,11 @@ class Turn:
     """One part of a step."""
 
     optimizer: str
-    """Name of the optimizer whose parameters move."""
+    """Name of the optimizer whose parameters move. Its groups of parameters may have a `name`, which the curves show."""
     loss: Callable[[Batch, Networks], tuple[Tensor, Mapping[str, Tensor]]]
     """A part of the batch to its mean loss, and what the curves show."""
+    max_gradient_norm: float | None = None
+    """Gradients of a group of parameters longer than this are scaled down to it; None leaves that to the settings."""
 
 
 @dataclass(frozen=True, kw_only=True)

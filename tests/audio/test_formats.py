@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from speechtok.audio.io import probe_audio, read_waveform
+from speechtok.errors import AudioError
 
 # container, sample format, greatest error of one round trip
 EXACT = [
@@ -29,7 +30,14 @@ EXACT = [
     ("OGG", "OPUS", None),
     ("MP3", "MPEG_LAYER_III", None),
 ]
-PADDED = [("WAV", "IMA_ADPCM", 0.2), ("WAV", "MS_ADPCM", 0.1), ("W64", "IMA_ADPCM", 0.2)]
+PADDED = [
+    ("WAV", "IMA_ADPCM", 0.2),
+    ("WAV", "MS_ADPCM", 0.1),
+    ("W64", "IMA_ADPCM", 0.2),
+    ("WAV", "GSM610", None),
+    ("W64", "GSM610", None),
+    ("AIFF", "GSM610", None),
+]
 
 
 @pytest.mark.parametrize(("container", "sample_format", "tolerance"), EXACT + PADDED)
@@ -127,3 +135,34 @@ def test_reading_prints_nothing(make, voice, capfd):
 def without_tag(data):
     """An MP3 file less the first frame that states the length, if there is one."""
     return data[data.find(data[:2], 4) :] if b"Info" in data[:64] or b"Xing" in data[:64] else data
+
+
+@pytest.mark.parametrize("num_samples", [1, 320, 640, 641, 960, 961, 8000])
+def test_gsm_blocks_of_any_number(make, voice, num_samples):
+    """libsndfile finds an odd number of blocks truncated, and counts the padding as one more."""
+    path = make("clip.wav", voice(1.0, 8000)[:num_samples], 8000, subtype="GSM610")
+    blocks = -(-num_samples // 320)
+    waveform = read_waveform(path)
+    assert len(waveform.samples) == probe_audio(path).num_samples == 320 * blocks
+    halves = [read_waveform(path, duration=0.02).samples, read_waveform(path, start=0.02).samples]
+    np.testing.assert_array_equal(np.concatenate(halves), waveform.samples)
+
+
+@pytest.mark.parametrize("missing", [2, 33, 65, 66, 130, 400])
+def test_gsm_that_is_cut(make, voice, missing):
+    path = make("clip.wav", voice(1.0, 8000)[:7800], 8000, subtype="GSM610")
+    path.write_bytes(path.read_bytes()[:-missing])
+    with pytest.raises(
+        AudioError, match="the file is cut: its header promises 1625 bytes of samples, it holds"
+    ):
+        read_waveform(path)
+
+
+def test_gsm_whose_header_states_part_of_a_block(make, voice):
+    path = make("clip.wav", voice(1.0, 8000)[:7800], 8000, subtype="GSM610")
+    data = path.read_bytes().replace(
+        b"data" + (1625).to_bytes(4, "little"), b"data" + (1600).to_bytes(4, "little")
+    )
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match="the file is cut: its end is missing"):
+        read_waveform(path)

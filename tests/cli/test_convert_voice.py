@@ -15,6 +15,7 @@ from speechtok.jobs.run import tokenize_corpus
 from speechtok.loading import FAMILIES
 from speechtok.shards.reader import TokenDataset
 from speechtok.tokenizers.base import CONVERTING_FAMILIES, EMBEDDING_FAMILIES, SpeechTokenizer
+from tests.tokenizers.units.folder import CARD, make_folder
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +181,61 @@ def test_an_embedding_is_a_voice_too(facodec, stored):
     source, reference = dataset.tokens(0), dataset.tokens(1)
     vector = tokenizer.convert_voice(source, reference.speaker_embedding)
     assert torch.equal(vector, tokenizer.convert_voice(source, reference))
+
+
+@pytest.fixture(scope="module")
+def units(tmp_path_factory):
+    """Options that name a unit tokenizer whose vocoder has a table of voices, p225 and p226 by name."""
+    folder = make_folder(tmp_path_factory.mktemp("units"))
+    card = folder / "card.yaml"
+    card.write_text(CARD.format(units=20, features="hubert", rate=50.0, hop=320))
+    return "--tokenizer", str(card), "--checkpoint", str(folder)
+
+
+def test_a_voice_of_the_table(tmp_path, speechtok, clips, units):
+    for voice, output in (
+        ("p226", tmp_path / "name.wav"),
+        ("1", tmp_path / "row.wav"),
+        ("0", tmp_path / "other.wav"),
+    ):
+        code, out, err = speechtok("convert-voice", clips[0], output, "--speaker", voice, *units)
+        assert (code, err) == (0, "")
+        assert out == f"Wrote {output}: 1.0 s, {clips[0]} in the voice of {voice}.\n"
+    name, row, other = (
+        soundfile.read(tmp_path / f"{stem}.wav", dtype="int16")[0] for stem in ("name", "row", "other")
+    )
+    assert np.array_equal(name, row)
+    assert not np.array_equal(name, other)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("out.wav", "--speaker", "p999"), "has no voice 'p999'; it has: p225, p226; rows 0 to 199."),
+        (("out.wav", "--speaker", "200"), "has no voice '200'; it has: p225, p226; rows 0 to 199."),
+        (
+            ("out.wav",),
+            "Name the voice by a REFERENCE, or with --speaker by a name of the tokenizer's table.",
+        ),
+        (("a.wav", "out.wav", "--speaker", "p225"), "Name the voice by a REFERENCE, or with --speaker"),
+        (("a.wav", "b.wav", "out.wav"), "Give one REFERENCE, not 2."),
+        (
+            ("out.wav", "--speaker", "p225", "--reference-id", "a"),
+            "--reference-id needs a REFERENCE that holds the row.",
+        ),
+    ],
+)
+def test_refusals_of_voices(tmp_path, speechtok, clips, units, words, sentence):
+    places = {"out.wav": tmp_path / "out.wav", "a.wav": clips[0], "b.wav": clips[1]}
+    code, out, err = speechtok("convert-voice", clips[0], *(places.get(word, word) for word in words), *units)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_table_of_voices(tmp_path, speechtok, clips, facodec):
+    code, _, err = speechtok(
+        *("convert-voice", clips[0], tmp_path / "out.wav", "--speaker", "anna"),
+        *("--tokenizer", "facodec", "--checkpoint", facodec),
+    )
+    assert (code, err) == (2, "speechtok: 'facodec' has no voice 'anna'; it has no table of voices.\n")

@@ -58,9 +58,6 @@ def recording(container, subtype, chance):
     samples, rate = tone(chance)
     if subtype == "GSM610":
         samples, rate = (samples if samples.ndim == 1 else samples[:, 0]), 8000
-        samples = samples[
-            : len(samples) // 640 * 640
-        ]  # whole blocks, of which libsndfile says they are not cut
     file = io.BytesIO()
     soundfile.write(file, samples, 48000 if subtype == "OPUS" else rate, format=container, subtype=subtype)
     return bytearray(file.getvalue())

@@ -251,7 +251,8 @@ import os, sys
 from speechtok.jobs.reader import Reader, ReadSettings, Request
 reader = Reader()
 reader.begin(ReadSettings(sample_rate=16000, channels="mean", chunk_seconds=1.0, timeout_seconds=60.0, memory_mb=1024))
-reader.send(Request(audio=sys.argv[1], start=0.0, duration=None, seconds=0.5))
+reader.add(Request(audio=sys.argv[1], start=0.0, duration=None, seconds=0.5))
+reader.send()
 reader.answer()
 print(reader._process.pid, flush=True)
 os._exit(0)

@@ -115,6 +115,29 @@ def test_gradients_are_scaled_down(tmp_path):
     assert min(norms) > 0.01  # before scaling
 
 
+def test_each_group_of_a_turn_is_scaled_down_by_itself(tmp_path):
+    class Grouped(Toy):
+        def __init__(self, folder):
+            super().__init__(folder)
+            first, _, last = self.networks["generator"]
+            groups = [
+                {"params": part.parameters(), "name": name} for name, part in (("in", first), ("out", last))
+            ]
+            self.optimizers["generator"] = torch.optim.SGD(groups, lr=1.0)
+            self.schedules = {}
+            self.turns = (replace(self.turns[1], max_gradient_norm=0.01),)
+
+    task = Grouped(tmp_path)
+    before = [parameter.detach().clone() for parameter in task.networks["generator"].parameters()]
+    seen = {}
+    watcher = Watcher(stepped=lambda _, metrics: seen.update(metrics))
+    train(task, tmp_path, replace(SETTINGS, steps=1, max_gradient_norm=5.0), watcher=watcher)
+    moved = [now - then for now, then in zip(task.networks["generator"].parameters(), before, strict=True)]
+    for name, part in (("in", moved[:2]), ("out", moved[2:])):
+        assert seen[f"gradient norm, {name}"] > 0.01
+        assert float(torch.nn.utils.get_total_norm(part)) == pytest.approx(0.01, rel=1e-3)
+
+
 def test_the_page_has_curves_usage_and_sounds(tmp_path):
     train(Toy(tmp_path), tmp_path, SETTINGS)
     page = (tmp_path / "report.html").read_text()

@@ -115,6 +115,11 @@ class UnitTokenizer(SpeechTokenizer):
         """Names in the vocoder's table."""
         return tuple(self.config.speakers)
 
+    @property
+    def num_voices(self) -> int:
+        """Rows of the vocoder's table."""
+        return self.parts.vocoder.num_voices if self.parts.vocoder is not None else 0
+
     @classmethod
     def find_files(cls, card: TokenizerCard, folder: Path) -> dict[str, Path] | None:
         """Return the files of the parts' sub-folders."""

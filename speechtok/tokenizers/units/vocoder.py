@@ -122,6 +122,11 @@ class UnitVocoder(nn.Module):
             self.resblocks.extend(_Residual(channels, k, s.dilations) for k in s.block_kernels)
         self.conv_post = WeightNormConv1d(channels, 1, 7, padding=3)
 
+    @property
+    def num_voices(self) -> int:
+        """Rows of the table of voices; 0 without one."""
+        return TABLE_ROWS if self.settings.speaker == "table" else 0
+
     def voice(self, speaker: Tensor) -> Tensor:
         """Return the vector of speakers: `(batch, embedding)` of indices `(batch,)` or vectors `(batch, 512)`."""
         out: Tensor = self.spkr(speaker)

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
+from speechtok.training.period_discriminator import SLOPE, PeriodDiscriminator
+
 PERIODS = (2, 3, 5, 7, 11)
 """Samples that are laid side by side."""
 WINDOWS = (2048, 1024, 512)
@@ -26,7 +28,6 @@ WINDOWS = (2048, 1024, 512)
 BANDS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 """Where the bands of a spectrogram begin and end, as part of its bins."""
 _PEAK, _LEAST = 0.8, 1e-9
-_SLOPE = 0.1
 
 
 class Discriminator(nn.Module):
@@ -50,7 +51,12 @@ class Discriminator(nn.Module):
         super().__init__()
         self.discriminators = nn.ModuleList(
             [
-                *(_PeriodDiscriminator(period, period_channels) for period in periods),
+                *(
+                    PeriodDiscriminator(
+                        period, period_channels, convolution=_Convolution, last=_conv, pads_whole=True
+                    )
+                    for period in periods
+                ),
                 *(_SpectrogramDiscriminator(window, band_channels) for window in windows),
             ]
         )
@@ -67,36 +73,12 @@ class Discriminator(nn.Module):
 
 
 class _Convolution(nn.Sequential):
-    """Convolution with weight norm, then LeakyReLU. Entries: `0`."""
+    """Convolution with weight norm. Entries: `0`."""
 
     def __init__(
         self, channels_in: int, channels: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)
     ) -> None:
-        super().__init__(_conv(channels_in, channels, kernel, stride), nn.LeakyReLU(_SLOPE))
-
-
-class _PeriodDiscriminator(nn.Module):
-    """Sees every `period`-th sample as a column. Entries: `convs.N`, `conv_post`."""
-
-    def __init__(self, period: int, channels: Sequence[int]) -> None:
-        super().__init__()
-        self.period = period
-        strides = [3] * (len(channels) - 1) + [1]
-        self.convs = nn.ModuleList(
-            _Convolution(before, after, (5, 1), (stride, 1))
-            for before, after, stride in zip((1, *channels), channels, strides, strict=False)
-        )
-        self.conv_post = _conv(channels[-1], 1, (3, 1))
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        # what is whole already gets a period more, as in the released code
-        x = functional.pad(x[:, None], (0, self.period - x.shape[-1] % self.period), mode="reflect")
-        x = x.reshape(*x.shape[:2], -1, self.period)  # (batch, 1, samples / period, period)
-        maps = []
-        for layer in self.convs:
-            x = layer(x)
-            maps.append(x)
-        return [*maps, self.conv_post(x)]
+        super().__init__(_conv(channels_in, channels, kernel, stride))
 
 
 class _SpectrogramDiscriminator(nn.Module):
@@ -129,7 +111,7 @@ class _SpectrogramDiscriminator(nn.Module):
         for first, stop, layers in zip(edges, edges[1:], self.band_convs, strict=False):
             band = spectrogram[..., first:stop]
             for layer in layers:  # type: ignore[attr-defined]
-                band = layer(band)
+                band = functional.leaky_relu(layer(band), SLOPE)
                 maps.append(band)
             ends.append(band)
         return [*maps, self.conv_post(torch.cat(ends, dim=-1))]

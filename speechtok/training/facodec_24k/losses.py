@@ -1,8 +1,7 @@
 """What training FAcodec minimises, one function per term.
 
-Sources: Kumar et al. 2023, arXiv:2306.06546, section 3.5 (mel spectra at seven scales, feature matching); Mao et al.
-2017, Least Squares GAN, arXiv:1611.04076; Lin et al. 2017, Focal Loss, arXiv:1708.02002, equation 4. Values as in
-`Plachtaa/FAcodec`.
+Sources: Kumar et al. 2023, arXiv:2306.06546, section 3.5 (mel spectra at seven scales, feature matching); Lin et al.
+2017, Focal Loss, arXiv:1708.02002, equation 4. Values as in `Plachtaa/FAcodec`.
 
 Conventions: waveforms are `(batch, samples)`; verdicts are what `discriminator.Discriminator` returns.
 
@@ -11,13 +10,21 @@ Contents: `MelLoss`, `stft_distance`, `discriminator_loss`, `adversarial_loss`, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from speechtok.nets.mel import slaney_filters
+from speechtok.training.adversarial import adversarial_loss, discriminator_loss, feature_loss
+
+__all__ = [
+    "MelLoss",
+    "adversarial_loss",
+    "discriminator_loss",
+    "feature_loss",
+    "focal_loss",
+    "stft_distance",
+]
 
 SCALES = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}
 """Samples of a window → mel bands."""
@@ -72,27 +79,6 @@ def stft_distance(made: Tensor, real: Tensor) -> Tensor:
     return total
 
 
-def discriminator_loss(made: Sequence[Sequence[Tensor]], real: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Return how far the discriminators are from 0 for what was made and from 1 for what is real."""
-    terms = [fake[-1].square().mean() + (1 - true[-1]).square().mean() for fake, true in _pairs(made, real)]
-    return torch.stack(terms).sum()
-
-
-def adversarial_loss(made: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Return how far the discriminators are from 1 for what was made."""
-    return torch.stack([(1 - maps[-1]).square().mean() for maps in made]).sum()
-
-
-def feature_loss(made: Sequence[Sequence[Tensor]], real: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Return the sum of mean distances between feature maps, verdicts left out; `real` gets no gradient."""
-    terms = [
-        functional.l1_loss(first, second.detach())
-        for fake, true in _pairs(made, real)
-        for first, second in zip(fake[:-1], true[:-1], strict=True)
-    ]
-    return torch.stack(terms).sum()
-
-
 def focal_loss(logits: Tensor, classes: Tensor) -> Tensor:
     """Return (1 − e^−L)² · L of the mean cross entropy L, as the released code does: not frame by frame.
 
@@ -102,12 +88,6 @@ def focal_loss(logits: Tensor, classes: Tensor) -> Tensor:
     """
     entropy = functional.cross_entropy(logits.transpose(1, 2), classes)
     return (1 - torch.exp(-entropy)) ** FOCUS * entropy
-
-
-def _pairs(
-    made: Sequence[Sequence[Tensor]], real: Sequence[Sequence[Tensor]]
-) -> list[tuple[Sequence[Tensor], Sequence[Tensor]]]:
-    return list(zip(made, real, strict=True))
 
 
 def _magnitude(waveform: Tensor, window: int) -> Tensor:
