@@ -9,8 +9,6 @@ tests, which changes no speed.
 import argparse
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,7 +16,8 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from yardstick import yardstick  # noqa: E402
+from exactness import describe_differences  # noqa: E402
+from yardstick import best, yardstick  # noqa: E402
 
 from speechtok import load_tokenizer  # noqa: E402
 from speechtok.nets import anti_aliased  # noqa: E402
@@ -40,7 +39,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = arguments.checkpoint or recipe_checkpoint(Path(folder), arguments.name)
         speed(arguments.name, checkpoint)
-        differing(arguments.name, checkpoint, arguments.codes, getattr(torch, arguments.dtype))
+        quick, exact = (
+            load_tokenizer(arguments.name, checkpoint=checkpoint, dtype=getattr(torch, dtype))
+            for dtype in (arguments.dtype, "float64")
+        )
+        print(describe_differences(quick, exact, arguments.codes))
 
 
 def recipe_checkpoint(folder: Path, name: str) -> Path:
@@ -63,7 +66,10 @@ def speed(name: str, checkpoint: Path) -> None:
         elif kernel() is None:
             continue
         unit = yardstick()
-        encode, decode = best(lambda: tokenizer.encode(waveform)), best(lambda: tokenizer.decode(tokens), 2)
+        encode, decode = (
+            best(lambda: tokenizer.encode(waveform), 4),
+            best(lambda: tokenizer.decode(tokens), 2),
+        )
         unit = min(unit, yardstick())
         print(f"{name}, 10 s, {form}: yardstick {unit:.3f} s")
         print(f"  encode {encode:6.3f} s  {encode / unit:5.1f} yardsticks  {10 / encode:5.1f} × real time")
@@ -72,37 +78,6 @@ def speed(name: str, checkpoint: Path) -> None:
             flush=True,
         )
     anti_aliased._kernel = kernel
-
-
-def best(run: Callable[[], object], rounds: int = 4) -> float:
-    """Return the CPU seconds of the best round."""
-    seconds = []
-    for _ in range(rounds):
-        start = time.process_time()
-        run()
-        seconds.append(time.process_time() - start)
-    return min(seconds)
-
-
-def differing(name: str, checkpoint: Path, wanted: int, dtype: torch.dtype) -> None:
-    """Count the codes of `dtype` that differ from float64, and between alone and batched."""
-    single = load_tokenizer(name, checkpoint=checkpoint, dtype=dtype)
-    double = load_tokenizer(name, checkpoint=checkpoint, dtype=torch.float64)
-    codes = different = batched = 0
-    seed = 100
-    while codes < wanted:
-        rows = [torch.from_numpy(recipe.speechlike(48_000 + 1_777 * i, seed=seed + i)) for i in range(4)]
-        together = single.encode([row.float() for row in rows])
-        for row, mine in zip(rows, together, strict=True):
-            alone, exact = single.encode(row.float()).codes, double.encode(row).codes
-            codes += exact.numel()
-            different += int((alone != exact).sum())
-            batched += int((alone != mine.codes).sum())
-        seed += 4
-    print(
-        f"{name}: {different} of {codes} {dtype} codes differ from float64 ({100 * different / codes:.3f} %), "
-        f"{batched} between alone and batched"
-    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,9 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+from exactness import describe_differences  # noqa: E402
 from machine import peak_megabytes  # noqa: E402
-from yardstick import yardstick  # noqa: E402
+from yardstick import best, yardstick  # noqa: E402
 
 from speechtok import load_tokenizer  # noqa: E402
 from speechtok.tokenizers.base import SpeechTokenizer  # noqa: E402
@@ -56,7 +56,11 @@ def main() -> None:
                 memory(tokenizer, arguments.minutes, Path(folder))
             del tokenizer
         speed(checkpoint, arguments.device)
-        differing(checkpoint, arguments.codes, arguments.device)
+        quick, exact = (
+            load_tokenizer(NAME, checkpoint=checkpoint, device=arguments.device, dtype=dtype)
+            for dtype in (torch.float32, torch.float64)
+        )
+        print(describe_differences(quick, exact, arguments.codes))
 
 
 def memory(tokenizer: SpeechTokenizer, minutes: float, folder: Path) -> None:
@@ -88,46 +92,13 @@ def speed(checkpoint: Path, device: str) -> None:
     for _ in range(3):  # interleaved, since other work on the machine comes and goes
         unit = min(unit, yardstick(2))
         for name, run in runs.items():
-            least[name] = min(least[name], once(run, device))
+            least[name] = min(least[name], best(run, 1, device))
     print(f"{NAME} on {device}, 10 s: yardstick {unit:.3f} s")
     for name, seconds in least.items():
         print(
             f"  {name:9} {seconds:6.3f} s  {seconds / unit:5.1f} yardsticks  {10 / seconds:5.1f} × real time",
             flush=True,
         )
-
-
-def once(run: Callable[[], object], device: str) -> float:
-    """Return the CPU seconds of a run; wall seconds on a GPU."""
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    start = clock()
-    run()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return clock() - start
-
-
-def differing(checkpoint: Path, wanted: int, device: str) -> None:
-    """Count the float32 codes that differ from float64, and between alone and batched."""
-    single = load_tokenizer(NAME, checkpoint=checkpoint, device=device)
-    double = load_tokenizer(NAME, checkpoint=checkpoint, device=device, dtype=torch.float64)
-    codes = different = batched = 0
-    seed = 100
-    while codes < wanted:
-        rows = [
-            torch.from_numpy(recipe.speechlike(48_000 + 1_777 * i, RATE, seed=seed + i)) for i in range(4)
-        ]
-        together = single.encode([row.float() for row in rows])
-        for row, mine in zip(rows, together, strict=True):
-            alone, exact = single.encode(row.float()).codes, double.encode(row).codes
-            codes += exact.numel()
-            different += int((alone != exact).sum())
-            batched += int((alone != mine.codes).sum())
-        seed += 4
-    print(
-        f"{NAME}: {different} of {codes} float32 codes differ from float64 ({100 * different / codes:.3f} %), "
-        f"{batched} between alone and batched"
-    )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ are wall seconds. The weights are made by the recipe of the tests, which changes
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,7 +15,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from yardstick import yardstick  # noqa: E402
+from yardstick import best, yardstick  # noqa: E402
 
 from speechtok.tokenizers.funcodec.codec import Codec  # noqa: E402
 from tests.tokenizers.funcodec.published import GOLDEN_OF, build, signal  # noqa: E402
@@ -48,9 +46,9 @@ def one_utterance(model: str, codec: Codec, device: str) -> None:
     unit = encode = decode = float("inf")
     for _ in range(5):  # interleaved, since other work on the machine comes and goes
         unit = min(unit, yardstick(2))
-        encode = min(encode, best(lambda: codec.encode(x, length), device, 2))
+        encode = min(encode, best(lambda: codec.encode(x, length), 2, device))
         decode = min(
-            decode, best(lambda: codec.decode(encoded.codes, encoded.num_frames, encoded.scale), device, 2)
+            decode, best(lambda: codec.decode(encoded.codes, encoded.num_frames, encoded.scale), 2, device)
         )
     print(f"{model} on {device}, 10 s: yardstick {unit:.3f} s")
     for name, seconds in (("encode", encode), ("decode", decode)):
@@ -76,8 +74,8 @@ def mixed_batch(codec: Codec, device: str) -> None:
         codes = codec.encode(batch[index : index + 1, :length], torch.tensor([length])).codes[0]
         differ += int((codes != together[index, :, : codes.shape[1]]).sum())
         total += codes.numel()
-    single = best(alone, device, 3)
-    batched = best(lambda: codec.encode(batch, torch.tensor(lengths)), device, 3)
+    single = best(alone, 3, device)
+    batched = best(lambda: codec.encode(batch, torch.tensor(lengths)), 3, device)
     print(f"  16 of 1 to 5 s: {sum(lengths) / RATE / batched:.1f} × real time in a batch,", end=" ")
     print(
         f"{single / batched:.2f} times the speed of one by one; {differ} of {total} codes differ", flush=True
@@ -98,19 +96,6 @@ def differing(quick: Codec, exact: Codec, codes: int, device: str) -> None:
         f"  float32 against float64: {wrong} of {total} codes differ, in {first} of {frames} frames",
         flush=True,
     )
-
-
-def best(run: Callable[[], object], device: str, rounds: int = 5) -> float:
-    """Return the CPU seconds of the best round; wall seconds on a GPU."""
-    seconds = []
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    for _ in range(rounds):
-        start = clock()
-        run()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        seconds.append(clock() - start)
-    return min(seconds)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ written once and read in one run by:
 - `rows` and `batches`: our stream, shuffled, as single rows and as padded batches under a token budget;
 - `datasets`: `load_dataset(…, streaming=True)`, shuffled with a buffer, in torch format;
 
-the last three through a `DataLoader` with 1 and with 2 workers. Figures are rows and codes per second, and ours over
-those of `datasets`. Padding is that of the batches.
+all through a `DataLoader` with 1 and with 2 workers, and `pyarrow` without one as well. Figures are rows and codes per
+second, and ours over those of `datasets`. Padding is that of the batches.
 
     python benchmarks/readers.py [CORPUS/manifest.tsv] --json benchmarks/results/readers.json
 """
@@ -22,7 +22,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from machine import describe_machine
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 import speechtok
 from speechtok.shards.schema import token_schema
@@ -93,19 +93,38 @@ def write_dataset(folder: Path, samples: np.ndarray[Any, Any]) -> int:
     return codes
 
 
-def read_pyarrow(folder: Path) -> int:
-    rows = 0
-    for path in sorted((folder / "data").glob("*.parquet")):
-        file = pq.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group)
-            for name in STREAMS:
-                for cell in table[name]:
-                    inner = cell.values
-                    flat = inner if not hasattr(inner, "offsets") else inner.flatten()
-                    flat.to_numpy().astype(np.int64).reshape(STREAMS[name], -1)
-            rows += len(table)
-    return rows
+class PyarrowRows(IterableDataset[dict[str, Any]]):
+    """Rows in file order, as dictionaries of int64 arrays; workers take row groups in turn."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = sorted((folder / "data").glob("*.parquet"))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        worker = get_worker_info()
+        number, count = (worker.id, worker.num_workers) if worker else (0, 1)
+        readers = [pq.ParquetFile(path) for path in self.files]
+        groups = [(reader, group) for reader in readers for group in range(reader.num_row_groups)]
+        for reader, group in groups[number::count]:
+            table = reader.read_row_group(group)
+            for row in range(len(table)):
+                yield {name: codes_of(table[name][row], books) for name, books in STREAMS.items()}
+
+
+def codes_of(cell: Any, codebooks: int) -> np.ndarray[Any, Any]:
+    """Return one value of a stream's column as `(codebooks, frames)`."""
+    flat = cell.values if codebooks == 1 else cell.values.flatten()
+    return flat.to_numpy().astype(np.int64).reshape(codebooks, -1)
+
+
+def read_pyarrow(folder: Path, workers: int) -> int:
+    rows = PyarrowRows(folder)
+    if not workers:
+        return drain(rows)
+    return drain(DataLoader(rows, batch_size=None, num_workers=workers, collate_fn=as_it_is))
+
+
+def as_it_is(item: Any) -> Any:
+    return item
 
 
 def read_ours(folder: Path, workers: int, **settings: Any) -> int:
@@ -151,9 +170,10 @@ def main() -> None:
             "padding_without_buckets": speechtok.TokenDataset(folder).stream(batch_size=25).padding(),
             "readers": {},
         }
-        runs: dict[str, Any] = {"pyarrow, no worker": lambda: read_pyarrow(folder)}
+        runs: dict[str, Any] = {"pyarrow, 0 workers": lambda: read_pyarrow(folder, 0)}
         for workers in (1, 2):
             runs |= {
+                f"pyarrow, {workers} workers": lambda n=workers: read_pyarrow(folder, n),
                 f"rows, {workers} workers": lambda n=workers: read_ours(folder, n),
                 f"batches, {workers} workers": lambda n=workers: read_ours(
                     folder, n, max_tokens=arguments.max_tokens

@@ -4,12 +4,11 @@ Networks have random weights of the published sizes; time does not depend on the
 """
 
 import argparse
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from yardstick import yardstick
+from yardstick import best, yardstick
 
 from speechtok.audio.pitch import extract_pitch
 from speechtok.nets.weight_norm import fold
@@ -18,17 +17,6 @@ from speechtok.tokenizers.units.hubert_extractor import HubertSettings
 from speechtok.tokenizers.units.kmeans import KMeans
 from speechtok.tokenizers.units.vocoder import UnitVocoder, VocoderSettings
 from speechtok.tokenizers.units.xvector import XVector
-
-
-def best(run: Callable[[], object], rounds: int) -> float:
-    """CPU seconds of the best of several rounds, after one that is not counted."""
-    run()
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def main() -> None:

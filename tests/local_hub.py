@@ -89,6 +89,7 @@ class Hub:
 
     def forget(self) -> None:
         self.cas_url: str | None = None  # where Xet is told to store
+        self.xet_hashes: dict[str, str] = {}  # sha256 -> Xet's hash of what is stored there
         self.repos: dict[tuple[str, str], Repo] = {}
         self.objects: dict[str, bytes] = {}  # sha256 -> content
         self.parts: dict[tuple[str, int], bytes] = {}
@@ -501,6 +502,12 @@ def lfs_batch(h, q, body, kinds, name):
     h._need_write()
     h.repo(kinds or "models", name)
     d = json.loads(body)
+    if h.hub.cas_url is not None and "xet" in d.get("transfers", []):
+        objects = [{"oid": o["oid"], "size": o["size"]} for o in d["objects"]]
+        h._send(
+            200, {"transfer": "xet", "objects": objects}, {"Content-Type": "application/vnd.git-lfs+json"}
+        )
+        return
     out, mp = [], "multipart" in d.get("transfers", [])
     for o in d["objects"]:
         oid, size = o["oid"], o["size"]
@@ -654,6 +661,13 @@ def resolve(h, q, body, kinds, name, rev, path):
             "X-Linked-ETag": f'"{e["lfs"]}"',
             "ETag": f'"{e["lfs"]}"',
         }
+        if e["lfs"] in h.hub.xet_hashes:
+            if h.command != "HEAD":
+                raise Reply(500, {"error": "this file is stored with Xet only"})
+            route = f"{h._base()}/api/{kinds or 'models'}/{name}/xet-read-token/{oid}"
+            headers |= {"X-Xet-Hash": h.hub.xet_hashes[e["lfs"]], "X-Xet-Refresh-Route": route}
+            h._send(200, b"", headers | {"Content-Length": str(e["size"])})
+            return
         data = h.hub.objects[e["lfs"]]
     else:
         headers["ETag"] = f'"{e["oid"]}"'

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from speechtok.cards.yaml_file import build, dump_yaml, read_yaml
 from speechtok.tokens import StreamInfo, TokenizerInfo
+
+T = TypeVar("T")
 
 CARD_FILE = "tokenizer.yaml"
 """Name of the card inside a folder that `save_pretrained` wrote."""
@@ -64,6 +66,14 @@ class TokenizerCard:
     """Licence of the weights, or None when there are none."""
     citation: str
     """How to cite the method."""
+
+    def build_config(self, kind: type[T]) -> T:
+        """Return the family's config, a dataclass, with the values of `architecture`.
+
+        Raises:
+            CardError: for an unknown field, a value of another type, or what the config itself refuses.
+        """
+        return build(kind, self.architecture, f"The architecture of card '{self.name}'")
 
     def info(self, fingerprint: str) -> TokenizerInfo:
         """Return what tokens of this tokenizer carry."""

@@ -1,6 +1,6 @@
 """What tokenizers share that take speech apart into prosody, content, residual detail and timbre.
 
-Contents: `FactorTokenizer`, `FactorCodec`, `FactorConfig`, `Encoded`, `factor_streams`, `common_frames`.
+Contents: `FactorTokenizer`, `FactorCodec`, `FactorConfig`, `Encoded`, `factor_streams`, `common_frames`, `joined`.
 """
 
 from __future__ import annotations
@@ -226,6 +226,11 @@ def factor_streams(config: FactorConfig) -> tuple[StreamInfo, ...]:
         )
         for name, count in config.codebooks.items()
     )
+
+
+def joined(stored: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the weights of several parts in one mapping, named part.weight."""
+    return {f"{part}.{name}": value for part, weights in stored.items() for name, value in weights.items()}
 
 
 def common_frames(tokens: SpeechTokens) -> Tensor:

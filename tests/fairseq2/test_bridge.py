@@ -1,5 +1,8 @@
 """speechtok inside fairseq2; runs where fairseq2 is installed (`make test-fairseq2`)."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +25,7 @@ from speechtok.fairseq2 import (
 )
 from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobSettings
+from tests.goldens.facodec.weights import write_published
 
 CPU = torch.device("cpu")
 
@@ -159,3 +163,26 @@ def test_what_goes_wrong(hub, tokens):
     state = dataset.create_reader(gangs(), batch_size=2).state_dict()
     with pytest.raises(DatasetError):
         dataset.create_reader(gangs(), batch_size=3).load_state_dict(state)
+
+
+def test_the_page_of_the_documentation(tmp_path, write_corpus, run_python, monkeypatch):
+    """Its cards, put into the folder of the user's assets, and its Python blocks, run one after another."""
+    page = (Path(__file__).parents[2] / "docs" / "fairseq2.md").read_text(encoding="utf-8")
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    for model in ("encoder", "decoder", "redecoder"):
+        write_published(weights, model)
+    corpus = write_corpus(tmp_path / "corpus", {f"{n}.wav": 0.5 + 0.1 * n for n in range(3)})
+    tokenize_corpus(corpus, tmp_path / "tokens", tokenizer="facodec", checkpoint=weights, executor="local")
+    cards = "---\n".join(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    for shown, real in (("/data/tokens", "tokens"), ("/models/naturalspeech3_facodec", "weights")):
+        assert shown in cards
+        cards = cards.replace(shown, str(tmp_path / real))
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "cards.yaml").write_text(cards)
+    monkeypatch.setenv("FAIRSEQ2_USER_ASSET_DIR", str(tmp_path / "assets"))
+    blocks = re.findall(r"```python notest\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    end = "print('end', tuple(batch.seqs.shape), sorted(batch.example['id']), tokenizer.name)"
+    printed = run_python("\n".join([*blocks, end]))
+    assert printed.splitlines()[-1] == "end (3, 56, 2) ['0.wav', '1.wav', '2.wav'] facodec"

@@ -52,6 +52,17 @@ def check_layouts(tokens, text):
         assert same(written, ids)
         assert same(grid.unflatten_frames(spoken, count), rows)
 
+    flat = grid.flatten_frames(rows)
+    ends = [(n * len(ids) // 4, n * rows.shape[1] // 4 * count) for n in range(1, 5)]
+    for is_speech in ([True, False] * 2, [False, True] * 2, [True] * 4):
+        spans = interleave.alternate_at(ids, flat, ends, is_speech)
+        again = interleave.split_spans(interleave.join_spans(spans, -2, -3), -2, -3)
+        segments = list(zip([(0, 0), *ends], ends, is_speech, strict=False))
+        heard = [flat[start[1] : stop[1]] for start, stop, speech in segments if speech]
+        read = [ids[start[0] : stop[0]] for start, stop, speech in segments if not speech]
+        for got, parts in zip(interleave.gather(again, ids), (read, heard), strict=True):
+            assert same(got, np.concatenate([ids[:0], *parts]))
+
     for first in rows:
         sequence = valle.ar_sequence(ids, first, bos=-4, speech=-5, eos=-6)
         assert all(
@@ -70,6 +81,19 @@ def check_layouts(tokens, text):
         labels = factors.stage_labels(rows, stages, stage, hidden, ignore=IGNORE)
         up_to = np.asarray(stages) <= stage
         assert same(factors.unmask_stage(seen, labels, ignore=IGNORE)[up_to], rows[up_to])
+
+
+def check_strings(tokens, text, folder):
+    """Assert that the exported tokenizer, saved and loaded, writes and reads the ids of `tokens` and of its text."""
+    from transformers import AutoTokenizer
+
+    vocabulary = Vocabulary.of(tokens.info, text=sorted(set(text)))
+    vocabulary.to_tokenizer().save_pretrained(folder)
+    loaded = AutoTokenizer.from_pretrained(folder)
+    ids = FlatCollator(vocabulary=vocabulary, text=True)([{"tokens": tokens, "text": text}])["input_ids"][0]
+    string = loaded.decode(ids)
+    assert text in string
+    assert loaded(string, add_special_tokens=False)["input_ids"] == ids.tolist()
 
 
 def check_batches(tokens, text):

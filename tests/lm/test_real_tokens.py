@@ -1,13 +1,14 @@
 """Every layout gives back the codes of recorded speech: one stream, factors, a level beside the codes, several frame rates."""
 
 import csv
+import importlib.util
 
 import pytest
 
 from speechtok import load_tokenizer
 from speechtok.demo.run import CORPUS
 from tests.goldens.facodec.weights import write_published
-from tests.lm.laws import check_batches, check_layouts
+from tests.lm.laws import check_batches, check_layouts, check_strings
 from tests.tokenizers.funcodec.published import write_small_folder
 from tests.tokenizers.units.folder import make_folder
 
@@ -60,3 +61,5 @@ def test_layouts_and_batches(make, rates, clips, tmp_path):
         assert all(len(codes.unique()) > 1 for codes in tokens.streams.values())
         check_layouts(tokens, text)
         check_batches(tokens, text)
+        if importlib.util.find_spec("transformers"):
+            check_strings(tokens, text, tmp_path / "exported")

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from speechtok.cards import TokenizerCard
-from speechtok.cards.yaml_file import build
 from speechtok.nets.threads import one_thread
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.dmel.config import DMelConfig
@@ -61,7 +60,7 @@ class DMelTokenizer(SpeechTokenizer):
     def __init__(
         self, card: TokenizerCard, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> None:
-        self.config = build(DMelConfig, card.architecture, f"The architecture of card '{card.name}'")
+        self.config = card.build_config(DMelConfig)
         stream = StreamInfo(
             name=STREAM,
             num_codebooks=self.config.num_channels,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from speechtok.tokenizers.facodec.codec import Codec
 from speechtok.tokenizers.facodec.config import FacodecConfig
 from speechtok.tokenizers.facodec.convert import build_part, check_file, file_parts, read_part
 from speechtok.tokenizers.facodec.streaming import encode_blocks
-from speechtok.tokenizers.factors import FactorTokenizer, common_frames, factor_streams
+from speechtok.tokenizers.factors import FactorTokenizer, common_frames, factor_streams, joined
 from speechtok.tokenizers.fingerprint import fingerprint
 from speechtok.tokens import SpeechTokens
 
@@ -62,15 +62,12 @@ class FacodecTokenizer(FactorTokenizer):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        try:
-            self.config = FacodecConfig(**card.architecture)
-        except (TypeError, ValueError) as error:
-            raise CardError(f"Card '{card.name}' has an unusable architecture: {error}") from error
+        self.config = card.build_config(FacodecConfig)
         self._sources = _sources(card, self.config, files)
         for role, (path, prefix) in self._sources.items():
             check_file(self.config, role, path, prefix=prefix)
         stored = {part: self._read(part) for part in _analysis_parts(self.config)}
-        identity = fingerprint(METHOD, asdict(self.config), _joined(stored))
+        identity = fingerprint(METHOD, asdict(self.config), joined(stored))
         streams = factor_streams(self.config)
         super().__init__(card, fingerprint=identity, streams=streams, device=device, dtype=dtype)
         self.codec = Codec(self.config, {})
@@ -81,13 +78,6 @@ class FacodecTokenizer(FactorTokenizer):
     def min_samples(self) -> int:  # type: ignore[override]
         """Fewest samples that give tokens: 152 for version 1, 413 for version 2."""
         return MIN_SAMPLES[self.config.version]
-
-    @classmethod
-    def from_card(
-        cls, card: TokenizerCard, files: Mapping[str, Path], *, device: torch.device | str, dtype: torch.dtype
-    ) -> Self:
-        """Build the tokenizer a card describes from the published files."""
-        return cls(card, files, device=device, dtype=dtype)
 
     def num_frames(self, num_samples: int, stream: str = "content") -> int:
         """Return floor((num_samples + 48) / 200) for version 1, floor(num_samples / 200) for version 2."""
@@ -209,10 +199,6 @@ class FacodecTokenizer(FactorTokenizer):
 def _analysis_parts(config: FacodecConfig) -> tuple[str, ...]:
     """Parts that decide what a code means, and that encoding needs."""
     return ("encoder", "mel", "factors") if config.version == 2 else ("encoder", "factors")
-
-
-def _joined(stored: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {f"{part}.{name}": value for part, entries in stored.items() for name, value in entries.items()}
 
 
 def _sources(

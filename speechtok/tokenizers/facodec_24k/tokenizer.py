@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from speechtok.tokenizers.facodec_24k.codec import WINDOW, Codec
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.tokenizers.facodec_24k.convert import FILE_PARTS, Source, build_part
 from speechtok.tokenizers.facodec_24k.published_config import read_codec_config, read_redecoder_config
-from speechtok.tokenizers.factors import FactorTokenizer, common_frames, factor_streams
+from speechtok.tokenizers.factors import FactorTokenizer, common_frames, factor_streams, joined
 from speechtok.tokenizers.fingerprint import fingerprint
 from speechtok.tokens import SpeechTokens
 
@@ -68,16 +68,10 @@ class Facodec24kTokenizer(FactorTokenizer):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        try:
-            config = Facodec24kConfig(**card.architecture)
-        except (TypeError, ValueError) as error:
-            raise CardError(f"Card '{card.name}' has an unusable architecture: {error}") from error
-        self.config = _published_config(config, files)
+        self.config = _published_config(card.build_config(Facodec24kConfig), files)
         self._sources = _sources(card, self.config, files)
         stored = {part: self._read(part) for part in ANALYSIS_PARTS}
-        entries = {f"{part}.{name}": value for part in stored for name, value in stored[part].items()}
-        identity = fingerprint(METHOD, _code_settings(self.config), entries)
-        del entries
+        identity = fingerprint(METHOD, _code_settings(self.config), joined(stored))
         changed = {name: value for name, value in asdict(self.config).items() if value != _DEFAULTS[name]}
         super().__init__(
             replace(card, architecture=changed),
@@ -94,13 +88,6 @@ class Facodec24kTokenizer(FactorTokenizer):
     def min_samples(self) -> int:  # type: ignore[override]
         """Fewest samples that give tokens: 1025."""
         return self.config.min_samples
-
-    @classmethod
-    def from_card(
-        cls, card: TokenizerCard, files: Mapping[str, Path], *, device: torch.device | str, dtype: torch.dtype
-    ) -> Self:
-        """Build the tokenizer a card describes from the published files, or from saved ones."""
-        return cls(card, files, device=device, dtype=dtype)
 
     def num_frames(self, num_samples: int, stream: str = "content") -> int:
         """Return floor(num_samples / 300)."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from speechtok.cards import TokenizerCard
-from speechtok.errors import CardError, CheckpointError, TokensError
+from speechtok.errors import CheckpointError, TokensError
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
 from speechtok.tokenizers.units import analysis
@@ -63,11 +63,7 @@ class UnitTokenizer(SpeechTokenizer):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        try:
-            self.config = UnitConfig(**card.architecture)
-        except (TypeError, ValueError) as error:
-            raise CardError(f"Card '{card.name}' has an unusable architecture: {error}") from error
-        self.config = read_settings(self.config, files)
+        self.config = read_settings(card.build_config(UnitConfig), files)
         self.sources = find_sources(files)
         self.parts = Components.read(self.config, self.sources, dtype)
         check_fit(self.config, self.parts)
@@ -125,13 +121,6 @@ class UnitTokenizer(SpeechTokenizer):
         return self.parts.vocoder.num_voices if self.parts.vocoder is not None else 0
 
     @classmethod
-    def from_card(
-        cls, card: TokenizerCard, files: Mapping[str, Path], *, device: torch.device | str, dtype: torch.dtype
-    ) -> Self:
-        """Build the tokenizer a card describes from the parts that are there."""
-        return cls(card, files, device=device, dtype=dtype)
-
-    @classmethod
     def find_files(cls, card: TokenizerCard, folder: Path) -> dict[str, Path] | None:
         """Return the files of the parts' sub-folders."""
         return find_files(folder)
@@ -148,12 +137,7 @@ class UnitTokenizer(SpeechTokenizer):
 
     def num_samples(self, num_frames: int, stream: str = CONTENT) -> int:
         """Return the most samples that give `num_frames` frames of `stream`."""
-        hop = self.info.stream(stream).hop_length
-        low, high = 0, (num_frames + 2) * hop + self.min_samples
-        while low < high:  # frames never fall as samples grow
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.num_frames(middle, stream) <= num_frames else (low, middle - 1)
-        return low
+        return super().num_samples(num_frames, stream)
 
     @property
     def hop_length(self) -> int:
