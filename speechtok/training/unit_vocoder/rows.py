@@ -1,6 +1,6 @@
 """Where units and their recordings come from: a token dataset, or the lists unit vocoders are trained from.
 
-Contents: `Row`, `Recordings`, `read_dataset`, `read_list`.
+Contents: `Row`, `Recordings`, `read_dataset`, `read_lists`, `named`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from speechtok.audio.pitch import level_peak
 from speechtok.corpora.originals import Originals, find_originals
 from speechtok.errors import AudioError, DatasetError
 from speechtok.formats.unit_lines import read_unit_lines
-from speechtok.shards.reader import TokenDataset
+from speechtok.shards.reader import TokenDataset, split_of
 from speechtok.storage import AnyPath, as_path
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -25,6 +25,8 @@ SAMPLE_RATE = 16_000
 """Hz, of every unit tokenizer."""
 ODD_SAMPLES = 2560
 """How much the length of a recording may differ from that of its units: readers leave out ends, and lists pad."""
+DEV = "dev"
+"""Split for validation, where a dataset has it and no other is named."""
 _LONGEST = 1 << 40
 
 
@@ -80,56 +82,59 @@ class Recordings:
         return np.asarray(level_peak(samples), dtype=np.float32)
 
 
+Speech = tuple[list[Row], Recordings]
+"""Utterances, and the reader of their recordings."""
+
+
 def read_dataset(
-    path: str | AnyPath, split: str, *, hop_length: int, corpus_root: str | AnyPath | None = None
-) -> tuple[list[Row], Recordings]:
-    """Return the rows of a split of a token dataset, and the reader of their recordings.
+    path: str | AnyPath,
+    train_split: str,
+    dev_split: str | None,
+    *,
+    hop_length: int,
+    corpus_root: str | AnyPath | None = None,
+) -> tuple[Speech, Speech | None]:
+    """Return two splits of a token dataset: to train on, and for validation where there is one.
 
     Args:
         path: a token dataset that `speechtok tokenize` made.
-        split: name of the split.
+        train_split: name of the first.
+        dev_split: name of the second; None takes `dev` where the dataset has it.
         hop_length: samples per unit.
         corpus_root: folder that the recordings' paths start from; None asks the dataset's last run.
 
     Raises:
         DatasetError: when there is no such dataset or split, or it is damaged.
     """
-    dataset = TokenDataset(path, split=split)
-    streams = [stream.name for stream in dataset.info.streams]
-    rows = [_row_of(row, streams) for row in dataset]
-    root = None if corpus_root is None else as_path(corpus_root)
-    return rows, Recordings(find_originals(dataset.path, root), hop_length)
+    dataset = TokenDataset(path)
+    originals = find_originals(dataset.path, None if corpus_root is None else as_path(corpus_root))
+    recordings = Recordings(originals, hop_length)
+    if dev_split is None and DEV in {split_of(file) for file in dataset.files}:
+        dev_split = DEV
+    second = None if dev_split is None else (_rows_of(dataset.path, dev_split), recordings)
+    return (_rows_of(dataset.path, train_split), recordings), second
 
 
-def read_list(
-    path: Path, *, hop_length: int, corpus_root: str | AnyPath | None = None
-) -> tuple[list[Row], Recordings]:
-    """Return the rows of a list with a dictionary per line, and the reader of their recordings.
+def read_lists(
+    path: Path, dev: Path | None, *, hop_length: int, corpus_root: str | AnyPath | None = None
+) -> tuple[Speech, Speech | None]:
+    """Return two lists with a dictionary per line: to train on, and for validation where there is one.
 
     Args:
         path: lines `{'audio': path, 'hubert': '1 2 3', 'duration': seconds}`, see `formats.unit_lines`.
+        dev: likewise.
         hop_length: samples per unit.
-        corpus_root: folder that paths start from; None takes the list's own.
+        corpus_root: folder that paths start from; None takes each list's own.
 
     Raises:
         DatasetError: naming the line that cannot be read, or when there is none.
     """
-    rows = []
-    for line in read_unit_lines(path):
-        if line.units.size and (line.units.min() < 0 or line.units.max() > np.iinfo(np.uint16).max):
-            raise DatasetError(f"{line.place} ('{line.key}') has units outside [0, 65535].")
-        rows.append(
-            Row(
-                id=line.key,
-                audio=line.audio,
-                units=line.units.astype(np.uint16),
-                pitch=None if line.pitch is None else line.pitch.astype(np.uint16),
-            )
-        )
-    if not rows:
-        raise DatasetError(f"{path} holds no utterance.")
-    root = path.parent if corpus_root is None else as_path(corpus_root)
-    return rows, Recordings(Originals(root=root), hop_length)
+
+    def read(file: Path) -> Speech:
+        root = file.parent if corpus_root is None else as_path(corpus_root)
+        return _listed(file), Recordings(Originals(root=root), hop_length)
+
+    return read(path), None if dev is None else read(dev)
 
 
 def named(rows: list[Row], rule: str) -> list[Row]:
@@ -148,6 +153,30 @@ def _named(rows: list[Row], rule: str) -> Iterator[Row]:
             yield replace(row, speaker=path.name.split("_")[0])
         else:
             yield replace(row, speaker=(path.parent if rule == "parent" else path.parent.parent).name)
+
+
+def _rows_of(path: AnyPath, split: str) -> list[Row]:
+    dataset = TokenDataset(path, split=split)
+    streams = [stream.name for stream in dataset.info.streams]
+    return [_row_of(row, streams) for row in dataset]
+
+
+def _listed(path: Path) -> list[Row]:
+    rows = []
+    for line in read_unit_lines(path):
+        if line.units.size and (line.units.min() < 0 or line.units.max() > np.iinfo(np.uint16).max):
+            raise DatasetError(f"{line.place} ('{line.key}') has units outside [0, 65535].")
+        rows.append(
+            Row(
+                id=line.key,
+                audio=line.audio,
+                units=line.units.astype(np.uint16),
+                pitch=None if line.pitch is None else line.pitch.astype(np.uint16),
+            )
+        )
+    if not rows:
+        raise DatasetError(f"{path} holds no utterance.")
+    return rows
 
 
 def _row_of(row: dict[str, Any], streams: list[str]) -> Row:

@@ -18,7 +18,7 @@ from speechtok.tokenizers.units.tokenizer import UnitTokenizer
 from speechtok.training.loop import Watcher, train
 from speechtok.training.unit_vocoder.examples import PITCH_HOP, Conditions, UnitExamples
 from speechtok.training.unit_vocoder.networks import build_networks, warm_start
-from speechtok.training.unit_vocoder.rows import Row, named, read_dataset, read_list
+from speechtok.training.unit_vocoder.rows import Row, named, read_dataset, read_lists
 from speechtok.training.unit_vocoder.settings import UnitVocoderSettings
 from speechtok.training.unit_vocoder.task import UnitVocoderTask
 
@@ -44,7 +44,7 @@ def train_unit_vocoder(
         source: a token dataset that `speechtok tokenize` made, or a list with a dictionary per line.
         folder: of the run; what was begun there goes on.
         settings: of the run.
-        dev_list: list that is looked at for validation, where `source` is one.
+        dev_list: list that is looked at for validation, where `source` is one; None holds out a share.
         corpus_root: folder that the recordings' paths start from; None asks the dataset's last run, or takes
             the list's folder.
         tokenizer: what made the units, for `load_tokenizer`; None takes the name in the dataset.
@@ -71,21 +71,18 @@ def train_unit_vocoder(
         )
     data = settings.data
     if is_list:
-        rows, recordings = read_list(Path(source), hop_length=hop, corpus_root=corpus_root)
-        dev_rows, dev_recordings = (
-            ([], recordings)
-            if dev_list is None
-            else read_list(dev_list, hop_length=hop, corpus_root=corpus_root)
+        (rows, recordings), second = read_lists(
+            Path(source), dev_list, hop_length=hop, corpus_root=corpus_root
         )
     else:
-        rows, recordings = read_dataset(path, data.train_split, hop_length=hop, corpus_root=corpus_root)
-        dev_rows, dev_recordings = (
-            ([], recordings)
-            if data.dev_split is None
-            else read_dataset(path, data.dev_split, hop_length=hop, corpus_root=corpus_root)
+        (rows, recordings), second = read_dataset(
+            path, data.train_split, data.dev_split, hop_length=hop, corpus_root=corpus_root
         )
-    if not dev_rows:
+    if second is not None:
+        dev_rows, dev_recordings = second
+    else:
         rows, dev_rows = _held_out(rows, data.held_out, settings.loop.seed)
+        dev_recordings = recordings
     _check_units([*rows, *dev_rows], loaded)
     voices: dict[str, int] = {}
     if settings.network.speaker == "table":

@@ -27,9 +27,9 @@ class DataSettings:
     train_split: str = "train"
     """Split of a token dataset that is trained on."""
     dev_split: str | None = None
-    """Split that is looked at for validation; None holds out a share of what would be trained on."""
+    """Split that is looked at for validation; None takes `dev` where there is one, and else holds out a share."""
     held_out: float = 0.02
-    """That share, at least one utterance; chosen by the seed."""
+    """That share of what would be trained on, at least one utterance; chosen by the seed."""
     voices_by: str = "column"
     """Where a speaker's name comes from: "column" `speaker`; of the recording's path, what stands before the first
     "underscore" of its name, its "parent" folder or its "grandparent"; or "single" for one voice."""

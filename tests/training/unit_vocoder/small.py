@@ -20,7 +20,7 @@ from tests.tokenizers.units.folder import CARD, fill, make_folder, save
 
 SETTINGS = UnitVocoderSettings(
     loop=LoopSettings(steps=4, batch_size=2, log_every=2, validate_every=2, save_every=2),
-    data=DataSettings(segment_samples=3840, dev_split="dev", validation_seconds=1.0),
+    data=DataSettings(segment_samples=3840, validation_seconds=1.0),
     network=NetworkSettings(
         channels=32,
         embedding=16,

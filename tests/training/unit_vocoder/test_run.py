@@ -23,7 +23,7 @@ from speechtok.tokenizers.units.xvector import XVector
 from speechtok.training.loop import Watcher
 from speechtok.training.settings import LoopSettings, read_training_recipe
 from speechtok.training.unit_vocoder.run import train_unit_vocoder
-from speechtok.training.unit_vocoder.settings import DataSettings, UnitVocoderSettings
+from speechtok.training.unit_vocoder.settings import UnitVocoderSettings
 from tests.tokenizers.units.folder import fill, save
 from tests.training.unit_vocoder.small import SETTINGS, changed, make_tokens
 
@@ -234,7 +234,7 @@ def write_list(folder, rows):
 def test_lists(made, trained, tmp_path) -> None:
     tokens, tokenizer = made
     listed = write_list(tmp_path, speechtok.TokenDataset(tokens))
-    settings = changed("data", voices_by="underscore", held_out=0.2, dev_split=None)
+    settings = changed("data", voices_by="underscore", held_out=0.2)
     root = tokens.parent / "corpus"
     with pytest.raises(DatasetError, match="does not say what made its units; name the tokenizer"):
         train_unit_vocoder(listed, tmp_path / "run", settings)
@@ -402,7 +402,6 @@ def test_shipped_recipes(name) -> None:
         published = dataclasses.replace(
             UnitVocoderSettings(),
             loop=LoopSettings(workers=settings.loop.workers),
-            data=DataSettings(dev_split="dev"),
         )
         assert settings == published
 
