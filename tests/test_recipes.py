@@ -11,7 +11,7 @@ from speechtok.cli import main
 from speechtok.errors import CardError
 
 FOLDER = Path(speechtok.__file__).parents[1] / "pipelines"
-RECIPES = sorted(FOLDER.rglob("*.y*ml"))
+RECIPES = sorted(FOLDER.glob("*.y*ml"))
 CORPORA = {
     "folder_dmel": ("folder", 2, {"train"}),
     "podcasts_dmel": ("folder", 2, {"train"}),

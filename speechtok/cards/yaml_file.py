@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
@@ -80,7 +80,7 @@ def build(kind: type[T], content: Mapping[str, Any], source: str) -> T:
     try:
         return dacite.from_dict(kind, content, settings)
     except dacite.UnexpectedDataError as error:
-        known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
+        known = list(_field_names(kind))
         unknown = sorted(str(key) for key in error.keys)
         hint = nearest(unknown[0], known)
         raise CardError(
@@ -101,6 +101,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x' or 'y'?" for the known names nearest to `name`, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
+
+
+def _field_names(kind: Any) -> Iterator[str]:
+    """Yield the names of a dataclass's fields, and of those of its sections."""
+    hints = get_type_hints(kind)
+    for item in fields(kind):
+        yield item.name
+        if is_dataclass(hints[item.name]):
+            yield from _field_names(hints[item.name])
 
 
 def _apply(content: dict[str, Any], change: str) -> None:

@@ -98,4 +98,8 @@ def encode_file(
         AudioError: when the file cannot be used.
     """
     blocks = read_blocks(file, sample_rate=tokenizer.sample_rate, channels=channels)
-    return tokenizer.encode_blocks(blocks, chunk_seconds=CHUNK_SECONDS, num_codebooks=num_codebooks)
+    try:
+        return tokenizer.encode_blocks(blocks, chunk_seconds=CHUNK_SECONDS, num_codebooks=num_codebooks)
+    except AudioError as error:
+        named = str(file) in str(error)
+        raise AudioError(str(error) if named else f"Cannot encode '{file}': {error}") from error

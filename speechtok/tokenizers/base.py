@@ -444,8 +444,8 @@ class SpeechTokenizer(ABC):
     def _check_length(self, num_samples: Tensor) -> None:
         shortest = int(num_samples.min())
         if shortest < self.min_samples:
-            index = int(num_samples.argmin())
+            which = "The recording" if len(num_samples) == 1 else f"Utterance {int(num_samples.argmin())}"
             raise AudioError(
-                f"Utterance {index} has {shortest} samples ({shortest / self.sample_rate:.4f} s); "
+                f"{which} has {shortest} samples ({shortest / self.sample_rate:.4f} s); "
                 f"'{self.name}' needs at least {self.min_samples}."
             )

@@ -147,12 +147,15 @@ class _Run:
         for network in task.networks.values():
             network.train(_is_trained(network))
         metrics: Metrics = {}
-        for turn in task.turns:
+        turns = [turn for turn in task.turns if step >= turn.first_step]
+        for turn in turns:
             metrics |= self._turn(turn, parts)
         self.state.step += 1
         if self.state.step % task.schedule_steps == 0:
+            moved = [task.optimizers[turn.optimizer] for turn in turns]
             for schedule in task.schedules.values():
-                schedule.step()
+                if any(schedule.optimizer is optimizer for optimizer in moved):
+                    schedule.step()
         return metrics
 
     def _turn(self, turn: Turn, parts: list[Batch]) -> Metrics:

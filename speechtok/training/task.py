@@ -36,6 +36,8 @@ class Turn:
     """Name of the optimizer whose parameters move. Its groups of parameters may have a `name`, which the curves show."""
     loss: Callable[[Batch, Networks], tuple[Tensor, Mapping[str, Tensor]]]
     """A part of the batch to its mean loss, and what the curves show."""
+    first_step: int = 0
+    """Steps that go by before its turn comes."""
     max_gradient_norm: float | None = None
     """Gradients of a group of parameters longer than this are scaled down to it; None leaves that to the settings."""
 
@@ -78,7 +80,7 @@ class Task(Protocol):
     optimizers: dict[str, Optimizer]
     """By name."""
     schedules: dict[str, LRScheduler]
-    """Of the learning rates, by name."""
+    """Of the learning rates, by name; each moves on where its optimizer's turn has come."""
     schedule_steps: int
     """Steps after which the schedules move on."""
     turns: Sequence[Turn]

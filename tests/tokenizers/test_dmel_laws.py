@@ -216,7 +216,7 @@ def test_unknown_option(tokenizer):
 
 def test_no_samples_at_all(tokenizer):
     with pytest.raises(
-        AudioError, match=r"Utterance 0 has 0 samples \(0.0000 s\); 'dmel_16k' needs at least 1"
+        AudioError, match=r"The recording has 0 samples \(0.0000 s\); 'dmel_16k' needs at least 1"
     ):
         tokenizer.encode_blocks([])
 

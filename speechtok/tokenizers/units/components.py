@@ -2,7 +2,7 @@
 
 All sizes are read from the shapes in the files, so no `config.json` is needed.
 
-Contents: `Reader`, `read_reader`, `Components`, `stored_entries`.
+Contents: `Reader`, `read_reader`, `Components`, `stored_entries`, `with_own_quantizer`.
 """
 
 from __future__ import annotations
@@ -108,6 +108,18 @@ def stored_entries(config: UnitConfig, sources: Mapping[str, Source]) -> dict[st
             own = _stored(source)
         entries |= {f"{part}.{name}": value for name, value in own.items()}
     return entries
+
+
+def with_own_quantizer(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return entries with the pitch quantizer inside a vocoder, where there is one, in the place of the part `f0`."""
+    inside = "vocoder.quantizer."
+    if not any(name.startswith(inside) for name in entries):
+        return dict(entries)
+    kept = {name: value for name, value in entries.items() if not name.startswith(("f0.", inside))}
+    own = {
+        f"f0.{name.removeprefix(inside)}": value for name, value in entries.items() if name.startswith(inside)
+    }
+    return kept | own
 
 
 def _stored(source: Source, wanted: Callable[[str], bool] = bool) -> dict[str, Tensor]:

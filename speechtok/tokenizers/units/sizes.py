@@ -65,7 +65,9 @@ def vocoder_settings(shapes: Mapping[str, tuple[int, ...]], source: Source) -> V
     first, table = weight("conv_pre"), shapes.get("dict.weight")
     if first is None or not kernels:
         raise CheckpointError(f"{source} holds no unit vocoder: it has no entries conv_pre.* and ups.*.")
-    blocks = [shape[2] for n in range(3) if (shape := weight(f"resblocks.{n}.convs1.0")) is not None]
+    blocks: list[int] = []
+    while (block := weight(f"resblocks.{len(blocks)}.convs1.0")) is not None:
+        blocks.append(block[2])
     learned = None
     if table is None:
         learned = vqvae_settings(shapes, "code_encoder.", "code_vq.", source)
@@ -80,9 +82,10 @@ def vocoder_settings(shapes: Mapping[str, tuple[int, ...]], source: Source) -> V
         kernels=tuple(kernels),
         channels=first[0],
         embedding=table[1] if table is not None else first[1],
-        block_kernels=tuple(blocks),
+        block_kernels=tuple(blocks[: len(blocks) // len(kernels)]),
         f0=vqvae_settings(shapes, "quantizer.encoder.", "quantizer.vq.", source) if has_f0 else None,
         f0_codes=shapes["f0_dict.weight"][0] if has_f0 else VocoderSettings.f0_codes,
         speaker=speaker,
+        voices=shapes["spkr.weight"][0] if speaker == "table" else VocoderSettings.voices,
         unit_encoder=learned,
     )

@@ -19,10 +19,10 @@ from speechtok.errors import CheckpointError, TokensError
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
 from speechtok.tokenizers.units import analysis
-from speechtok.tokenizers.units.components import Components, stored_entries
+from speechtok.tokenizers.units.components import Components, stored_entries, with_own_quantizer
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.fit import CONTENT, PITCH, check_fit, streams_of
-from speechtok.tokenizers.units.sources import find_files, find_sources, read_settings
+from speechtok.tokenizers.units.sources import Source, find_files, find_sources, read_settings
 from speechtok.tokenizers.units.synthesis import speak
 from speechtok.tokenizers.units.voices import SpeakerEncoder, choose_statistics, choose_voices, row_of
 from speechtok.tokenizers.units.vqvae_units import VqVaeUnits
@@ -52,6 +52,8 @@ class UnitTokenizer(SpeechTokenizer):
 
     speaker_encoder: SpeakerEncoder | None
     """Waveforms `(batch, samples)` and `num_samples` to vectors; set it to use another network."""
+    sources: dict[str, Source]
+    """Part → where its entries lie."""
 
     def __init__(
         self,
@@ -62,8 +64,8 @@ class UnitTokenizer(SpeechTokenizer):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.config = read_settings(card.build_config(UnitConfig), files)
-        self._sources = find_sources(files)
-        self.parts = Components.read(self.config, self._sources, dtype)
+        self.sources = find_sources(files)
+        self.parts = Components.read(self.config, self.sources, dtype)
         check_fit(self.config, self.parts)
         streams = streams_of(self.config, self.parts)
         if any(stream.name == PITCH for stream in card.streams) and len(streams) < len(card.streams):
@@ -77,10 +79,8 @@ class UnitTokenizer(SpeechTokenizer):
             speaker_embedding_dim=channels,
             architecture=asdict(self.config),
         )
-        analysed = ("features.", "kmeans.", "f0.encoder.", "f0.vq.", "vocoder.quantizer.")
-        entries = stored_entries(self.config, self._sources)
-        if "vocoder.f0_dict.weight" in entries:  # its quantizer takes the place of the one in f0/
-            entries = {name: value for name, value in entries.items() if not name.startswith("f0.")}
+        analysed = ("features.", "kmeans.", "f0.encoder.", "f0.vq.")
+        entries = with_own_quantizer(stored_entries(self.config, self.sources))
         weights = {name: value for name, value in entries.items() if name.startswith(analysed)}
         settings = {
             name: value
@@ -196,7 +196,7 @@ class UnitTokenizer(SpeechTokenizer):
         """Move the tokenizer and return it; another dtype starts again from the stored weights."""
         if dtype is not None and dtype != self.dtype:
             own = self.speaker_encoder is self.parts.speaker
-            self.parts = Components.read(self.config, self._sources, dtype)
+            self.parts = Components.read(self.config, self.sources, dtype)
             self.speaker_encoder = self.parts.speaker if own else self.speaker_encoder
         return super().to(device, dtype)
 
@@ -280,4 +280,4 @@ class UnitTokenizer(SpeechTokenizer):
         return self.parts.networks()
 
     def _state_dict(self) -> dict[str, Tensor]:
-        return stored_entries(self.config, self._sources)
+        return stored_entries(self.config, self.sources)

@@ -30,7 +30,7 @@ _BLOCK = 500
 """Units per pass on a CPU: memory does not grow with length, and context costs a tenth."""
 
 TABLE_ROWS = 200
-"""Voices of a table, whether used or not."""
+"""Voices of a published table, whether used or not."""
 _F0 = VqVaeSettings()
 
 
@@ -57,7 +57,9 @@ class VocoderSettings:
     f0_codes: int = 20
     """Rows of the pitch table."""
     speaker: str | None = "table"
-    """"table" (200 voices by index), "xvector" (a projection of 512 numbers), or None."""
+    """"table" (voices by index), "xvector" (a projection of 512 numbers), or None."""
+    voices: int = TABLE_ROWS
+    """Rows of the table of voices."""
     has_statistics: bool = False
     """Whether mean and deviation of the speaker's pitch, in Hz, are two more channels (`f0_feats`)."""
     unit_encoder: VqVaeSettings | None = None
@@ -106,7 +108,7 @@ class UnitVocoder(nn.Module):
             self.quantizer = F0VqVae(s.f0)
             self.f0_dict = nn.Embedding(s.f0_codes, s.embedding)
         if s.speaker == "table":
-            self.spkr: nn.Module = nn.Embedding(TABLE_ROWS, s.embedding)
+            self.spkr: nn.Module = nn.Embedding(s.voices, s.embedding)
         elif s.speaker == "xvector":
             self.spkr = nn.Linear(512, s.embedding)
         self.conv_pre = WeightNormConv1d(s.in_channels, s.channels, 7, padding=3)

@@ -22,20 +22,21 @@ SpeakerEncoder = Callable[[Tensor, Tensor], Tensor]
 """Waveforms `(batch, samples)`, peaks at 0.95, and `num_samples` to vectors `(batch, channels)`."""
 
 
-def row_of(config: UnitConfig, speaker: Any, name: str) -> int:
+def row_of(config: UnitConfig, speaker: Any, name: str, rows: int = TABLE_ROWS) -> int:
     """Return the row of a speaker by name or number.
 
     Args:
         config: the names that are known.
         speaker: a name or a row.
         name: of the tokenizer, for messages.
+        rows: how many there are.
 
     Raises:
         ValueError: when there is no such speaker.
     """
     if isinstance(speaker, str) and speaker in config.speakers:
         return config.speakers[speaker]
-    if isinstance(speaker, int) and 0 <= speaker < TABLE_ROWS:
+    if isinstance(speaker, int) and 0 <= speaker < rows:
         return speaker
     names = ", ".join(list(config.speakers)[:5]) or "none by name"
     raise ValueError(f"'{name}' has no speaker {speaker!r}; it has: {names}.")
@@ -68,7 +69,7 @@ def choose_voices(
     if vocoder.settings.speaker == "table":
         if speaker is None and len(config.speakers) > 1:
             raise ValueError(f"'{name}' has {len(config.speakers)} voices; pass speaker=, a name or a row.")
-        row = row_of(config, 0 if speaker is None else speaker, name)
+        row = row_of(config, 0 if speaker is None else speaker, name, vocoder.settings.voices)
         return torch.full((batch,), row, device=reference.device)
     if isinstance(speaker, SpeechTokens) or speaker is None:
         held = (speaker or tokens).speaker_embedding

@@ -1,23 +1,20 @@
 """Networks of FAcodec before training.
 
-Source: `Plachtaa/FAcodec`, where nothing else is stated the defaults of PyTorch's layers (He et al. 2015,
-arXiv:1502.01852, with slope √5).
+Source: `Plachtaa/FAcodec`, where nothing else is stated the defaults of PyTorch's layers.
 
 Contents: `initialize`.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
 from speechtok.nets.mel import htk_filters
-from speechtok.nets.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.tokenizers.facodec_24k.quantizer import Quantizer
 from speechtok.tokenizers.facodec_24k.timbre import TimbreEncoder
+from speechtok.training.initial import draw_convolutions
 
 
 @torch.no_grad()
@@ -30,25 +27,13 @@ def initialize(network: nn.Module, config: Facodec24kConfig) -> nn.Module:
         network: encoder, quantizer, decoder, redecoder or predictors.
         config: what it was built from.
     """
-    for part in network.modules():
-        if isinstance(part, (WeightNormConv1d, WeightNormConvTranspose1d)):
-            _convolution(part)
+    draw_convolutions(network)
     for part in network.modules():
         if isinstance(part, TimbreEncoder):
             _attention(part)
         elif isinstance(part, Quantizer):
             _quantizer(part, config)
     return network
-
-
-def _convolution(layer: WeightNormConv1d | WeightNormConvTranspose1d) -> None:
-    """Draw uniform weights and biases; with weight norm the length starts as that of the direction."""
-    direction = layer.weight_v if hasattr(layer, "weight_v") else layer.weight
-    nn.init.kaiming_uniform_(direction, a=math.sqrt(5))
-    bound = 1 / math.sqrt(direction[0].numel())
-    nn.init.uniform_(layer.bias, -bound, bound)
-    if hasattr(layer, "weight_v"):
-        layer.weight_g.copy_(torch.linalg.vector_norm(direction, dim=(1, 2), keepdim=True))
 
 
 def _attention(encoder: TimbreEncoder) -> None:

@@ -1,0 +1,182 @@
+"""From a token dataset or lists to a trained vocoder.
+
+Contents: `train_unit_vocoder`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechtok.errors import CardError, DatasetError, TokensError
+from speechtok.loading import load_tokenizer
+from speechtok.shards.reader import TokenDataset
+from speechtok.storage import AnyPath, as_path
+from speechtok.tokenizers.units.tokenizer import UnitTokenizer
+from speechtok.training.loop import Watcher, train
+from speechtok.training.unit_vocoder.examples import PITCH_HOP, Conditions, UnitExamples
+from speechtok.training.unit_vocoder.networks import build_networks, warm_start
+from speechtok.training.unit_vocoder.rows import Row, named, read_dataset, read_list
+from speechtok.training.unit_vocoder.settings import UnitVocoderSettings
+from speechtok.training.unit_vocoder.task import UnitVocoderTask
+
+
+def train_unit_vocoder(
+    source: str | Path,
+    folder: Path,
+    settings: UnitVocoderSettings,
+    *,
+    dev_list: Path | None = None,
+    corpus_root: str | AnyPath | None = None,
+    tokenizer: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
+    start: Path | None = None,
+    device: str = "cpu",
+    watcher: Watcher | None = None,
+) -> list[dict[str, Any]]:
+    """Train a vocoder for the units of a tokenizer; returns the points of all curves.
+
+    `folder/model` is the tokenizer with the vocoder, for `load_tokenizer`; see `training.loop` for the rest.
+
+    Args:
+        source: a token dataset that `speechtok tokenize` made, or a list with a dictionary per line.
+        folder: of the run; what was begun there goes on.
+        settings: of the run.
+        dev_list: list that is looked at for validation, where `source` is one.
+        corpus_root: folder that the recordings' paths start from; None asks the dataset's last run, or takes
+            the list's folder.
+        tokenizer: what made the units, for `load_tokenizer`; None takes the name in the dataset.
+        checkpoint: local folder with the tokenizer's published files.
+        start: checkpoint whose weights the networks begin with, see `warm_start`.
+        device: "cpu", or "cuda".
+        watcher: is told of progress.
+
+    Raises:
+        CardError, CheckpointError, HubError: when tokenizer or checkpoint cannot be loaded, or do not fit.
+        DatasetError: when the speech cannot be trained on.
+        JobError: see `loop.train`.
+        TokensError: when the tokens are another tokenizer's.
+        ValueError: when settings contradict each other.
+    """
+    path = as_path(source)
+    is_list = path.is_file() and path.suffix == ".txt"
+    loaded = _tokenizer(source, is_list, tokenizer, checkpoint)
+    hop = loaded.hop_length
+    step = int(np.lcm(hop, PITCH_HOP)) if settings.network.pitch else hop
+    if settings.data.segment_samples % step:
+        raise ValueError(
+            f"`data.segment_samples` must be a multiple of {step}, got {settings.data.segment_samples}."
+        )
+    data = settings.data
+    if is_list:
+        rows, recordings = read_list(Path(source), hop_length=hop, corpus_root=corpus_root)
+        dev_rows, dev_recordings = (
+            ([], recordings)
+            if dev_list is None
+            else read_list(dev_list, hop_length=hop, corpus_root=corpus_root)
+        )
+    else:
+        rows, recordings = read_dataset(path, data.train_split, hop_length=hop, corpus_root=corpus_root)
+        dev_rows, dev_recordings = (
+            ([], recordings)
+            if data.dev_split is None
+            else read_dataset(path, data.dev_split, hop_length=hop, corpus_root=corpus_root)
+        )
+    if not dev_rows:
+        rows, dev_rows = _held_out(rows, data.held_out, settings.loop.seed)
+    _check_units([*rows, *dev_rows], loaded)
+    voices: dict[str, int] = {}
+    if settings.network.speaker == "table":
+        rows, dev_rows = named(rows, data.voices_by), named(dev_rows, data.voices_by)
+        voices = _voices(rows)
+        dev_rows = [row for row in dev_rows if row.speaker in voices]
+        if not dev_rows:
+            raise DatasetError(
+                f"No voice of the utterances for validation is among the {len(voices)} of training, "
+                "and a table knows no others; hold out utterances of the same voices, or set network.speaker=xvector."
+            )
+    vocoder, discriminators = build_networks(
+        loaded, settings.network, voices=len(voices), seed=settings.loop.seed
+    )
+    if start is not None:
+        warm_start(start, vocoder, discriminators)
+    conditions = Conditions(
+        config=loaded.config,
+        f0=loaded.parts.f0 if settings.network.pitch else None,
+        voices=voices if settings.network.speaker == "table" else None,
+        encoder=loaded.speaker_encoder if settings.network.speaker == "xvector" else None,
+    )
+    examples, dev = (
+        UnitExamples(
+            own,
+            reader,
+            conditions,
+            segment_samples=data.segment_samples,
+            cache_mb=data.cache_mb,
+        )
+        for own, reader in ((rows, recordings), (dev_rows, dev_recordings))
+    )
+    identity = {
+        "tokenizer": loaded.fingerprint,
+        "utterances": len(rows),
+        "start": None if start is None else str(start),
+    }
+    task = UnitVocoderTask(
+        folder,
+        loaded,
+        vocoder,
+        discriminators,
+        examples,
+        dev,
+        voices=voices,
+        settings=settings,
+        identity=identity,
+    )
+    return train(task, folder, settings.loop, device=device, watcher=watcher)
+
+
+def _tokenizer(
+    source: str | Path, is_list: bool, name: str | Path | None, checkpoint: str | AnyPath | None
+) -> UnitTokenizer:
+    if is_list and name is None:
+        raise DatasetError(f"{source} does not say what made its units; name the tokenizer.")
+    info = None if is_list else TokenDataset(source).info
+    loaded = load_tokenizer(name or (info.name if info is not None else ""), checkpoint=checkpoint)
+    if not isinstance(loaded, UnitTokenizer):
+        raise CardError(f"'{loaded.name}' is no tokenizer of units, so there is no vocoder to train for it.")
+    if info is not None and info.fingerprint != loaded.fingerprint:
+        raise TokensError(
+            f"{source} was made by the tokenizer '{info.name}' with fingerprint {info.fingerprint}, but "
+            f"'{loaded.name}' has {loaded.fingerprint}; name the one that made it."
+        )
+    return loaded
+
+
+def _held_out(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """Return rows to train on, and rows to look at."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    count = max(1, round(share * len(rows)))
+    chosen = set(order[:count].tolist())
+    kept = [row for index, row in enumerate(rows) if index not in chosen]
+    return kept, [rows[index] for index in sorted(chosen)]
+
+
+def _check_units(rows: list[Row], tokenizer: UnitTokenizer) -> None:
+    for row in rows:
+        if len(row.units) and int(row.units.max()) >= tokenizer.config.num_units:
+            raise DatasetError(
+                f"'{row.id}' has the unit {int(row.units.max())}, but '{tokenizer.name}' has {tokenizer.config.num_units}."
+            )
+
+
+def _voices(rows: list[Row]) -> dict[str, int]:
+    """Return name → row, sorted by name."""
+    nameless = [row.id for row in rows if row.speaker is None]
+    if nameless:
+        raise DatasetError(
+            f"{len(nameless)} utterances have no speaker, such as '{nameless[0]}'; set data.voices_by to take names "
+            "from paths, or to single, or network.speaker to xvector or null."
+        )
+    return {name: number for number, name in enumerate(sorted({row.speaker or "" for row in rows}))}
