@@ -14,7 +14,6 @@ Figures from one run over one corpus, each in seconds of audio per second of wal
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe_machine, peak_megabytes
+from machine import describe_machine, peak_megabytes, write_figures
 from yardstick import yardstick
 
 from speechtok import load_tokenizer
@@ -156,9 +155,7 @@ def main() -> None:
         result[name] |= {f"share_of_{of}": share for of, share in shares.items()}
         listed = ", ".join(f"{100 * share:6.1f} % of {of}" for of, share in shares.items())
         print(f"{name:10} {result[name]['times_real_time']:9.0f} × real time  {listed}")
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    write_figures(result, arguments.json)
 
 
 if __name__ == "__main__":

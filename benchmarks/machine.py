@@ -1,7 +1,8 @@
-"""What a figure was measured on: processor, versions, date."""
+"""What a figure was measured on (processor, versions, date), and where figures go."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
@@ -27,6 +28,13 @@ def describe_machine() -> dict[str, Any]:
 def peak_megabytes() -> float:
     """Return the peak resident memory of this process, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def write_figures(figures: dict[str, Any], path: Path | None) -> None:
+    """Write plain values as JSON; without a path, nothing."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def _cpuinfo() -> list[str]:

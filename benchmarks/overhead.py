@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -28,7 +27,7 @@ import numpy as np
 import psutil
 import soundfile
 import torch
-from machine import describe_machine
+from machine import describe_machine, write_figures
 
 from speechtok import load_tokenizer
 from speechtok.audio.io import read_waveform
@@ -227,9 +226,7 @@ def main() -> None:
         )
         result["scaling"] = scaling
         print(f"two workers are {scaling['speedup']:.2f} times as fast as one")
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    write_figures(result, arguments.json)
 
 
 if __name__ == "__main__":

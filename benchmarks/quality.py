@@ -9,13 +9,12 @@ Speech, IEEE TASLP 19(7); computed by the pystoi package.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from machine import describe_machine
+from machine import describe_machine, write_figures
 from pystoi import stoi
 
 from speechtok import load_tokenizer
@@ -64,9 +63,7 @@ def main() -> None:
         f"STOI {result['stoi_mean']:.4f} on average, lowest {result['stoi_lowest']:.4f}, {len(values)} files; one thread: "
         f"encode {result['encode_times_real_time']:.0f}, decode {result['decode_times_real_time']:.0f} × real time"
     )
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    write_figures(result, arguments.json)
 
 
 if __name__ == "__main__":

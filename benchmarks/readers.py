@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from machine import describe_machine
+from machine import describe_machine, write_figures
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 import speechtok
@@ -193,11 +193,8 @@ def main() -> None:
             for ours in ("rows", "batches"):
                 mine = result["readers"][f"{ours}, {workers} workers"]
                 mine["over_datasets"] = mine["rows_per_second"] / theirs
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+    write_figures(result, arguments.json)
 
 
 if __name__ == "__main__":

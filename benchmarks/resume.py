@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe_machine
+from machine import describe_machine, write_figures
 from readers import write_dataset
 
 import speechtok
@@ -83,11 +83,8 @@ def main() -> None:
             "max_tokens": arguments.max_tokens,
             **measure(Path(place), arguments.repeats, {"seed": 1, "max_tokens": arguments.max_tokens}),
         }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+    write_figures(result, arguments.json)
 
 
 if __name__ == "__main__":

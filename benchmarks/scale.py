@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from machine import describe_machine, peak_megabytes
+from machine import describe_machine, peak_megabytes, write_figures
 
 from speechtok.cards import find_card
 from speechtok.corpora import Corpus
@@ -111,9 +111,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--one", str(count)]
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         print(rows[-1], flush=True)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps({**describe_machine(), "rows": rows}, indent=1) + "\n")
+    write_figures({**describe_machine(), "rows": rows}, arguments.json)
 
 
 if __name__ == "__main__":

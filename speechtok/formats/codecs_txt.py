@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from speechtok.errors import DatasetError
+from speechtok.formats.lines import read_lines
 
 Codes = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -83,18 +84,8 @@ def read_codecs(path: Path) -> Iterator[tuple[int, str, Codes]]:
     Raises:
         DatasetError: when the file cannot be read, or naming the number of a corrupt line.
     """
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                place = f"{path} line {number}"
-                try:
-                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    raise DatasetError(f"{place} is not UTF-8 text: {error}.") from None
-                if line.strip():
-                    yield number, *parse_codecs_line(line, place)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}.") from error
+    for number, place, line in read_lines(path):
+        yield number, *parse_codecs_line(line, place)
 
 
 def _depth(values: object) -> int:

@@ -21,6 +21,7 @@ import numpy as np
 
 from speechtok.errors import DatasetError
 from speechtok.formats.codecs_txt import Codes
+from speechtok.formats.lines import read_lines
 
 UNIT_KEYS = ("cpc_km100", "vqvae256", "hubert", "codes")
 """Keys units may stand under, in the order in which the published reader looks for them."""
@@ -91,18 +92,8 @@ def read_unit_lines(path: Path) -> Iterator[UnitLine]:
     Raises:
         DatasetError: when the file cannot be read, or naming the number of a malformed line.
     """
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                place = f"{path} line {number}"
-                try:
-                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                except UnicodeDecodeError as error:
-                    raise DatasetError(f"{place} is not UTF-8 text: {error}.") from None
-                if line:
-                    yield _parse_dict(line, place) if line.startswith("{") else _parse_units(line, place)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}.") from error
+    for _, place, line in read_lines(path):
+        yield _parse_dict(line, place) if line.startswith("{") else _parse_units(line, place)
 
 
 def _parse_units(line: str, place: str) -> UnitLine:

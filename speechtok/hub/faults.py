@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from speechtok.errors import HubError
+from speechtok.storage.retrying import keep_trying
 
 ATTEMPTS = 6
 """How often a request is tried, besides what the client does by itself."""
@@ -40,16 +41,14 @@ def call(action: Callable[[], T], what: str) -> T:
     Raises:
         HubError: for every fault that stays, in one sentence.
     """
-    import tenacity
-
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_passes),
-        stop=tenacity.stop_after_attempt(ATTEMPTS),
-        wait=tenacity.wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS),
-        reraise=True,
-    )
     try:
-        return retrying(action)
+        return keep_trying(
+            action,
+            passes=_passes,
+            attempts=ATTEMPTS,
+            first_pause_seconds=FIRST_PAUSE_SECONDS,
+            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
+        )
     except Exception as error:
         raise HubError(f"{what}: {_reason(error)}") from _without_secrets(error)
 

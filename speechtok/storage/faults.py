@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from speechtok.errors import StorageError
+from speechtok.storage.retrying import keep_trying
 from speechtok.storage.uri import redact
 
 ATTEMPTS = 10
@@ -78,16 +79,14 @@ def call(action: Callable[[], T], where: str, doing: str) -> T:
         FileNotFoundError: when the store has no such object.
         StorageError: for every other fault, in one sentence without secrets.
     """
-    import tenacity
-
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_passes),
-        stop=tenacity.stop_after_attempt(ATTEMPTS),
-        wait=tenacity.wait_random_exponential(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS),
-        reraise=True,
-    )
     try:
-        return retrying(action)
+        return keep_trying(
+            action,
+            passes=_passes,
+            attempts=ATTEMPTS,
+            first_pause_seconds=FIRST_PAUSE_SECONDS,
+            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
+        )
     except (StorageError, FileExistsError):
         raise
     except Exception as error:
