@@ -1,22 +1,28 @@
 """Tables in order, in memory that does not grow with their number: an external merge sort.
 
-Each run of tables is sorted and put on disk; then all runs are read side by side. What lies below the
-smallest of the last keys at hand is complete, so it is sorted, given out and forgotten.
+Sorted runs of tables are put on disk. Of these, a fixed number is read side by side at a time and merged into
+one longer run: what lies below the smallest of the last keys at hand is complete, so it is sorted, written
+and forgotten.
+
+Source: Knuth 1998, The Art of Computer Programming 3, section 5.4.1 (multiway merging).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-RUN_ROWS = 100_000
+from speechtok.shards.writer import evenly
+
+RUN_ROWS = 50_000
 """Rows sorted at once."""
 PIECE_ROWS = 2_000
 """Rows of each run that are read at once."""
+MOST_RUNS = 8
+"""Runs of like length that are merged into a longer one."""
 
 
 class Runs:
@@ -27,22 +33,33 @@ class Runs:
         folder: an empty folder for sorted runs.
         run_rows: rows sorted at once.
         piece_rows: rows of each run that are read at once.
+        most_runs: runs that are read side by side, at least 2.
     """
 
     def __init__(
-        self, keys: Sequence[str], folder: Path, *, run_rows: int = RUN_ROWS, piece_rows: int = PIECE_ROWS
+        self,
+        keys: Sequence[str],
+        folder: Path,
+        *,
+        run_rows: int = RUN_ROWS,
+        piece_rows: int = PIECE_ROWS,
+        most_runs: int = MOST_RUNS,
     ) -> None:
         self._keys = [(key, "ascending") for key in keys]
         self._folder, self._run_rows, self._piece_rows = folder, run_rows, piece_rows
+        self._most_runs = most_runs
         self._pending: list[pa.Table] = []
-        self._schemas: list[pa.Schema] = []
-        self._files: list[Path] = []
+        self._pending_rows = 0
+        self._schema = pa.schema([])
+        self._levels: list[list[Path]] = []  # a run of one level holds `most_runs` of the level below
+        self._written = 0
 
     def add(self, table: pa.Table) -> None:
         """Add rows; tables may differ in columns and types, as far as `schema` can unite them."""
+        self._schema = _united([self._schema, table.schema])
         self._pending.append(table)
-        self._schemas = [_united([*self._schemas, table.schema])]
-        if sum(len(item) for item in self._pending) >= self._run_rows:
+        self._pending_rows += len(table)
+        if self._pending_rows >= self._run_rows:
             self._flush()
 
     @property
@@ -52,38 +69,66 @@ class Runs:
         Raises:
             pa.ArrowTypeError: when a column has types that do not go together.
         """
-        return self._schemas[0] if self._schemas else pa.schema([])
+        return self._schema
 
     def sorted(self) -> Iterator[pa.Table]:
         """Yield all rows in order, in tables of any length, with the columns of `schema`."""
         self._flush()
-        readers = [_pieces(file, self._piece_rows, self.schema) for file in self._files]
+        files = [file for level in self._levels for file in level]  # the shortest first
+        while len(files) > 1:
+            files = [*files[self._most_runs :], self._merged(files[: self._most_runs])]
+        self._levels = [*([] for _ in self._levels[1:]), files]
+        for file in files:
+            yield from _pieces(file, self.schema)
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        table = self._order(pa.concat_tables(fitted(item, self.schema) for item in self._pending))
+        self._pending, self._pending_rows = [], 0
+        self._keep(self._write([table]), 0)
+
+    def _keep(self, file: Path, level: int) -> None:
+        """Add a run; as soon as there are enough of its length, they become one."""
+        if level == len(self._levels):
+            self._levels.append([])
+        self._levels[level].append(file)
+        if len(self._levels[level]) >= self._most_runs:
+            files, self._levels[level] = self._levels[level], []
+            self._keep(self._merged(files), level + 1)
+
+    def _merged(self, files: Sequence[Path]) -> Path:
+        """Return one run of several, which are removed."""
+        merged = self._write(self._merge([_pieces(file, self.schema) for file in files]))
+        for file in files:
+            file.unlink()
+        return merged
+
+    def _write(self, tables: Iterable[pa.Table]) -> Path:
+        file = self._folder / f"{self._written:06d}.arrow"
+        self._written += 1
+        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, self.schema, options=options) as out:
+            for table in evenly(tables, self._piece_rows):
+                out.write_table(table.combine_chunks(), max_chunksize=self._piece_rows)
+        return file
+
+    def _merge(self, readers: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
+        """Yield the rows of several runs in order."""
         heads = {number: head for number, reader in enumerate(readers) if (head := next(reader, None))}
         while heads:
-            limit = self._order(pa.concat_tables(head.slice(len(head) - 1) for head in heads.values())).slice(
-                0, 1
-            )
+            lasts = pa.concat_tables(head.slice(len(head) - 1) for head in heads.values())
+            limit = self._order(lasts).slice(0, 1)
             ready = []
             for number, head in list(heads.items()):
                 count = self._count_up_to(head, limit)
                 ready.append(head.slice(0, count))
-                rest: pa.Table | None = head.slice(count)
-                if not len(head) - count:
-                    rest = next(readers[number], None)
+                rest = head.slice(count) if count < len(head) else next(readers[number], None)
                 if rest is None:
                     del heads[number]
                 else:
                     heads[number] = rest
             yield self._order(pa.concat_tables(ready))
-
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        file = self._folder / f"{len(self._files):06d}.parquet"
-        table = self._order(pa.concat_tables(fitted(item, self.schema) for item in self._pending))
-        pq.write_table(table, file, row_group_size=self._piece_rows, compression="lz4")
-        self._files.append(file)
-        self._pending = []
 
     def _order(self, table: pa.Table) -> pa.Table:
         return table.take(pc.sort_indices(table, sort_keys=self._keys))
@@ -113,6 +158,8 @@ def _united(schemas: Sequence[pa.Schema]) -> pa.Schema:
     return pa.unify_schemas(schemas, promote_options="permissive")
 
 
-def _pieces(file: Path, rows: int, schema: pa.Schema) -> Iterator[pa.Table]:
-    for batch in pq.ParquetFile(file).iter_batches(batch_size=rows):
-        yield fitted(pa.Table.from_batches([batch]), schema)
+def _pieces(file: Path, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the rows of a run, a piece at a time."""
+    with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
+        for batch in reader:
+            yield fitted(pa.Table.from_batches([batch]), schema)

@@ -14,9 +14,13 @@ text = st.text(st.characters(codec="utf-8"), max_size=3)
     ),
     st.integers(1, 20),
     st.integers(1, 5),
+    st.integers(2, 4),
 )
-def test_rows_come_out_in_order_however_they_are_cut(tmp_path_factory, batches, run_rows, piece_rows):
-    runs = Runs(["split", "id"], tmp_path_factory.mktemp("runs"), run_rows=run_rows, piece_rows=piece_rows)
+def test_rows_come_out_in_order_however_they_are_cut(
+    tmp_path_factory, batches, run_rows, piece_rows, most_runs
+):
+    folder = tmp_path_factory.mktemp("runs")
+    runs = Runs(["split", "id"], folder, run_rows=run_rows, piece_rows=piece_rows, most_runs=most_runs)
     number = 0
     for batch in batches:
         rows = [
@@ -29,6 +33,7 @@ def test_rows_come_out_in_order_however_they_are_cut(tmp_path_factory, batches, 
         found = [row for table in runs.sorted() for row in table.to_pylist()]
         assert [(row["split"], row["id"]) for row in found] == wanted
         assert sorted(row["n"] for row in found) == list(range(number))
+        assert len(list(folder.iterdir())) <= 1
 
 
 def test_columns_and_types_are_united(tmp_path):
