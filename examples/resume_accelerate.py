@@ -94,7 +94,7 @@ def train(output: Path, *, steps: int, stop_after: int | None) -> None:
     if accelerator.is_main_process:  # one state is good for all ranks
         (checkpoint / "stream.json").write_text(json.dumps({"step": step, "stream": stream.state_dict()}))
     accelerator.wait_for_everyone()
-    accelerator.print(f"stopped after step {step}")
+    accelerator.print(f"stopped after step {step} of {steps}")
     accelerator.end_training()
 
 
