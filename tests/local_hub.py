@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 TOKEN = "hf_test_token_0123456789"
 TOKENS = {TOKEN: "anna"}
 LFS_SUFFIXES = (".parquet", ".bin", ".safetensors", ".pt", ".wav", ".flac", ".npz", ".tar", ".arrow")
+LICENCES = ("apache-2.0", "mit", "cc-by-4.0", "cc0-1.0", "other")
 KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 
 
@@ -473,7 +474,20 @@ def paths_info(h, q, body, kinds, name, rev):
 # ---------------------------------------------------------------------- writing
 @route("POST", r"/api/validate-yaml")
 def validate_yaml(h, q, body):
-    h._send(200, {"errors": [], "warnings": []})
+    """Refuse licences and languages as the Hub does, in JSON or as text."""
+    head = re.match(r"---\n(.*?)^---\n", json.loads(body)["content"], flags=re.DOTALL | re.MULTILINE)
+    lines = head[1] if head else ""
+    licences = re.findall(r"^license: (.*)$", lines, flags=re.MULTILINE)
+    listed = re.search(r"^language:\n((?:- .*\n)+)", lines, flags=re.MULTILINE)
+    languages = re.findall(r"- (.*)\n", listed[1] if listed else "")
+    errors = [] if head else ["there is no YAML head"]
+    errors += ['"license" must be one of [mit, cc-by-4.0, ...]'] * any(
+        item not in LICENCES for item in licences
+    )
+    errors += ['"language" must be ISO 639 codes'] * any(not re.fullmatch("[a-z]{2,3}", x) for x in languages)
+    if errors and h.headers.get("Accept") == "text/plain":
+        raise Reply(400, "".join(f"- Error: {error}\n" for error in errors).encode())
+    h._send(400 if errors else 200, {"errors": [{"message": item} for item in errors], "warnings": []})
 
 
 @route("POST", rf"/api/{K}/{R}/preupload/([^/]+)")

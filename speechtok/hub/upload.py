@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speechtok.errors import HubError
 from speechtok.hub.faults import call
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def push_files(
 
     api, what = HfApi(), f"{kind.capitalize()} '{repository}' could not be pushed"
     where: dict[str, Any] = {"repo_id": repository, "repo_type": kind}
+    call(partial(_check_card, files, kind), what)
     url = call(partial(_open, api, where, private, revision), what)
     where["revision"] = revision
     have = call(partial(_listing, api, where), what)
@@ -101,6 +103,22 @@ def push_files(
     return Pushed(
         url=url, commit=commit, sent=len(additions), removed=len(removals), private=bool(info.private)
     )
+
+
+def _check_card(files: Mapping[str, Content], kind: str) -> None:
+    """Let the Hub read the card before anything is sent: it refuses, for instance, licences that it does not know."""
+    from huggingface_hub import RepoCard
+
+    card = files.get("README.md")
+    if card is None:
+        return
+    text = card if isinstance(card, bytes) else card.read_bytes()
+    try:
+        RepoCard(text.decode()).validate(repo_type=kind)
+    except ValueError as error:
+        raise HubError(
+            f"the Hub does not accept what its README.md states: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _open(api: HfApi, where: Mapping[str, Any], private: bool | None, revision: str | None) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speechtok.cards import merge, split_head, with_head
+from speechtok.cards import TokenizerCard, dump_yaml, merge, split_head, with_head
 from speechtok.shards.dataset_readme import OF_ROWS, front_matter, readme_body
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord
@@ -25,6 +27,8 @@ NOT_STATED = "not stated"
 """What stands for an unknown citation."""
 MOST_NAMED = 20
 """Languages that are listed by name."""
+_TASKS = ("text-to-speech", "automatic-speech-recognition")
+_TASKS_WITHOUT_TEXT = ("audio-to-audio",)
 _SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 
 
@@ -55,15 +59,19 @@ def dataset_card(
     licence, citation = licence or old_licence, citation or old_citation
     head = front_matter(plan, records)
     head |= {"license": licence} if licence else {}
-    head |= {"language": list(statistics.languages)} if statistics.languages else {}
+    head |= _languages(statistics)
     head |= {
-        "task_categories": ["text-to-speech", "automatic-speech-recognition"],
+        "task_categories": list(_TASKS if statistics.texts else _TASKS_WITHOUT_TEXT),
         "size_categories": [_size_category(statistics.rows)],
         "dataset_info": _dataset_info(layout, plan, records),
     }
-    corpus = _corpus(plan, licence, citation)
-    body = readme_body(plan, records, repository)
-    return merge(with_head(head, f"{body}\n{_statistics(statistics)}\n{corpus}"), old, stale=OF_ROWS)
+    parts = (
+        readme_body(plan, records, repository),
+        _statistics(statistics, records),
+        _tokenizer_card(plan),
+        _corpus(plan, licence, citation),
+    )
+    return merge(with_head(head, "\n".join(parts)), old, stale=OF_ROWS)
 
 
 def _stated(old: str) -> tuple[str | None, str | None]:
@@ -126,20 +134,44 @@ def _in_yaml(feature: Any) -> dict[str, Any]:
     return {"struct": [{"name": name, **_in_yaml(item)} for name, item in feature.items()]}
 
 
-def _statistics(statistics: Statistics) -> str:
+def _languages(statistics: Statistics) -> dict[str, list[str]]:
+    """Return the fields of the head that name languages, as the Hub accepts them.
+
+    `language` holds ISO 639 codes alone; labels such as "en-US" go to `language_bcp47`, and others to the text below.
+    """
+    labels = [label.replace("_", "-") for label in statistics.languages]
+    tags = [label for label in labels if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*", label)]
+    codes = list(dict.fromkeys(tag.split("-")[0].lower() for tag in tags))
+    longer = list(dict.fromkeys(tag for tag in tags if "-" in tag))
+    return ({"language": codes} if codes else {}) | ({"language_bcp47": longer} if longer else {})
+
+
+def _statistics(statistics: Statistics, records: Sequence[ShardRecord]) -> str:
     languages = ", ".join(
         f"{name} ({rows:,})" for name, rows in list(statistics.languages.items())[:MOST_NAMED]
     )
-    splits = ", ".join(f"{name} {rows:,}" for name, rows in statistics.splits.items())
+    splits = "\n".join(
+        f"| `{name}` | {rows:,} | {duration_text(sum(item.seconds for item in records if item.split == name))} |"
+        for name, rows in statistics.splits.items()
+        if rows
+    )
     table = "\n".join(_stream_line(item) for item in statistics.streams)
+    shortest, middle, longest = (
+        duration_text(float(value)) for value in np.quantile(statistics.durations, (0, 0.5, 1))
+    )
     return f"""## Statistics
 
-- {count_text(statistics.rows, "utterance")} ({splits}), {duration_text(statistics.seconds)} of speech
+| split | utterances | duration |
+|---|---|---|
+{splits}
+
+- lengths: {shortest} to {longest}, half of them up to {middle}
 - speakers: {f"{len(statistics.speakers):,}" if statistics.speakers else "not stated"}
 - languages: {languages or "not stated"}
+- text: {f"{statistics.texts:,} of {count_text(statistics.rows, 'utterance')}" if statistics.texts else "none"}
 
-| stream | codes | entropy, bits per code | bound | stored, bits per code | codes in use |
-|---|---|---|---|---|---|
+| stream | codes | entropy, bits per code | of its lowest codebook | bound | stored, bits per code | perplexity | codes in use |
+|---|---|---|---|---|---|---|---|
 {table}
 
 ![Durations of the utterances, and entropy of each codebook against log2 of its size]({PLOT})
@@ -147,10 +179,33 @@ def _statistics(statistics: Statistics) -> str:
 
 
 def _stream_line(item: StreamStatistics) -> str:
-    return (
-        f"| `{item.stream.name}` | {item.num_codes:,} | {item.entropy.mean():.2f} "
-        f"| {math.log2(item.stream.codebook_size):.2f} | {item.stored_bits_per_code:.2f} | {item.used.mean():.1%} |"
+    cells = (
+        f"`{item.stream.name}`",
+        f"{item.num_codes:,}",
+        f"{item.entropy.mean():.2f}",
+        f"{item.entropy.min():.2f}",
+        f"{math.log2(item.stream.codebook_size):.2f}",
+        f"{item.stored_bits_per_code:.2f}",
+        f"{item.perplexity.mean():,.1f}",
+        f"{item.used.mean():.1%}",
     )
+    return f"| {' | '.join(cells)} |"
+
+
+def _tokenizer_card(plan: Plan) -> str:
+    """Return the section with the card itself, for those to whom its name says nothing."""
+    order = [field.name for field in fields(TokenizerCard)]
+    card = {
+        name: plan.card[name]
+        for name in dict.fromkeys((*order, *plan.card))
+        if plan.card.get(name) is not None
+    }
+    return f"""## Tokenizer card
+
+```yaml
+{dump_yaml(card).rstrip()}
+```
+"""
 
 
 def _corpus(plan: Plan, licence: str | None, citation: str | None) -> str:

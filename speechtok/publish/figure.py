@@ -32,9 +32,12 @@ def plot_statistics(statistics: Statistics) -> bytes:
         first.set_ylabel("utterances")
         for axes, item in zip(others, statistics.streams, strict=True):
             axes.bar(range(len(item.entropy)), item.entropy, color=DATA)
-            axes.axhline(math.log2(item.stream.codebook_size), color=BOUND, linestyle="--")
+            bound = math.log2(item.stream.codebook_size)
+            axes.axhline(bound, color=BOUND, linestyle="--", label="bound")
             axes.set_xlabel(f"codebook of {item.stream.name}")
-            axes.set_ylabel("bits per code")
+            axes.set_ylabel("entropy (bits)")
+            axes.set_ylim(top=1.3 * bound)
+            axes.legend(loc="upper right", frameon=False)
             axes.xaxis.get_major_locator().set_params(integer=True)
         buffer = io.BytesIO()
         FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]

@@ -7,9 +7,24 @@ from typing import Any
 
 from speechtok.shards.plan import Plan, ShardRecord
 from speechtok.shards.schema import token_schema
+from speechtok.wording import count_text, duration_text, size_text
 
 OF_ROWS = ("dataset_info", "size_categories", "Statistics")
 """Fields of the head and sections that a published README adds, and that other rows make untrue."""
+
+_MEANINGS = {
+    "id": "name of the utterance, unique in the dataset",
+    "speaker_embedding": "speaker vector that `decode` needs",
+    "scale": "level removed before encoding; `decode` restores it",
+    "duration": "seconds",
+    "audio": "recording, as the corpus names it",
+    "source_sample_rate": "Hz, of the recording",
+    "text": "transcript",
+    "speaker": "label of the speaker",
+    "language": "language",
+    "start": "seconds into the recording where the utterance starts",
+}
+"""What columns hold that mean the same in every dataset."""
 
 
 def front_matter(plan: Plan, records: Sequence[ShardRecord]) -> dict[str, Any]:
@@ -51,13 +66,10 @@ def readme_body(plan: Plan, records: Sequence[ShardRecord], address: str = "PATH
         address: what readers open it by.
     """
     info = plan.info
-    schema = token_schema(info, plan.card, plan.extra_types)
     streams = "\n".join(
         f"| `{item.name}` | {item.num_codebooks} | {item.codebook_size} | {item.frame_rate:g} | {item.bitrate_bps:,.0f} |"
         for item in info.streams
     )
-    columns = "\n".join(f"| `{item.name}` | `{_type_name(item.type)}` |" for item in schema)
-    licence = plan.card.get("licence_weights") or "no weights are used"
     return f"""# Speech tokens made with {info.name}
 
 {summary(records)}
@@ -67,31 +79,19 @@ def readme_body(plan: Plan, records: Sequence[ShardRecord], address: str = "PATH
 {streams}
 
 Codes are raw, in [0, codes per codebook), coarse codebooks first; a stream of several codebooks is
-stored codebooks × frames.
+stored codebooks × frames. The audio had {info.sample_rate:,} samples per second when it was encoded.
 
-## Use
-
-```python
-import speechtok
-
-tokens = speechtok.TokenDataset("{address}").tokens(0)
-waveform = speechtok.load_tokenizer("{info.name}").decode(tokens)  # (1, samples) at {info.sample_rate} Hz
-```
-
-`datasets.load_dataset("{address}")` reads the rows; `datasets.load_dataset("{address}", name="quarantine")` reads the
-inputs that failed and why, when there are any.
+{_use(plan, records, address)}
 
 ## Columns
 
-| column | type |
-|---|---|
-{columns}
+| column | type | meaning |
+|---|---|---|
+{_columns(plan)}
 
 ## Tokenizer
 
-- name: `{info.name}`, fingerprint `{info.fingerprint}`
-- licence of the code: {plan.card["licence_code"]}; of the weights: {licence}
-- cite: {plan.card["citation"]}
+{_tokenizer(plan)}
 
 ## Provenance
 
@@ -106,15 +106,77 @@ def summary(records: Sequence[ShardRecord]) -> str:
     rows, seconds = sum(record.rows for record in records), sum(record.seconds for record in records)
     failed, size = sum(len(record.quarantined) for record in records), sum(record.bytes for record in records)
     return (
-        f"{rows:,} utterances, {seconds / 3600:.2f} hours, {size / 1e6:.1f} MB of tokens; "
-        f"{failed:,} inputs are in quarantine."
+        f"{count_text(rows, 'utterance')}, {duration_text(seconds)} of speech in {size_text(size)} of tokens; "
+        f"{count_text(failed, 'input is', 'inputs are')} in quarantine."
     )
+
+
+def _use(plan: Plan, records: Sequence[ShardRecord], address: str) -> str:
+    """Return the section that shows how to decode rows, train on them and read them without speechtok."""
+    name, stream = plan.info.name, plan.info.streams[0].name
+    needs_files = plan.card.get("licence_weights") and not plan.card.get("files")
+    options = f'"{name}", checkpoint="FOLDER"' if needs_files else f'"{name}"'
+    filled = [item.split for item in records if item.rows] or plan.splits
+    split = "train" if "train" in filled else filled[0]
+    failed = (
+        f'`datasets.load_dataset("{address}", name="quarantine")` reads the inputs that failed, and why.\n\n'
+        if any(record.quarantined for record in records)
+        else ""
+    )
+    return f"""## Use
+
+```python
+import speechtok
+
+dataset = speechtok.TokenDataset("{address}", split="{split}")
+tokenizer = speechtok.load_tokenizer({options})
+waveform = tokenizer.decode(dataset.tokens(0))  # (1, samples) at {plan.info.sample_rate} Hz
+
+for batch in dataset.stream(max_tokens=8000):  # shuffled, for training
+    codes = batch["{stream}"]  # (batch, codebooks, frames)
+```
+
+{failed}The rows are plain Parquet, so `datasets` reads them too:
+
+```python
+import datasets
+
+rows = datasets.load_dataset("{address}", split="{split}")
+```"""
+
+
+def _columns(plan: Plan) -> str:
+    """Return a line of a table for each column: name, type, meaning."""
+    meanings = {
+        stream.name: "codes, a list of frames for each codebook" if stream.num_codebooks > 1 else "codes"
+        for stream in plan.info.streams
+    }
+    meanings |= _MEANINGS | {"num_samples": f"samples at {plan.info.sample_rate} Hz"}
+    schema = token_schema(plan.info, plan.card, plan.extra_types)
+    return "\n".join(
+        f"| `{item.name}` | `{_type_name(item.type)}` | {meanings.get(item.name, 'from the corpus')} |"
+        for item in schema
+    )
+
+
+def _tokenizer(plan: Plan) -> str:
+    """Return the lines that name the tokenizer, its files, licences and paper."""
+    info, card = plan.info, plan.card
+    repositories = {
+        f"`{file['repository']}`" + (f" at revision `{file['revision']}`" if file.get("revision") else "")
+        for file in card.get("files") or ()
+        if file.get("repository")
+    }
+    lines = [f"name: `{info.name}`, fingerprint `{info.fingerprint}`"]
+    lines += [card["description"]] if card.get("description") else []
+    lines += [f"weights: {', '.join(sorted(repositories))}"] if repositories else []
+    lines += [
+        f"licence of the code: {card['licence_code']}; of the weights: "
+        f"{card.get('licence_weights') or 'no weights are used'}",
+        f"cite: {card['citation']}",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _type_name(kind: Any) -> str:
-    return (
-        str(kind)
-        .replace("element: ", "")
-        .replace("item: ", "")
-        .replace("list<list<uint16>>", "list<list<uint16>> codebooks × frames")
-    )
+    return str(kind).replace("element: ", "").replace("item: ", "")

@@ -77,6 +77,8 @@ class Statistics:
     """Rows by speaker label; rows without one are left out."""
     languages: dict[str, int]
     """Rows by language; rows without one are left out."""
+    texts: int
+    """Rows with a text."""
     durations: np.ndarray[Any, np.dtype[np.float64]] = field(repr=False)
     """`(rows,)`, seconds."""
     streams: tuple[StreamStatistics, ...] = field(repr=False)
@@ -102,6 +104,7 @@ class Statistics:
             "splits": self.splits,
             "speakers": len(self.speakers),
             "languages": self.languages,
+            "texts": self.texts,
             "streams": {
                 item.stream.name: {
                     "codes": item.num_codes,
@@ -132,11 +135,12 @@ def compute_statistics(path: AnyPath, *, on_rows: Callable[[int], None] | None =
         item.name: np.zeros((item.num_codebooks, item.codebook_size), dtype=np.int64)
         for item in dataset.info.streams
     }
-    durations, speakers, languages = [], Counter[str](), Counter[str]()
+    durations, speakers, languages, texts = [], Counter[str](), Counter[str](), 0
     for number, row in enumerate(dataset, start=1):
         durations.append(row["duration"])
         speakers.update([row["speaker"]] if row.get("speaker") else [])
         languages.update([row["language"]] if row.get("language") else [])
+        texts += bool(row.get("text"))
         for name, table in counts.items():
             count_codes(table, row[name])
         if on_rows is not None:
@@ -153,6 +157,7 @@ def compute_statistics(path: AnyPath, *, on_rows: Callable[[int], None] | None =
         splits=dict(splits),
         speakers=dict(speakers.most_common()),
         languages=dict(languages.most_common()),
+        texts=texts,
         durations=np.asarray(durations, dtype=np.float64),
         streams=tuple(
             StreamStatistics(

@@ -1,5 +1,6 @@
 """A dataset goes to the Hub and comes back; a damaged one does not go. A real client talks to a Hub on this machine."""
 
+import importlib.util
 import json
 import os
 import re
@@ -161,6 +162,7 @@ def test_card(hub, made):
     head = yaml.safe_load(text.split("---\n")[1])
     assert head["license"] == "cc-by-4.0"
     assert head["language"] == ["en"]
+    assert head["task_categories"] == ["text-to-speech", "automatic-speech-recognition"]
     assert head["size_categories"] == ["n<1K"]
     assert [item["config_name"] for item in head["configs"]] == ["default", "quarantine"]
     (default, quarantine) = head["dataset_info"]
@@ -175,13 +177,46 @@ def test_card(hub, made):
         "7 utterances",
         "speakers: 2",
         "languages: en (7)",
+        "text: 6 of 7 utterances",
+        "| `train` | 6 | 3.9 s |",
+        "lengths: 0.4 s to 0.9 s, half of them up to 0.6 s",
+        "| `num_samples` | `int64` | samples at 16000 Hz |",
+        "## Tokenizer card\n\n```yaml\nname: dmel_16k\n",
         f"]({PLOT})",
-        f'TokenDataset("{NAME}")',
-        f'load_dataset("{NAME}")',
+        f'TokenDataset("{NAME}", split="train")',
+        f'load_dataset("{NAME}", split="train")',
         "load_tokenizer",
     ):
         assert part in text, part
     assert files_of(hub)[PLOT]["data"].startswith(b"\x89PNG")
+
+
+def test_the_code_of_the_card_runs(hub, made):
+    """What it shows reads, decodes and trains on the dataset that was pushed."""
+    push_dataset(made, NAME)
+    blocks = re.findall(r"^```python\n(.*?)^```$", text_of(hub, "README.md"), flags=re.DOTALL | re.MULTILINE)
+    names = {}
+    for block in blocks if importlib.util.find_spec("datasets") else blocks[:1]:
+        exec(block, names)
+    assert names["waveform"].shape[1] == names["dataset"][0]["num_samples"]
+    assert names["codes"].shape[1] == 80
+    assert "rows" not in names or len(names["rows"]) == len(names["dataset"])
+
+
+def test_languages_as_the_hub_takes_them(hub, tmp_path, write_corpus):
+    labels = ("en-US", "en_GB", "DE", "Klingon", "")
+    corpus = write_corpus(tmp_path / "corpus", {f"{n}.wav": 0.3 for n in range(len(labels))})
+    lines = ["audio\tlanguage", *(f"{n}.wav\t{label}" for n, label in enumerate(labels))]
+    (corpus / "list.tsv").write_text("\n".join(lines) + "\n")
+    tokenize_corpus(corpus / "list.tsv", tmp_path / "out", tokenizer="dmel_16k", executor="local")
+    push_dataset(tmp_path / "out", NAME)
+    text = text_of(hub, "README.md")
+    head = yaml.safe_load(text.split("---\n")[1])
+    assert sorted(head["language"]) == ["de", "en"]
+    assert sorted(head["language_bcp47"]) == ["en-GB", "en-US"]
+    assert "Klingon (1)" in text
+    assert "- text: none" in text
+    assert head["task_categories"] == ["audio-to-audio"]
 
 
 def test_features_of_the_card_are_those_of_the_files(hub, made):
@@ -214,7 +249,7 @@ def test_licence_and_citation_stay_until_others_are_given(hub, made, tmp_path):
         text = text_of(hub, "README.md", name=name)
         assert yaml.safe_load(text.split("---\n")[1])["license"] == "cc-by-4.0"
         assert text.endswith("- licence: cc-by-4.0\n- cite: A. Nna,\nVoices, 2026\n")
-        assert f'TokenDataset("{name}")' in text
+        assert f'TokenDataset("{name}", split="train")' in text
     push_dataset(made, NAME, licence="mit", citation="B. Ob", revision="trial")
     text = text_of(hub, "README.md", revision="trial")
     assert text.endswith("- licence: mit\n- cite: B. Ob\n")
@@ -262,7 +297,8 @@ def test_a_pulled_copy_keeps_its_card(hub, made, tmp_path, write_corpus):
     assert sum(len(part) for part in rows.values()) == 8
     push_dataset(back, NAME)
     text = text_of(hub, "README.md")
-    assert "- 8 utterances (dev 1, train 7)" in text
+    assert "| `dev` | 1 |" in text
+    assert "| `train` | 7 |" in text
     assert text.endswith("- licence: cc-by-4.0\n- cite: A. Nna\n")
 
 
@@ -293,6 +329,19 @@ def test_damaged_datasets_are_refused(hub, copy, damage):
     ):
         push_dataset(copy, NAME)
     assert not hub.requests
+
+
+def test_a_licence_that_the_hub_does_not_know(hub, made):
+    """It is refused before anything is sent."""
+    with pytest.raises(
+        HubError,
+        match=r"could not be pushed: the Hub does not accept what its README.md states: .*\"license\" must be one of",
+    ):
+        push_dataset(made, NAME, licence="my own")
+    assert [item["method"] for item in hub.requests] == [
+        "GET",
+        "POST",
+    ]  # for the old card, and to check this one
 
 
 def test_no_dataset(hub, tmp_path):

@@ -221,6 +221,7 @@ def test_statistics(dataset, toy_info):
     assert found.seconds == pytest.approx(0.8)
     assert found.hours == pytest.approx(0.8 / 3600)
     assert found.durations.tolist() == [0.2] * 4
+    assert found.texts == sum(bool(row["text"]) for row in TokenDataset(layout.root))
     content, residual = found.streams
     assert content.num_codes == 40
     assert residual.num_codes == 4 * 3 * 20
