@@ -96,6 +96,47 @@ def check_strings(tokens, text, folder):
     assert loaded(string, add_special_tokens=False)["input_ids"] == ids.tolist()
 
 
+def text_model(text):
+    """Return a byte-level tokenizer like those of text models, with merges learnt on `text`."""
+    from transformers import PreTrainedTokenizerFast
+
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=letters, show_progress=False)
+    tokenizer.train_from_iterator([text] * 2, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|end|>", clean_up_tokenization_spaces=False
+    )
+
+
+def check_added(tokens, text, folder):
+    """Assert that a text model's tokenizer, extended, saved and loaded, holds its text and the codes of `tokens`."""
+    from transformers import AutoTokenizer
+
+    llm = text_model(text)
+    before = llm(text)["input_ids"]
+    vocabulary = Vocabulary.of(tokens.info).add_to(llm)
+    llm.save_pretrained(folder)
+    loaded = AutoTokenizer.from_pretrained(folder)
+    assert loaded(text)["input_ids"] == before
+    collate = FlatCollator(
+        vocabulary=vocabulary, text=True, text_ids=lambda words: loaded(words)["input_ids"]
+    )
+    ids = collate([{"tokens": tokens, "text": text}])["input_ids"][0]
+    assert all(item in ids.tolist() for item in (*before, llm.eos_token_id))
+    assert loaded(loaded.decode(ids))["input_ids"] == ids.tolist()
+    kept = {name: getattr(tokens, name) for name in ("speaker_embedding", "scale")}
+    vectors = {name: value[0] for name, value in kept.items() if value is not None}
+    samples = int(tokens.num_samples[0])
+    assert tokens_from_codes(vocabulary.split(ids), tokens.info, num_samples=samples, **vectors).equals(
+        tokens
+    )
+
+
 def check_batches(tokens, text):
     """Assert that the batches of every collator hold the codes of `tokens`, one utterance, and its text."""
     info, samples = tokens.info, int(tokens.num_samples[0])

@@ -8,7 +8,7 @@ import pytest
 from speechtok import load_tokenizer
 from speechtok.demo.run import CORPUS
 from tests.goldens.facodec.weights import write_published
-from tests.lm.laws import check_batches, check_layouts, check_strings
+from tests.lm.laws import check_added, check_batches, check_layouts, check_strings
 from tests.tokenizers.funcodec.published import write_small_folder
 from tests.tokenizers.units.folder import make_folder
 
@@ -63,3 +63,4 @@ def test_layouts_and_batches(make, rates, clips, tmp_path):
         check_batches(tokens, text)
         if importlib.util.find_spec("transformers"):
             check_strings(tokens, text, tmp_path / "exported")
+            check_added(tokens, text, tmp_path / "extended")

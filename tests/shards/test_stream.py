@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from speechtok import TokenDataset
 from speechtok.errors import DatasetError
@@ -227,6 +227,62 @@ def shares(dataset, ranks, state=None, steps=None, **options):
         got.append(ids(items))
         states.append(stream.state_dict())
     return got, states
+
+
+@st.composite
+def stream_settings(draw):
+    """Any way of mixing and batching: single rows, batches of rows, of frames, or both."""
+    return {
+        "seed": draw(st.integers(0, 9)),
+        "shuffle": draw(st.booleans()),
+        "window": draw(st.sampled_from([1, 7, 20, 100])),
+        "lanes": draw(st.integers(1, 4)),
+        "batch_size": draw(st.none() | st.integers(1, 9)),
+        "max_tokens": draw(st.none() | st.integers(20, 400)),
+    }
+
+
+@settings(max_examples=40)
+@given(chosen=stream_settings(), worlds=st.lists(st.integers(1, 5), min_size=1, max_size=4), data=st.data())
+def test_no_row_is_lost_or_repeated(dataset, chosen, worlds, data):
+    """Stop and go on with other numbers of ranks, again and again: every row once, in the order of the seed."""
+    whole = ids(dataset.stream(**chosen))
+    assert everything(whole)
+    got, state = [], None
+    for ranks in worlds:
+        streams = [dataset.stream(**chosen, rank=rank, world_size=ranks) for rank in range(ranks)]
+        for stream in streams if state else ():
+            stream.load_state_dict(json.loads(json.dumps(state)))
+        taken = data.draw(st.integers(0, (len(whole) - len(got)) // ranks))
+        iterators = [iter(stream) for stream in streams]
+        got += ids(next(iterator) for _ in range(taken) for iterator in iterators)
+        state = streams[data.draw(st.integers(0, ranks - 1))].state_dict()
+    last = dataset.stream(**chosen)
+    last.load_state_dict(state)
+    rest = [] if last.epoch else ids(last)
+    assert got + rest == whole
+
+
+@settings(max_examples=10)
+@given(ranks=st.integers(1, 4), batch_size=st.integers(1, 9), seed=st.integers(0, 9))
+def test_map_style_rows_by_samplers(dataset, ranks, batch_size, seed):
+    """Samplers of torch share the rows by number: every row once but for what evens out the ranks."""
+    rows = {row["id"]: row for row in dataset}
+
+    def epoch():
+        got = []
+        for rank in range(ranks):
+            sampler = DistributedSampler(dataset, num_replicas=ranks, rank=rank, seed=seed)
+            loader = DataLoader(dataset, batch_size=batch_size, sampler=sampler, collate_fn=list)
+            got += [row for batch in loader for row in batch]
+        return got
+
+    first = epoch()
+    assert {row["id"] for row in first} == set(rows)
+    assert len(first) == -(-ROWS // ranks) * ranks
+    assert [row["id"] for row in first] == [row["id"] for row in epoch()]
+    for row in first[::7]:
+        assert np.array_equal(row["residual"], rows[row["id"]]["residual"])
 
 
 def woven(parts):
