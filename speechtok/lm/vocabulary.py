@@ -321,7 +321,14 @@ class Vocabulary:
         """
         from speechtok.lm.huggingface import build_tokenizer
 
-        return build_tokenizer(self)
+        if self.first_id or self.borrowed:
+            raise ValueError("This vocabulary extends a tokenizer; save that one, which has its tokens too.")
+        return build_tokenizer(
+            self.tokens,
+            specials=self.specials,
+            numbered=("duration", *(stream.name for stream in self.streams)),
+            words=(*self.text, *(f"<speaker_{name}>" for name in self.speakers)),
+        )
 
     def add_to(self, tokenizer: PreTrainedTokenizerBase) -> Self:
         """Add the tokens to a Hugging Face tokenizer, such as an LLM's, and return the vocabulary of the result.
@@ -336,7 +343,12 @@ class Vocabulary:
         """
         from speechtok.lm.huggingface import add_tokens
 
-        first_id, borrowed = add_tokens(self, tokenizer)
+        if self.text:
+            raise ValueError(
+                "A vocabulary with text symbols cannot be added to a tokenizer, which has its own text; leave out `text`."
+            )
+        others = self.tokens[len(self.blocks["specials"]) :]
+        first_id, borrowed = add_tokens(tokenizer, self.specials, others)
         return replace(self, first_id=first_id, borrowed=borrowed)
 
     def save(self, path: str | Path) -> None:
