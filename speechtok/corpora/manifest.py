@@ -15,7 +15,7 @@ from typing import Any
 
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines, read_text, renamed, text_of
 from speechtok.errors import DatasetError
-from speechtok.shards.reader import read_parquet_rows
+from speechtok.shards.parquet import read_parquet_rows
 from speechtok.storage import AnyPath
 from speechtok.utterances import Utterance
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from speechtok.audio.io import probe_audio, read_blocks
 from speechtok.errors import AudioError, DatasetError
 from speechtok.loading import load_tokenizer
-from speechtok.shards.reader import tokens_to_rows
+from speechtok.shards.rows import tokens_to_rows
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
 from speechtok.storage import AnyPath, replacing

@@ -15,7 +15,8 @@ from speechtok.formats.codecs_txt import codecs_line
 from speechtok.formats.kaldi_matrix import Matrix, MatrixWriter
 from speechtok.formats.table import SAMPLES, SCALES, write_table
 from speechtok.loading import load_tokenizer
-from speechtok.shards.reader import TokenDataset, row_to_tokens
+from speechtok.shards.reader import TokenDataset
+from speechtok.shards.rows import row_to_tokens
 from speechtok.storage import AnyPath, replacing
 
 FORMATS: dict[str, tuple[str, ...]] = {

@@ -28,7 +28,8 @@ from speechtok.loading import load_tokenizer
 from speechtok.shards.commit import commit
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Failure, ShardRecord, ShardTask, is_done, read_record
-from speechtok.shards.reader import TokenDataset, tokens_to_rows
+from speechtok.shards.reader import TokenDataset
+from speechtok.shards.rows import tokens_to_rows
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
 from speechtok.storage import as_path, file_sha256, join

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from speechtok.cards import TokenizerCard, dump_yaml, merge, split_head, with_head
 from speechtok.shards.dataset_readme import OF_ROWS, front_matter, readme_body
 from speechtok.shards.layout import Layout
+from speechtok.shards.parquet import open_parquet
 from speechtok.shards.plan import Plan, ShardRecord
 from speechtok.shards.schema import quarantine_schema, token_schema
 from speechtok.shards.statistics import Statistics, StreamStatistics
-from speechtok.storage import AnyPath, readable
+from speechtok.storage import AnyPath
 from speechtok.wording import count_text, duration_text
 
 PLOT = "images/statistics.png"
@@ -111,7 +111,7 @@ def _sizes(files: Sequence[AnyPath]) -> dict[str, int]:
     """Return rows of Parquet files and their bytes in memory, as `datasets` counts them."""
     rows = memory = 0
     for path in files:
-        file = pq.ParquetFile(readable(path))
+        file = open_parquet(path)
         rows += file.metadata.num_rows
         memory += sum(file.read_row_group(group).nbytes for group in range(file.num_row_groups))
     return {"num_bytes": memory, "num_examples": rows}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from speechtok.shards.layout import Layout
-from speechtok.shards.reader import TokenDataset, read_parquet_rows
+from speechtok.shards.parquet import read_parquet_rows
+from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import Statistics
 from speechtok.storage import AnyPath
 

@@ -1,4 +1,4 @@
-"""Read token rows back, and turn them into tokens."""
+"""Open a token dataset: its files, its rows, its tokens."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError, HubError
 from speechtok.hub import cached_folder, is_repository
 from speechtok.shards.layout import Layout
 from speechtok.shards.order import OrderSettings
+from speechtok.shards.parquet import open_parquet
 from speechtok.shards.rows import Rows, tokens_of
 from speechtok.shards.schema import read_info
-from speechtok.storage import AnyPath, as_path, readable
-from speechtok.tokens import SpeechTokens, TokenizerInfo
+from speechtok.storage import AnyPath, as_path
+from speechtok.tokens import SpeechTokens
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -63,7 +63,7 @@ class TokenDataset(Base):
             path = _fetched(str(path), split, revision)
         self.path, self.split, self._streams = as_path(path), split, streams
         self.files = token_files(self.path, split)
-        self._readers = [_open(file) for file in self.files]
+        self._readers = [open_parquet(file) for file in self.files]
         schema = self._readers[0].schema_arrow
         self.info, self.card = read_info(schema, str(self.files[0]))
         self.columns = self._chosen(schema.names, streams, columns)
@@ -224,56 +224,3 @@ def token_files(path: AnyPath, split: str | None = None) -> list[AnyPath]:
 def split_of(file: AnyPath) -> str:
     """Return the split that a shard's name states."""
     return file.name.rsplit("-", 3)[0]
-
-
-def row_to_tokens(row: dict[str, Any], info: TokenizerInfo) -> SpeechTokens:
-    """Return one row's streams, lengths and vectors as a batch of one."""
-    import torch
-
-    streams = {stream.name: torch.from_numpy(row[stream.name])[None] for stream in info.streams}
-    embedding, scale = row.get("speaker_embedding"), row.get("scale")
-    return SpeechTokens(
-        streams=streams,
-        num_frames={name: torch.tensor([codes.shape[2]]) for name, codes in streams.items()},
-        num_samples=torch.tensor([row["num_samples"]]),
-        info=info,
-        speaker_embedding=None if embedding is None else torch.from_numpy(np.array(embedding))[None],
-        scale=None if scale is None else torch.tensor([scale]),
-    )
-
-
-def tokens_to_rows(tokens: SpeechTokens) -> list[dict[str, Any]]:
-    """Return the token columns of each utterance of a batch: what `row_to_tokens` reads."""
-    codes = {name: item.cpu().numpy().astype(np.uint16) for name, item in tokens.streams.items()}
-    num_frames = {name: item.tolist() for name, item in tokens.num_frames.items()}
-    embedding = None if tokens.speaker_embedding is None else tokens.speaker_embedding.float().cpu().numpy()
-    scale = None if tokens.scale is None else tokens.scale.tolist()
-    rows = []
-    for index, samples in enumerate(tokens.num_samples.tolist()):
-        row: dict[str, Any] = {name: codes[name][index, :, : num_frames[name][index]] for name in codes}
-        row |= {"num_samples": samples, "duration": samples / tokens.info.sample_rate}
-        if embedding is not None:
-            row["speaker_embedding"] = embedding[index]
-        if scale is not None:
-            row["scale"] = scale[index]
-        rows.append(row)
-    return rows
-
-
-def _open(file: AnyPath) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(readable(file))
-    except (OSError, pa.ArrowInvalid) as error:
-        reason = " ".join(str(error).split())
-        raise DatasetError(f"{file} cannot be read as Parquet: {reason}") from error
-
-
-def read_parquet_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
-    """Yield the rows of any Parquet file as plain values.
-
-    Raises:
-        DatasetError: when the file cannot be read.
-    """
-    reader = _open(path)
-    for batch in reader.iter_batches():
-        yield from batch.to_pylist()

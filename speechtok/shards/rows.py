@@ -1,21 +1,44 @@
-"""Rows of a Parquet table as arrays: Arrow → NumPy → torch, without a Python object per code."""
+"""Rows of a token dataset as arrays and as tokens: Arrow → NumPy → torch, without a Python object per code.
+
+Contents: `RowGroups`, `Rows`, `tokens_of`, `row_to_tokens`, `tokens_to_rows`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from speechtok.errors import DatasetError
+from speechtok.storage import AnyPath
 from speechtok.tokens import SpeechTokens, TokenizerInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Codes = np.ndarray[Any, np.dtype[np.uint16]]
+
+
+class RowGroups(Protocol):
+    """Row groups by number: what a stream reads from."""
+
+    path: AnyPath
+    """Where they lie."""
+    info: TokenizerInfo
+    """The tokenizer."""
+    columns: list[str]
+    """The columns that rows have."""
+    group_rows: np.ndarray[Any, np.dtype[np.int64]]
+    """`(groups,)`, rows of each."""
+
+    def read_group(self, group: int, columns: Sequence[str] | None = None) -> Rows:
+        """Return the rows of one row group; `columns` instead of the usual ones."""
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one column of all rows."""
 
 
 class Column:
@@ -110,6 +133,40 @@ def tokens_of(rows: Iterable[tuple[Rows, int]], info: TokenizerInfo) -> SpeechTo
         speaker_embedding=_tensor(rows, "speaker_embedding"),
         scale=_tensor(rows, "scale"),
     )
+
+
+def row_to_tokens(row: dict[str, Any], info: TokenizerInfo) -> SpeechTokens:
+    """Return one row's streams, lengths and vectors as a batch of one."""
+    import torch
+
+    streams = {stream.name: torch.from_numpy(row[stream.name])[None] for stream in info.streams}
+    embedding, scale = row.get("speaker_embedding"), row.get("scale")
+    return SpeechTokens(
+        streams=streams,
+        num_frames={name: torch.tensor([codes.shape[2]]) for name, codes in streams.items()},
+        num_samples=torch.tensor([row["num_samples"]]),
+        info=info,
+        speaker_embedding=None if embedding is None else torch.from_numpy(np.array(embedding))[None],
+        scale=None if scale is None else torch.tensor([scale]),
+    )
+
+
+def tokens_to_rows(tokens: SpeechTokens) -> list[dict[str, Any]]:
+    """Return the token columns of each utterance of a batch: what `row_to_tokens` reads."""
+    codes = {name: item.cpu().numpy().astype(np.uint16) for name, item in tokens.streams.items()}
+    num_frames = {name: item.tolist() for name, item in tokens.num_frames.items()}
+    embedding = None if tokens.speaker_embedding is None else tokens.speaker_embedding.float().cpu().numpy()
+    scale = None if tokens.scale is None else tokens.scale.tolist()
+    rows = []
+    for index, samples in enumerate(tokens.num_samples.tolist()):
+        row: dict[str, Any] = {name: codes[name][index, :, : num_frames[name][index]] for name in codes}
+        row |= {"num_samples": samples, "duration": samples / tokens.info.sample_rate}
+        if embedding is not None:
+            row["speaker_embedding"] = embedding[index]
+        if scale is not None:
+            row["scale"] = scale[index]
+        rows.append(row)
+    return rows
 
 
 def _padded(cells: Sequence[Codes]) -> np.ndarray[Any, np.dtype[np.int64]]:

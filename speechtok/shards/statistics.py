@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from speechtok.shards.parquet import open_parquet
 from speechtok.shards.reader import TokenDataset, split_of, token_files
-from speechtok.storage import AnyPath, readable
+from speechtok.storage import AnyPath
 from speechtok.tokens import StreamInfo
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
@@ -147,7 +147,7 @@ def compute_statistics(path: AnyPath, *, on_rows: Callable[[int], None] | None =
             on_rows(number)
     files = token_files(path)
     splits = Counter[str]()
-    footers = [pq.ParquetFile(readable(file)).metadata for file in files]
+    footers = [open_parquet(file).metadata for file in files]
     for file, footer in zip(files, footers, strict=True):
         splits[split_of(file)] += footer.num_rows
     return Statistics(

@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +19,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from speechtok.errors import DatasetError
 from speechtok.shards.order import Integers, Order, OrderSettings, Place, deal
-from speechtok.shards.rows import Rows, tokens_of
+from speechtok.shards.rows import RowGroups, Rows, tokens_of
 from speechtok.tokens import SpeechTokens
-
-if TYPE_CHECKING:
-    from speechtok.shards.reader import TokenDataset
 
 STATE_VERSION = 1
 """Version of `TokenStream.state_dict`."""
@@ -64,7 +61,7 @@ class TokenStream(IterableDataset[Any]):
 
     def __init__(
         self,
-        dataset: TokenDataset,
+        dataset: RowGroups,
         settings: OrderSettings,
         *,
         drop_last: bool = False,

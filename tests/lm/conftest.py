@@ -44,6 +44,6 @@ def draw():
 @pytest.fixture(scope="session")
 def as_tokens():
     """Return a function that turns rows into one padded batch of tokens."""
-    from speechtok.shards.reader import row_to_tokens
+    from speechtok.shards.rows import row_to_tokens
 
     return lambda rows, info: SpeechTokens.cat([row_to_tokens(row, info) for row in rows])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from speechtok import TokenDataset
 from speechtok.errors import DatasetError
 from speechtok.shards import writer as writer_module
-from speechtok.shards.reader import row_to_tokens, tokens_to_rows
+from speechtok.shards.rows import row_to_tokens, tokens_to_rows
 from speechtok.shards.schema import quarantine_schema, token_schema
 from speechtok.shards.writer import ShardWriter, write_table
 from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo

@@ -102,7 +102,8 @@ print(peak(11) - before)
 @settings(max_examples=10)
 @given(counts=lengths)
 def test_stored_tokens_decode_alike(speech, tmp_path_factory, counts):
-    from speechtok.shards.reader import TokenDataset, tokens_to_rows
+    from speechtok.shards.reader import TokenDataset
+    from speechtok.shards.rows import tokens_to_rows
     from speechtok.shards.schema import token_schema
     from speechtok.shards.writer import ShardWriter
 
