@@ -474,7 +474,7 @@ def paths_info(h, q, body, kinds, name, rev):
 # ---------------------------------------------------------------------- writing
 @route("POST", r"/api/validate-yaml")
 def validate_yaml(h, q, body):
-    """Refuse licences and languages as the Hub does, in JSON or as text."""
+    """Refuse licences and languages as the Hub does."""
     head = re.match(r"---\n(.*?)^---\n", json.loads(body)["content"], flags=re.DOTALL | re.MULTILINE)
     lines = head[1] if head else ""
     licences = re.findall(r"^license: (.*)$", lines, flags=re.MULTILINE)
@@ -485,8 +485,6 @@ def validate_yaml(h, q, body):
         item not in LICENCES for item in licences
     )
     errors += ['"language" must be ISO 639 codes'] * any(not re.fullmatch("[a-z]{2,3}", x) for x in languages)
-    if errors and h.headers.get("Accept") == "text/plain":
-        raise Reply(400, "".join(f"- Error: {error}\n" for error in errors).encode())
     h._send(400 if errors else 200, {"errors": [{"message": item} for item in errors], "warnings": []})
 
 

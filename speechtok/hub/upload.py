@@ -75,7 +75,7 @@ def push_files(
 
     api, what = HfApi(), f"{kind.capitalize()} '{repository}' could not be pushed"
     where: dict[str, Any] = {"repo_id": repository, "repo_type": kind}
-    call(partial(_check_card, files, kind), what)
+    call(partial(_check_card, api, files, kind), what)
     url = call(partial(_open, api, where, private, revision), what)
     where["revision"] = revision
     have = call(partial(_listing, api, where), what)
@@ -105,20 +105,27 @@ def push_files(
     )
 
 
-def _check_card(files: Mapping[str, Content], kind: str) -> None:
+def _check_card(api: HfApi, files: Mapping[str, Content], kind: str) -> None:
     """Let the Hub read the card before anything is sent: it refuses, for instance, licences that it does not know."""
-    from huggingface_hub import RepoCard
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        build_hf_headers,
+        get_session,
+        hf_raise_for_status,
+    )
 
     card = files.get("README.md")
     if card is None:
         return
-    text = card if isinstance(card, bytes) else card.read_bytes()
-    try:
-        RepoCard(text.decode()).validate(repo_type=kind)
-    except ValueError as error:
-        raise HubError(
-            f"the Hub does not accept what its README.md states: {' '.join(str(error).split())}"
-        ) from error
+    text = (card if isinstance(card, bytes) else card.read_bytes()).decode()
+    response = get_session().post(
+        f"{api.endpoint}/api/validate-yaml",
+        json={"content": text, "repoType": kind},
+        headers=build_hf_headers(),
+    )
+    if response.status_code == 400:
+        found = "; ".join(str(item.get("message")) for item in response.json().get("errors", ()))
+        raise HubError(f"the Hub does not accept what its README.md states: {found}")
+    hf_raise_for_status(response)
 
 
 def _open(api: HfApi, where: Mapping[str, Any], private: bool | None, revision: str | None) -> str:
