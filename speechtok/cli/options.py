@@ -95,6 +95,23 @@ channels: Decorator = click.option(
     help="How recordings of several channels become one.",
 )
 
+
+def _columns(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.split("=", 1) for value in values]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise click.BadParameter("must be NAME=THEIRS, such as audio=path.")
+    return dict(pairs)
+
+
+columns: Decorator = click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    callback=_columns,
+    metavar="NAME=THEIRS",
+    help="Name the corpus uses for audio, id, text, speaker, language, split, start or duration.",
+)
+
 num_codebooks: Decorator = click.option(
     "--num-codebooks", type=click.IntRange(min=1), help="Keep only the first codebooks of each stream."
 )

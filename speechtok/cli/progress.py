@@ -27,6 +27,18 @@ def counting(what: str, total: int | None) -> Iterator[Callable[..., None]]:
         yield lambda *_: bar.advance(task)
 
 
+@contextmanager
+def counting_of(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar from when the block first tells how much is done, and of how much, until all is."""
+    with _bar(TextColumn("{task.completed:.0f}/{task.total:.0f}")) as bar:
+        task = bar.add_task(what, total=None, visible=False)
+
+        def told(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=done < total)
+
+        yield told
+
+
 def counted(what: str, items: Sequence[T]) -> Iterator[T]:
     """Go through `items` and show a bar."""
     with counting(what, len(items)) as step:

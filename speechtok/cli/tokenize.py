@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     from speechtok.jobs.settings import JobReport
 
 
-def _columns(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = [value.split("=", 1) for value in values]
-    if any(len(pair) != 2 or not all(pair) for pair in pairs):
-        raise click.BadParameter("must be NAME=THEIRS, such as audio=path.")
-    return dict(pairs)
-
-
 @click.command("tokenize")
 @click.argument("corpus", type=options.EXISTING)
 @click.argument("output", type=options.PLACE)
@@ -68,14 +61,7 @@ def _columns(context: click.Context, parameter: click.Parameter, values: tuple[s
     show_default=True,
     help="Float type of all computation.",
 )
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    callback=_columns,
-    metavar="NAME=THEIRS",
-    help="Name the corpus uses for audio, id, text, speaker, language, split, start or duration.",
-)
+@options.columns
 @options.running
 @plan_options
 @options.verbose

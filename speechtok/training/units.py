@@ -1,11 +1,11 @@
 """Fit k-means units on a corpus.
 
-Contents: `train_kmeans`.
+Contents: `train_kmeans`, `fit_units`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from speechtok.cards import CARD_FILE, TokenizerCard
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, as_path, download_folder
-from speechtok.tokenizers.units.components import read_reader
+from speechtok.tokenizers.units.components import Reader, read_reader
 from speechtok.tokenizers.units.config import READERS, UnitConfig
 from speechtok.tokenizers.units.kmeans import ENTRY
 from speechtok.tokens import StreamInfo
@@ -62,8 +62,49 @@ def train_kmeans(
     hop = READERS.get(features, 0)
     config = UnitConfig(features=features, layer=layer, num_units=settings.num_clusters, hop_length=hop)
     reader = read_reader(config, None if checkpoint is None else download_folder(as_path(checkpoint)))
+    return fit_units(
+        read_utterances(corpus, seed=settings.seed, share=share),
+        output,
+        config,
+        reader,
+        settings,
+        source=str(corpus),
+        max_frames=max_frames,
+        on_utterance=on_utterance,
+        on_batch=on_batch,
+    )
+
+
+def fit_units(
+    utterances: Iterable[Array],
+    output: str | Path,
+    config: UnitConfig,
+    reader: Reader,
+    settings: KMeansSettings,
+    *,
+    source: str,
+    max_frames: int = 1_000_000,
+    on_utterance: Callable[[int], None] | None = None,
+    on_batch: Callable[[int, float], None] | None = None,
+) -> TokenizerCard:
+    """Fit units on utterances, `(samples,)` float32 at 16 kHz each; see `train_kmeans`.
+
+    Args:
+        utterances: the audio.
+        output: folder to write.
+        config: of the tokenizer.
+        reader: makes features.
+        settings: how k-means is fitted.
+        source: what messages call the audio.
+        max_frames: frames that are kept.
+        on_utterance: is told how many utterances have been read.
+        on_batch: see `fit_kmeans`.
+
+    Raises:
+        DatasetError: when there are fewer frames than units.
+    """
     sample = _Reservoir(max_frames, settings.seed)
-    for count, samples in enumerate(read_utterances(corpus, seed=settings.seed, share=share), start=1):
+    for count, samples in enumerate(utterances, start=1):
         if len(samples) >= reader.min_samples:
             waveform = torch.from_numpy(samples)[None]
             with torch.inference_mode():
@@ -72,7 +113,7 @@ def train_kmeans(
             on_utterance(count)
     if sample.size < settings.num_clusters:
         raise DatasetError(
-            f"{corpus} gives {sample.size} frames, too few for {settings.num_clusters} units; use more audio."
+            f"{source} gives {sample.size} frames, too few for {settings.num_clusters} units; use more audio."
         )
     centers = fit_kmeans(sample.frames(), settings, on_batch=on_batch)
     card = _card(Path(output), config)

@@ -5,20 +5,16 @@ Contents: `save_with_vocoder`.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-
-from speechtok.cards import CARD_FILE, CardFile
-from speechtok.storage import flush
+from speechtok.cards import CardFile
 from speechtok.tokenizers.base import WEIGHTS_FILE
 from speechtok.tokenizers.units.components import stored_entries, with_own_quantizer
 from speechtok.tokenizers.units.tokenizer import UnitTokenizer
 from speechtok.tokenizers.units.vocoder import UnitVocoder
+from speechtok.tokenizers.writing import write_tokenizer
 
 
 def save_with_vocoder(
@@ -44,18 +40,6 @@ def save_with_vocoder(
         if not name.startswith(others)
     }
     entries |= {f"vocoder.{name}": value.detach().cpu() for name, value in vocoder.state_dict().items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{WEIGHTS_FILE}.{uuid.uuid4().hex}"
-    try:
-        save_file({name: value.contiguous() for name, value in entries.items()}, temporary)
-        flush(temporary)
-        temporary.replace(folder / WEIGHTS_FILE)
-    except SafetensorError as error:  # what a full disk becomes in safetensors
-        raise OSError(str(error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     config = replace(tokenizer.config, speakers=dict(speakers))
     card = replace(tokenizer.card, architecture=asdict(config), files=(CardFile(path=WEIGHTS_FILE),))
-    temporary = folder / f".{CARD_FILE}.{uuid.uuid4().hex}"
-    card.write(temporary)
-    temporary.replace(folder / CARD_FILE)
+    write_tokenizer(folder, card, entries)

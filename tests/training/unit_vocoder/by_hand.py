@@ -96,8 +96,8 @@ def log_mel(wave, filters):
 class AdamW:
     """Decoupled weight decay, moments with correction."""
 
-    def __init__(self, names, rate=2e-4, betas=(0.8, 0.99), decay=0.01):
-        self.rate, self.betas, self.decay, self.count = rate, betas, decay, 0
+    def __init__(self, names, rate=2e-4, betas=(0.8, 0.99), decay=0.01, epsilon=1e-8):
+        self.rate, self.betas, self.decay, self.epsilon, self.count = rate, betas, decay, epsilon, 0
         self.first, self.second = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
 
     def step(self, p, gradients):
@@ -107,7 +107,7 @@ class AdamW:
             self.first[name] = one * self.first[name] + (1 - one) * gradient
             self.second[name] = two * self.second[name] + (1 - two) * gradient**2
             moved = self.first[name] / (1 - one**self.count)
-            scale = (self.second[name] / (1 - two**self.count)).sqrt() + 1e-8
+            scale = (self.second[name] / (1 - two**self.count)).sqrt() + self.epsilon
             value = p[name].detach() * (1 - self.rate * self.decay) - self.rate * moved / scale
             p[name] = value.requires_grad_()
 

@@ -165,7 +165,7 @@ def test_a_full_disk(made, tmp_path, monkeypatch) -> None:
 
     def stepped(step, metrics):
         if step == 3:
-            monkeypatch.setattr("speechtok.tokenizers.units.saving.save_file", full)
+            monkeypatch.setattr("speechtok.tokenizers.writing.save_file", full)
 
     sentence = r"After step 4 the model could not be written to .*: No space left on device. The state of step 2 is kept"
     with pytest.raises(JobError, match=sentence):

@@ -1,0 +1,82 @@
+"""Codebooks in training: which codes are in use, and what becomes of those that are not.
+
+Source: Dhariwal et al. 2020, Jukebox, arXiv:2005.00341, section 3.1 (codes without use become encoder outputs of the
+batch); the released training of FAcodec does without.
+
+Contents: `CodeUse`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+from speechtok.nets.vector_quantizer import FactorizedQuantizer, ResidualQuantizer
+
+
+class CodeUse(nn.Module):
+    """Remembers which codes of each codebook occurred, and replaces the others now and then.
+
+    Its counts are entries of the state, `count` and `STREAM`, so that a run goes on with them.
+
+    Args:
+        quantizers: stream → its codebooks.
+        every: calls of `observe` between two replacements; the first call is one.
+    """
+
+    count: Tensor
+
+    def __init__(self, quantizers: dict[str, ResidualQuantizer], every: int) -> None:
+        super().__init__()
+        self.every = every
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        for name, quantizer in quantizers.items():
+            size = len(quantizer.stages[0].rows)
+            self.register_buffer(name, torch.zeros(len(quantizer.stages), size, dtype=torch.int64))
+
+    @property
+    def is_due(self) -> bool:
+        """Whether codes are to be replaced before the next batch."""
+        return int(self.count) % self.every == 0
+
+    @torch.no_grad()
+    def replace(self, name: str, quantizer: ResidualQuantizer, features: Tensor) -> Tensor:
+        """Replace codes of a stream that did not occur, and return what its codebooks then make of features.
+
+        Args:
+            name: stream.
+            quantizer: of the stream.
+            features: `(batch, frames, channels)`.
+        """
+        counts, total = getattr(self, name), torch.zeros_like(features)
+        for stage, count in zip(quantizer.stages, counts, strict=True):
+            _replace(stage, count == 0, features)
+            made = stage(features).features
+            features, total = features - made, total + made
+        counts.zero_()
+        return total
+
+    @torch.no_grad()
+    def observe(self, codes: dict[str, Tensor]) -> None:
+        """Count the codes `(batch, codebooks, frames)` of a batch."""
+        self.count += 1
+        for name, values in codes.items():
+            counts: Tensor = getattr(self, name)
+            for row, found in zip(counts, values.unbind(1), strict=True):
+                row += torch.bincount(found.flatten(), minlength=len(row))
+
+
+def _replace(stage: FactorizedQuantizer, is_unused: Tensor, features: Tensor) -> None:
+    projected = stage.in_proj(features).flatten(0, 1)
+    unused = is_unused.nonzero()[:, 0]
+    order = torch.randperm(len(projected), device=projected.device)
+    chosen = order[torch.arange(len(unused), device=order.device) % len(order)]
+    stage.rows[unused] = projected[chosen]
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.broadcast(stage.rows.data, 0)
+
+
+def usage(codes: Tensor, size: int) -> Tensor:
+    """Return how often each code occurs, `(codebooks, size)`, of codes `(batch, codebooks, frames)`."""
+    return functional.one_hot(codes.transpose(0, 1).flatten(1), size).sum(dim=1)

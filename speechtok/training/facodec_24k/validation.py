@@ -1,0 +1,84 @@
+"""A look at speech that is not trained on: how close the audio comes, and which codes occur.
+
+Contents: `validate`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechtok.report.training import Sound
+from speechtok.shards.statistics import StreamStatistics
+from speechtok.tokenizers.factors import factor_streams
+from speechtok.training.facodec_24k.codes import usage
+from speechtok.training.facodec_24k.examples import ClipExamples
+from speechtok.training.facodec_24k.losses import MelLoss
+from speechtok.training.facodec_24k.networks import Made, TrainedCodec
+from speechtok.training.facodec_24k.settings import DataSettings
+from speechtok.training.task import Validation
+
+_SHOWN = 3
+"""Utterances to listen to."""
+
+
+def validate(dev: ClipExamples, codec: TrainedCodec, mel_loss: MelLoss, data: DataSettings) -> Validation:
+    """Return mel distance, codes in use, and a few sounds, of beginnings of utterances spread over the split.
+
+    Args:
+        dev: the utterances.
+        codec: in evaluation mode.
+        mel_loss: what is minimised in training.
+        data: how many, and how much of each.
+    """
+    config = codec.config
+    distances: list[float] = []
+    sounds: list[Sound] = []
+    counts = {
+        name: torch.zeros(count, config.codebook_size, dtype=torch.int64)
+        for name, count in config.codebooks.items()
+    }
+    for index in looked_at(dev, data):
+        original = beginning(dev, index, data, next(codec.parameters()))
+        made: Made = codec(original, original, torch.tensor([original.shape[1]], device=original.device))
+        distances.append(float(mel_loss(made.waveform, original)))
+        for name, part in made.found.parts.items():
+            counts[name] += usage(part.codes, config.codebook_size).cpu()
+        if len(sounds) < _SHOWN:
+            sounds.append(sound(dev, index, original, {"codec": made.waveform}))
+    metrics = {"mel distance": float(np.mean(distances))}
+    used = [
+        StreamStatistics(stream=stream, counts=counts[stream.name].numpy(), stored_bytes=0)
+        for stream in factor_streams(config)
+    ]
+    for item in used:
+        for number, (share, perplexity) in enumerate(zip(item.used, item.perplexity, strict=True), start=1):
+            metrics[f"share of codes in use, {item.stream.name} {number}"] = float(share)
+            metrics[f"perplexity, {item.stream.name} {number}"] = float(perplexity)
+    return Validation(metrics=metrics, sounds=sounds, usage=used)
+
+
+def looked_at(dev: ClipExamples, data: DataSettings) -> list[int]:
+    """Return utterances evenly spread over the split."""
+    count = min(len(dev), data.validation_utterances or len(dev))
+    found: list[int] = np.linspace(0, len(dev) - 1, count).round().astype(int).tolist()
+    return found
+
+
+def beginning(dev: ClipExamples, index: int, data: DataSettings, like: Tensor) -> Tensor:
+    """Return the beginning of an utterance, `(1, samples)`, whole frames, where and as precise as `like`."""
+    most = max(dev.clip_frames * dev.hop_length, int(data.validation_seconds * dev.sample_rate))
+    whole = dev.whole(index)[:most]
+    samples = whole[: len(whole) // dev.hop_length * dev.hop_length]
+    return torch.from_numpy(samples)[None].to(like.device, like.dtype)
+
+
+def sound(dev: ClipExamples, index: int, original: Tensor, made: dict[str, Tensor]) -> Sound:
+    """Return an utterance to listen to."""
+    return Sound(
+        id=dev.name(index),
+        sample_rate=dev.sample_rate,
+        original=original[0].float().cpu().numpy(),
+        made={name: waveform[0].float().cpu().numpy() for name, waveform in made.items()},
+    )

@@ -1,0 +1,79 @@
+"""A small corpus, and the smallest codec that can be trained on it."""
+
+import dataclasses
+import os
+import signal
+import sys
+from pathlib import Path
+
+import soundfile
+import torch
+
+from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
+from speechtok.training.facodec_24k.run import train_facodec
+from speechtok.training.facodec_24k.settings import (
+    DataSettings,
+    FacodecSettings,
+    JudgeSettings,
+    TargetSettings,
+)
+from speechtok.training.loop import Watcher
+from speechtok.training.settings import LoopSettings
+from tests.goldens import recipe
+
+SETTINGS = FacodecSettings(
+    loop=LoopSettings(steps=4, batch_size=2, log_every=2, validate_every=2, save_every=2),
+    data=DataSettings(clip_frames=16, max_seconds=0.5, validation_seconds=0.3),
+    targets=TargetSettings(num_units=6, num_speakers=2),
+    codec=Facodec24kConfig(
+        encoder_channels=2,
+        decoder_channels=32,
+        lstm_layers=1,
+        codebook_size=16,
+        codebook_dim=4,
+        prosody_channels=8,
+        prosody_layers=2,
+        timbre_channels=8,
+        redecoder_channels=8,
+        redecoder_layers=2,
+        redecoder_decoder_channels=32,
+    ),
+    judges=JudgeSettings(periods=(2, 3), windows=(256,), period_channels=(4, 4, 8), band_channels=4),
+)
+
+
+def make_corpus(folder: Path) -> Path:
+    """Eight recordings of two speakers, with a manifest that names splits."""
+    lines = ["audio\tsplit\tspeaker"]
+    for number in range(8):
+        name, samples = f"s{number % 2}_{number}.wav", 7000 + 711 * number
+        soundfile.write(folder / name, 0.4 * recipe.speechlike(samples, seed=number), 16000)
+        lines.append(f"{name}\t{'dev' if number > 5 else 'train'}\ts{number % 2}")
+    (folder / "manifest.tsv").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.tsv"
+
+
+def changed(section: str, **values: object) -> FacodecSettings:
+    """The small settings with other values in one section."""
+    part = dataclasses.replace(getattr(SETTINGS, section), **values)
+    return dataclasses.replace(SETTINGS, **{section: part})
+
+
+REPLACING = changed("losses", replace_codes_every=2)
+"""Codes without use are replaced before the first and the third step."""
+
+
+def main() -> None:
+    """Train in this process and die by SIGKILL after a step, without any chance to clean up."""
+    manifest, folder, last = sys.argv[1:]
+
+    def stepped(step: int, metrics: object) -> None:
+        if step == int(last):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)
+    train_facodec(manifest, Path(folder), REPLACING, watcher=Watcher(stepped=stepped))
+
+
+if __name__ == "__main__":
+    main()
