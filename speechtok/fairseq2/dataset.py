@@ -30,7 +30,9 @@ class SpeechTokenDatasetConfig:
     """What a dataset card says under `dataset_config`."""
 
     path: str = ""
-    """The token dataset."""
+    """The token dataset: a folder, the URI of an object store, or user/name on the Hub."""
+    revision: str | None = None
+    """Branch, tag or commit of a dataset on the Hub; None takes the main branch."""
     split: str | None = None
     """Only this split; None reads all."""
     streams: list[str] = field(default_factory=list)
@@ -46,7 +48,9 @@ class SpeechTokenDataset:
 
     def __init__(self, config: SpeechTokenDatasetConfig) -> None:
         self.config = config
-        self.rows = TokenDataset(config.path, split=config.split, streams=config.streams or None)
+        self.rows = TokenDataset(
+            config.path, split=config.split, streams=config.streams or None, revision=config.revision
+        )
         self.vocabulary = Vocabulary.of(self.rows.info, streams=config.streams or None)
 
     def create_reader(
@@ -60,6 +64,7 @@ class SpeechTokenDataset:
         seed: int = 0,
         shuffle: bool = True,
         window: int = 4096,
+        lanes: int = 4,
         num_accumulate: int = 1,
         num_workers: int = 0,
     ) -> TokenDataReader:
@@ -76,7 +81,9 @@ class SpeechTokenDataset:
             collator: makes the ids; `FlatCollator(vocabulary=dataset.vocabulary)` when left out.
             seed: decides the order.
             shuffle: mix rows and batches.
-            window: rows that are mixed with each other.
+            window: about how many rows are mixed with each other.
+            lanes: independent sequences that a window is woven from; ranks × workers of them let nearly every row
+                group be read once.
             num_accumulate: batches that each step of the reader returns.
             num_workers: processes that read ahead; 0 reads in this one.
 
@@ -97,6 +104,7 @@ class SpeechTokenDataset:
             seed=seed,
             shuffle=shuffle,
             window=window,
+            lanes=lanes,
             batch_size=batch_size,
             max_tokens=max_tokens,
             drop_last=True,

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from speechtok.errors import DatasetError
 from speechtok.shards.order import Integers, Order, OrderSettings, Place, deal
+from speechtok.shards.packing import Packing, unpacked
 from speechtok.shards.rows import RowGroups, Rows, tokens_of
 from speechtok.tokens import SpeechTokens
 
@@ -237,7 +238,10 @@ class TokenLoader:
                     f"`{name}` does not go with a loader of tokens; give it to `TokenDataset.stream`."
                 )
         self.stream = stream
-        self._loader = DataLoader(stream, **{"collate_fn": _as_it_is, **options, "batch_size": None})
+        collate = options.get("collate_fn") or _as_it_is
+        if not options.get("pin_memory"):  # which has to find tensors
+            collate = Packing(collate)
+        self._loader = DataLoader(stream, **{**options, "collate_fn": collate, "batch_size": None})
 
     def __iter__(self) -> Iterator[Any]:
         stream = self.stream
@@ -245,7 +249,7 @@ class TokenLoader:
         places = stream._deal(0, 1)
         for item in self._loader:
             _, _, stream._place = next(places)
-            yield item
+            yield unpacked(item)
         stream._ended = True
         stream._enter()
 

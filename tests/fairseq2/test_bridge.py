@@ -25,6 +25,7 @@ from speechtok.fairseq2 import (
 )
 from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobSettings
+from speechtok.publish.dataset import push_dataset
 from tests.goldens.facodec.weights import write_published
 
 CPU = torch.device("cpu")
@@ -48,7 +49,7 @@ def tokens(tmp_path_factory, write_corpus):
 
 
 @pytest.fixture(scope="module")
-def hub(tokens):
+def cards(tokens):
     cards = tokens.parent / "cards.yaml"
     cards.write_text(
         f"name: clips\ndataset_family: speechtok\ndataset_config:\n  path: {tokens}\n  split: train\n---\n"
@@ -65,13 +66,13 @@ def names(steps):
     return [name for step in steps for batch in step for name in batch.example["id"]]
 
 
-def test_extension_is_found_through_its_entry_point(hub):
+def test_extension_is_found_through_its_entry_point(cards):
     store = get_dependency_resolver().resolve(AssetStore)
     assert set(list_tokenizers()) <= {name.split("@")[0] for name in store.asset_names}
     assert store.retrieve_card("facodec").field("sample_rate").as_(int) == 16000
 
 
-def test_tokenizers_by_their_cards(hub, tmp_path):
+def test_tokenizers_by_their_cards(cards, tmp_path):
     assert load_speech_tokenizer("my_dmel").fingerprint == speechtok.load_tokenizer("dmel_16k").fingerprint
     with pytest.raises(AssetCardError, match=r"'facodec' needs the file ns3_facodec_encoder\.bin in"):
         load_speech_tokenizer("my_facodec")
@@ -79,8 +80,8 @@ def test_tokenizers_by_their_cards(hub, tmp_path):
         load_speech_tokenizer("no_tokenizer")
 
 
-def test_batches_of_codes(hub, tokens):
-    dataset = hub.open_dataset("clips")
+def test_batches_of_codes(cards, tokens):
+    dataset = cards.open_dataset("clips")
     stored = {row["id"]: row["mel"] for row in speechtok.TokenDataset(tokens)}
     reader = dataset.create_reader(gangs(), max_tokens=120)
     seen = list(reader)
@@ -94,8 +95,8 @@ def test_batches_of_codes(hub, tokens):
     assert padding <= 0.05 * sum(batch.num_elements + batch.padding for (batch,) in seen)
 
 
-def test_batches_of_ids(hub):
-    dataset = hub.open_dataset("clips")
+def test_batches_of_ids(cards):
+    dataset = cards.open_dataset("clips")
     reader = dataset.create_reader(gangs(), batch_size=4, layout="ids", num_accumulate=2)
     step = next(reader)
     assert len(step) == reader.num_accumulate == 2
@@ -109,9 +110,9 @@ def test_batches_of_ids(hub):
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("stop", [0, 2, 4])
-def test_resume(hub, stop, workers):
+def test_resume(cards, stop, workers):
     def make(rank=0, size=1):
-        return hub.open_dataset("clips").create_reader(
+        return cards.open_dataset("clips").create_reader(
             gangs(rank, size), batch_size=2, seed=5, num_workers=workers
         )
 
@@ -127,8 +128,8 @@ def test_resume(hub, stop, workers):
     assert sorted(before + names(shares[0]) + names(shares[1])) == sorted(whole)
 
 
-def test_epochs(hub):
-    reader = hub.open_dataset("clips").create_reader(gangs(), batch_size=3)
+def test_epochs(cards):
+    reader = cards.open_dataset("clips").create_reader(gangs(), batch_size=3)
     first = names(reader)
     assert list(reader) == []
     reader.reset()
@@ -139,20 +140,29 @@ def test_epochs(hub):
     assert sorted(first) == sorted(second)
 
 
-def test_ranks_share(hub):
-    dataset = hub.open_dataset("clips")
-    shares = [names(dataset.create_reader(gangs(rank, 3), batch_size=2)) for rank in range(3)]
+def test_ranks_share(cards):
+    dataset = cards.open_dataset("clips")
+    shares = [names(dataset.create_reader(gangs(rank, 3), batch_size=2, lanes=3)) for rank in range(3)]
     assert [len(share) for share in shares] == [8, 8, 8]
     assert len(set().union(*shares)) == 24
 
 
-def test_what_goes_wrong(hub, tokens):
+def test_a_dataset_on_the_hub(cards, tokens, hub):
+    push_dataset(tokens, "anna/clips", tag="v1")
+    config = SpeechTokenDatasetConfig(path="anna/clips", revision="v1")
+    stored = cards.open_dataset("clips").create_reader(gangs(), batch_size=4)
+    assert names(cards.open_custom_dataset(config).create_reader(gangs(), batch_size=4)) == names(stored)
+    with pytest.raises(Exception, match="it has no such revision"):
+        cards.open_custom_dataset(SpeechTokenDatasetConfig(path="anna/clips", revision="v9"))
+
+
+def test_what_goes_wrong(cards, tokens):
     with pytest.raises(AssetCardError, match="nowhere asset card cannot be opened") as caught:
-        hub.open_dataset("nowhere")
+        cards.open_dataset("nowhere")
     assert "holds no token dataset" in str(caught.value.__cause__)
     with pytest.raises(Exception, match="needs `path` under `dataset_config`"):
-        hub.open_custom_dataset(SpeechTokenDatasetConfig())
-    dataset = hub.open_dataset("clips")
+        cards.open_custom_dataset(SpeechTokenDatasetConfig())
+    dataset = cards.open_dataset("clips")
     for options, sentence in [
         ({}, "needs `max_tokens` or `batch_size`, got neither"),
         ({"batch_size": 1, "num_accumulate": 0}, "`num_accumulate` must be at least 1, got 0"),

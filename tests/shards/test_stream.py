@@ -390,6 +390,17 @@ def test_collate_in_the_loader(dataset):
     assert sum(loader) == ROWS
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
+@pytest.mark.parametrize("pin", [False, True])
+def test_batches_of_workers_are_those_of_this_process(dataset, pin):
+    here = list(dataset.stream(**SETTINGS))
+    loader = dataset.stream(**SETTINGS).loader(num_workers=1, pin_memory=pin, multiprocessing_context="fork")
+    for one, other in zip(loader, here, strict=True):
+        assert one.tokens.equals(other.tokens)
+        assert (one["id"], one["text"]) == (other["id"], other["text"])
+
+
 @pytest.mark.parametrize("name", ["persistent_workers", "batch_size"])
 def test_options_that_do_not_go_with_a_loader(dataset, name):
     with pytest.raises(ValueError, match=f"`{name}` does not go with a loader of tokens"):
