@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 FAIRSEQ2 := .venv-fairseq2
 
-.PHONY: help setup demo test test-hub faults check lint types rows docs format clean test-fairseq2
+.PHONY: help setup demo test test-hub faults fuzz check lint types rows docs format clean test-fairseq2
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,8 +33,11 @@ test-hub: .venv-hub/.installed  ## Run the tests of the Hub with the oldest clie
 		-e . 'huggingface_hub==0.36.2' 'datasets==4.8.5' hf_xet hypothesis pytest pytest-timeout
 	touch $@
 
-faults: $(STAMP)  ## Break jobs for half an hour: lost workers, nodes and drivers, full disks, S3 errors
-	$(BIN)/python tests/faults/campaign.py --trials 32 --log benchmarks/results/faults.jsonl
+faults: fuzz  ## Break jobs for half an hour: damaged audio, lost workers, nodes and drivers, full disks, S3 errors
+	$(BIN)/python tests/faults/campaign.py --trials 36 --log benchmarks/results/faults-$$(date +%F).jsonl
+
+fuzz: $(STAMP)  ## Tokenize 750 damaged recordings, and those of the folder FUZZ_ALSO
+	$(BIN)/python tests/faults/fuzz.py $(if $(FUZZ_ALSO),--also $(FUZZ_ALSO)) --log benchmarks/results/fuzz-$$(date +%F).jsonl
 
 test-fairseq2: $(FAIRSEQ2)/.installed  ## Test the bridge to fairseq2, in its own environment (8 GB)
 	OMP_NUM_THREADS=1 $(FAIRSEQ2)/bin/python -m pytest -q tests/fairseq2 tests/lm tests/shards tests/test_tokens.py

@@ -243,9 +243,9 @@ def _start(run: RunSettings) -> None:
                 include_dashboard=False,
                 **options,
             )
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # of many kinds, a bare one included where a busy machine takes too long
         where = f"at {run.ray_address}" if run.ray_address else "on this machine"
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise JobError(f"Ray could not be started or reached {where}: {reason}") from error
     finally:
         if threading.current_thread() is threading.main_thread():

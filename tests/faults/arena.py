@@ -37,9 +37,23 @@ SETTINGS = JobSettings(shard_seconds=1.0, batch_seconds=0.5)
 COMMAND = [sys.executable, "-c", "from speechtok.cli.main import main; main()", "tokenize"]
 LOCAL_FACTS = {".speechtok/job.json", ".speechtok/events.jsonl", ".speechtok/lock"}
 MOST_STARTS = 12
-START_SECONDS = 180
-CLOCK = """
-import os, time
+START_SECONDS = 600
+SITE = """
+import importlib.abc, importlib.machinery, os, sys, time
+
+class Impatient(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "speechtok.storage.stores":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+        def exec_module(module):
+            execute(module)
+            module.READ_SECONDS = 2
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Impatient())
 real = time.time
 def jumping():
     try:
@@ -49,7 +63,7 @@ def jumping():
         return real()
 time.time = jumping
 """
-"""Lets the clock of every Python process jump by the seconds that a file holds."""
+"""In every Python process: a clock that jumps by the seconds a file holds, and little patience with a silent store."""
 KINDS = (
     "kill worker",
     "kill reader",
@@ -59,6 +73,7 @@ KINDS = (
     "fill disk",
     "jump clock",
     "s3",
+    "s3 kill worker",
 )
 
 
@@ -69,6 +84,14 @@ class Arena:
         self.folder = folder
         self._stack = contextlib.ExitStack()
         self._jump = folder / "jump"
+        try:
+            self._build(recordings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self, recordings: int) -> None:
+        folder = self.folder
         self._environment(folder)
         server = self._stack.enter_context(s3_server())
         self.proxy = Proxy(server)
@@ -124,7 +147,7 @@ class Arena:
     def _environment(self, folder: Path) -> None:
         site = folder / "site"
         site.mkdir(parents=True)
-        (site / "sitecustomize.py").write_text(CLOCK)
+        (site / "sitecustomize.py").write_text(SITE)
         self._jump.write_text("0")
         root = Path(__file__).parents[2]
         cards = folder / "cards"
@@ -173,15 +196,23 @@ class Arena:
             head_node_args={"num_cpus": 1, "object_store_memory": store, "include_dashboard": False},
         )
         self._stack.callback(self.cluster.shutdown)
-        self.second = self.cluster.add_node(**self._node)
+        self.second = None
+        self._restore_nodes()
 
     def _restore_nodes(self) -> None:
-        if self.second is None:
-            self.second = self.cluster.add_node(**self._node)
+        """Add the second node where it is missing; a machine that is busy may need several tries."""
+        for last in (False, False, True):
+            if self.second is not None:
+                return
+            try:
+                self.second = self.cluster.add_node(**self._node)
+            except Exception:  # Ray gives up after 30 s
+                if last:
+                    raise
 
     def _output(self, kind: str, seed: int) -> Path | StorePath:
         name = f"{kind.replace(' ', '-')}-{seed}"
-        if kind == "s3":
+        if kind.startswith("s3"):
             return as_path(f"s3://arena/{name}")
         if kind == "fill disk":
             assert self.disk is not None
@@ -233,7 +264,7 @@ class Arena:
     def _inject(
         self, kind: str, driver: subprocess.Popen[bytes], output: object, chance: random.Random
     ) -> str | None:
-        if kind == "kill worker" and (workers := _workers()):
+        if kind.endswith("kill worker") and (workers := _workers()):
             return _kill(chance.choice(workers), "worker")
         if kind == "kill reader" and (readers := _workers("reader_process")):
             return _kill(chance.choice(readers), "reader")
@@ -303,5 +334,5 @@ def _kill(process: psutil.Process, what: str) -> str | None:
 
 def _s3_fault(chance: random.Random):
     share = chance.uniform(0.02, 0.12)
-    kinds = ("500", "503", "slow", "reset", "lost")
+    kinds = ("500", "503", "slow", "reset", "lost", "hang")
     return lambda number, method, path: chance.choice(kinds) if chance.random() < share else None
