@@ -93,7 +93,7 @@ def run_python():
             [sys.executable, "-c", script, *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
             **options,
         )

@@ -130,9 +130,7 @@ def test_killed_at_any_moment(broken, reference, hashes):
     command = [sys.executable, "-c", script, "retry", str(broken), "--executor", "local"]
     for delay in (0.1, 0.3):
         process = subprocess.Popen(command)
-        deadline = time.monotonic() + 60
         while not (broken / ".speechtok" / "attempts").exists() and process.poll() is None:
-            assert time.monotonic() < deadline
             time.sleep(0.005)
         time.sleep(delay / 10)
         process.send_signal(signal.SIGKILL)

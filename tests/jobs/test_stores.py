@@ -116,18 +116,20 @@ def test_passing_faults(corpus, reference, s3, s3_proxy, seed):
 @pytest.mark.parametrize("fault", ["503", "reset", "hang"])
 def test_lasting_faults(corpus, reference, s3, s3_proxy, monkeypatch, fault):
     """The store goes away for good at different moments; each rerun goes on from there."""
-    monkeypatch.setattr("speechtok.storage.faults.ATTEMPTS", 2)
-    monkeypatch.setattr("speechtok.storage.stores.READ_SECONDS", 1)
-    forget_stores()
     place, output = upload(corpus, s3 / "a corpus"), s3 / "out"
     for patience in (12, 30):
         s3_proxy.reset()
         s3_proxy.fault = lambda number, method, path, patience=patience: fault if number > patience else None
-        with pytest.raises(
-            StorageError, match=r"did not answer properly in 2 tries .* run the same command again"
-        ):
-            run(place, output)
+        with monkeypatch.context() as patch:
+            patch.setattr("speechtok.storage.faults.ATTEMPTS", 2)
+            patch.setattr("speechtok.storage.stores.READ_SECONDS", 1)
+            forget_stores()
+            with pytest.raises(
+                StorageError, match=r"did not answer properly in 2 tries .* run the same command again"
+            ):
+                run(place, output)
         s3_proxy.fault = lambda number, method, path: None
+        forget_stores()
         check_part(output, reference)
     run(place, output)
     check(output, reference)

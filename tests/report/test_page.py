@@ -174,7 +174,7 @@ def test_a_browser_has_no_complaint(dataset, tmp_path):
     command = ["chromium", *(f"--{option}" for option in (*quiet.split(), "disable-sync"))]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--dump-dom"]
     done = subprocess.run(
-        [*command, f"file://{tmp_path}/report.html"], capture_output=True, text=True, timeout=120
+        [*command, f"file://{tmp_path}/report.html"], capture_output=True, text=True, timeout=300
     )
     assert "<audio" in done.stdout
     assert "CONSOLE" not in done.stderr
