@@ -167,6 +167,18 @@ class Facodec24kTokenizer(FactorTokenizer):
         first = {"content": tokens["content"][:, :1]}
         return self.codec.redecode(first, common_frames(tokens), vectors, tokens.num_samples)
 
+    def stored_entries(self, role: str) -> dict[str, Tensor]:
+        """Return the weights of "codec" or "redecoder" as they were stored, named as `save_pretrained` names them.
+
+        Raises:
+            CheckpointError: when the redecoder's file is not there.
+        """
+        return {
+            f"{role}.{name if part == 'redecoder' else f'{part}.{name}'}": value
+            for part in FILE_PARTS[role]
+            for name, value in self._read(part).items()
+        }
+
     def _encode(
         self,
         waveform: Tensor,
@@ -217,12 +229,7 @@ class Facodec24kTokenizer(FactorTokenizer):
         return self.codec.decode(codes, common_frames(tokens), speaker, tokens.num_samples)
 
     def _state_dict(self) -> dict[str, Tensor]:
-        return {
-            f"{role}.{name if part == 'redecoder' else f'{part}.{name}'}": value
-            for role in self._sources
-            for part in FILE_PARTS[role]
-            for name, value in self._read(part).items()
-        }
+        return {name: value for role in self._sources for name, value in self.stored_entries(role).items()}
 
     def _file(self, part: str) -> Source:
         role = next(role for role, parts in FILE_PARTS.items() if part in parts)

@@ -1,7 +1,8 @@
 """Codebooks in training: which codes are in use, and what becomes of those that are not.
 
-Source: Dhariwal et al. 2020, Jukebox, arXiv:2005.00341, section 3.1 (codes without use become encoder outputs of the
-batch); the released training of FAcodec does without.
+Sources: Dhariwal et al. 2020, Jukebox, arXiv:2005.00341, section 3.1 (codes without use become encoder outputs of the
+batch); Salimans and Kingma 2016, Weight Normalization, arXiv:1602.07868, section 3 (layers that begin with outputs of
+mean 0 and deviation 1). The released training of FAcodec does without both.
 
 Contents: `CodeUse`.
 """
@@ -14,10 +15,15 @@ from torch.nn import functional
 
 from speechtok.nets.vector_quantizer import FactorizedQuantizer, ResidualQuantizer
 
+_LEAST_DEVIATION = 1e-6
+"""Channels that vary less are scaled as if they varied by this."""
+
 
 class CodeUse(nn.Module):
     """Remembers which codes of each codebook occurred, and replaces the others now and then.
 
+    Before the first batch the projections into the codebooks are scaled and shifted too, so that what is looked up
+    spreads to all sides: codes are compared by angle, and new projections make nearly the same angle of everything.
     Its counts are entries of the state, `count` and `STREAM`, so that a run goes on with them.
 
     Args:
@@ -51,6 +57,8 @@ class CodeUse(nn.Module):
         """
         counts, total = getattr(self, name), torch.zeros_like(features)
         for stage, count in zip(quantizer.stages, counts, strict=True):
+            if int(self.count) == 0:
+                _standardize(stage.in_proj, features)
             _replace(stage, count == 0, features)
             made = stage(features).features
             features, total = features - made, total + made
@@ -73,8 +81,24 @@ def _replace(stage: FactorizedQuantizer, is_unused: Tensor, features: Tensor) ->
     order = torch.randperm(len(projected), device=projected.device)
     chosen = order[torch.arange(len(unused), device=order.device) % len(order)]
     stage.rows[unused] = projected[chosen]
+    _share(stage.rows)
+
+
+def _standardize(projection: nn.Module, features: Tensor) -> None:
+    """Let a projection with weight norm give mean 0 and deviation 1 in each channel, over a batch."""
+    made = projection(features).flatten(0, 1)
+    deviation = made.std(dim=0).clamp(min=_LEAST_DEVIATION)
+    length, bias = projection.get_parameter("weight_g"), projection.get_parameter("bias")
+    length.div_(deviation.view(-1, *[1] * (length.dim() - 1)))
+    bias.sub_(made.mean(dim=0)).div_(deviation)
+    _share(length)
+    _share(bias)
+
+
+def _share(parameter: Tensor) -> None:
+    """Let all processes have the first one's values."""
     if distributed.is_available() and distributed.is_initialized():
-        distributed.broadcast(stage.rows.data, 0)
+        distributed.broadcast(parameter.data, 0)
 
 
 def usage(codes: Tensor, size: int) -> Tensor:

@@ -16,12 +16,10 @@ from speechtok.corpora import read_corpus
 from speechtok.errors import AudioError, DatasetError
 from speechtok.storage import AnyPath, join
 from speechtok.training.facodec_24k.settings import DataSettings
+from speechtok.training.splits import DEV, held_out
 from speechtok.utterances import Utterance
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-DEV = "dev"
-"""Split for validation, where a corpus has it and no other is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +61,7 @@ def read_splits(
     if dev_split is not None:
         dev = [item for item in utterances if item.split == dev_split]
     else:
-        own, dev = _held_out(own, settings.held_out, seed)
+        own, dev = held_out(own, settings.held_out, seed)
     if not own:
         raise DatasetError(f"{corpus} has nothing to train on in its split '{settings.train_split}'.")
     return tuple(Speech(root=found.root, utterances=tuple(part)) for part in (own, dev))  # type: ignore[return-value]
@@ -86,12 +84,3 @@ def read_audio(speech: Speech, utterance: Utterance, sample_rate: int) -> Array:
     if not samples.any():
         raise AudioError(f"The recording of '{utterance.id}' is silent.")
     return samples
-
-
-def _held_out(items: list[Utterance], share: float, seed: int) -> tuple[list[Utterance], list[Utterance]]:
-    """Return utterances to train on, and utterances to look at."""
-    chosen = set(np.random.default_rng(seed).permutation(len(items))[: max(1, round(share * len(items)))])
-    parts: tuple[list[Utterance], list[Utterance]] = ([], [])
-    for index, item in enumerate(items):
-        parts[index in chosen].append(item)
-    return parts

@@ -34,11 +34,11 @@ class Targets:
 
 
 class ClipExamples:
-    """The `Examples` of codec and redecoder; recordings that were read are kept up to a limit.
+    """The `Examples` of the codec; recordings that were read are kept up to a limit.
 
     Args:
         speech: the utterances.
-        targets: what must be told; None for validation, and for the redecoder.
+        targets: what must be told; None for validation.
         sample_rate: Hz.
         hop_length: samples per frame.
         clip_frames: of an example.

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from speechtok.training.adversarial import adversarial_loss, discriminator_loss, feature_loss
 from speechtok.training.facodec_24k.discriminator import Discriminator
 from speechtok.training.facodec_24k.losses import MelLoss
-from speechtok.training.facodec_24k.settings import JudgeSettings, LossSettings
+from speechtok.training.facodec_24k.settings import JudgeSettings, LearningSettings
 
 
 class Judging:
@@ -57,7 +57,7 @@ class Judging:
         return loss, shown
 
 
-def optimizer_of(networks: Mapping[str, nn.Module], losses: LossSettings) -> Optimizer:
+def optimizer_of(networks: Mapping[str, nn.Module], losses: LearningSettings) -> Optimizer:
     """Return AdamW with a group for each network, whose gradients are clipped on their own."""
     return AdamW(
         [{"params": list(network.parameters()), "name": name} for name, network in networks.items()],
@@ -68,7 +68,7 @@ def optimizer_of(networks: Mapping[str, nn.Module], losses: LossSettings) -> Opt
     )
 
 
-def schedule_of(optimizer: Optimizer, losses: LossSettings) -> LRScheduler:
+def schedule_of(optimizer: Optimizer, losses: LearningSettings) -> LRScheduler:
     """Return a warm-up, then exponential decay, step by step."""
 
     def factor(step: int) -> float:

@@ -2,8 +2,8 @@
 
 Defaults are those of `Plachtaa/FAcodec`, but for the helpers: those that make targets here need no download.
 
-Contents: `DataSettings`, `TargetSettings`, `JudgeSettings`, `LossSettings`, `FacodecSettings`, `RedecoderLosses`,
-`RedecoderSettings`.
+Contents: `ClipSettings`, `DataSettings`, `TargetSettings`, `JudgeSettings`, `LearningSettings`, `LossSettings`, `FacodecSettings`,
+`RedecoderSizes`, `RedecoderSettings`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,13 @@ SPEAKERS = ("labels", "clusters", "classifier")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """What is learnt from."""
+class ClipSettings:
+    """What is learnt from; for the redecoder, that is all."""
 
     clip_frames: int = 80
     """Frames of an example, 300 samples each; shorter utterances are left out."""
-    max_seconds: float = 30.0
-    """Most of an utterance that its timbre is read from; of a longer one, a random stretch."""
     train_split: str = "train"
-    """Split of the corpus that is trained on, and so is what is in no split."""
+    """Split that is trained on; of a corpus, what is in no split is too."""
     dev_split: str | None = None
     """Split that is looked at for validation; None takes `dev` where there is one, and else holds out a share."""
     held_out: float = 0.02
@@ -48,6 +46,14 @@ class DataSettings:
             raise ValueError(f"`held_out` must be between 0 and 1, got {self.held_out}.")
         if self.clip_frames < 1:
             raise ValueError(f"`clip_frames` must be at least 1, got {self.clip_frames}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(ClipSettings):
+    """What the codec learns from."""
+
+    max_seconds: float = 30.0
+    """Most of an utterance that its timbre is read from; of a longer one, a random stretch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +106,40 @@ class JudgeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossSettings:
-    """What is minimised, and how fast."""
+class LearningSettings:
+    """What is minimised of the audio, and how fast; for the redecoder, that is all."""
 
     mel_weight: float = 15.0
     """Weight of the mel distance; that of feature matching and of the adversarial loss is 1."""
+    adversarial_from: int = 0
+    """Steps in which there is no discriminator."""
+    learning_rate: float = 1e-4
+    """Of all AdamW optimizers."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Of their moving averages."""
+    epsilon: float = 1e-9
+    """Of their divisions."""
+    weight_decay: float = 0.1
+    """Of their parameters."""
+    decay: float = 0.999996
+    """Factor of the learning rate after each step."""
+    warmup_steps: int = 0
+    """Steps in which the learning rate of each optimizer rises evenly to its value."""
+    max_gradient_norm: float = 1000.0
+    """Gradients of each network that makes audio or predicts, longer than this, are scaled down to it."""
+    max_judge_gradient_norm: float = 10.0
+    """Likewise for the discriminators."""
+
+    def __post_init__(self) -> None:
+        for name in ("adversarial_from", "warmup_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings(LearningSettings):
+    """What the codec minimises, and how fast."""
+
     commitment_weight: float = 0.25
     """Weight of the commitment losses."""
     codebook_weight: float = 1.0
@@ -122,30 +157,13 @@ class LossSettings:
     residual_dropout: float = 0.75
     """How often the decoder does without an utterance's residual."""
     replace_codes_every: int = 0
-    """Steps after which codes that were not used since become encoder outputs of the batch, at the first step too; 0 never."""
-    adversarial_from: int = 0
-    """Steps in which there is no discriminator."""
-    learning_rate: float = 1e-4
-    """Of all AdamW optimizers."""
-    betas: tuple[float, float] = (0.9, 0.98)
-    """Of their moving averages."""
-    epsilon: float = 1e-9
-    """Of their divisions."""
-    weight_decay: float = 0.1
-    """Of their parameters."""
-    decay: float = 0.999996
-    """Factor of the learning rate after each step."""
-    warmup_steps: int = 0
-    """Steps in which the learning rate of each optimizer rises evenly to its value."""
-    max_gradient_norm: float = 1000.0
-    """Gradients of each of encoder, quantizer, decoder and predictors longer than this are scaled down to it."""
-    max_judge_gradient_norm: float = 10.0
-    """Likewise for the discriminators."""
+    """Steps after which codes that were not used since become encoder outputs of the batch, at the first step too, when
+    projections into codebooks are standardised besides; 0 never."""
 
     def __post_init__(self) -> None:
-        for name in ("adversarial_from", "warmup_steps", "replace_codes_every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
+        super().__post_init__()
+        if self.replace_codes_every < 0:
+            raise ValueError(f"`replace_codes_every` must be at least 0, got {self.replace_codes_every}.")
         for name in ("codebook_dropout", "residual_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be from 0 to 1, got {getattr(self, name)}.")
@@ -166,4 +184,34 @@ class FacodecSettings:
     judges: JudgeSettings = field(default_factory=JudgeSettings)
     """Sizes of the discriminators."""
     losses: LossSettings = field(default_factory=LossSettings)
+    """What is minimised, and how fast."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedecoderSizes:
+    """Sizes of the redecoder."""
+
+    channels: int = 512
+    """Of its embeddings and its encoder."""
+    layers: int = 16
+    """Of its encoder."""
+    decoder_channels: int = 1536
+    """After its decoder's first convolution; each block halves them."""
+    decoder_strides: tuple[int, ...] = (6, 5, 5, 2)
+    """Up-sampling of its decoder's blocks; together, as many samples as a frame of the codec has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedecoderSettings:
+    """A training run of the redecoder."""
+
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(batch_size=4))
+    """How long it lasts, and what it leaves on the way."""
+    data: ClipSettings = field(default_factory=ClipSettings)
+    """What it learns from."""
+    redecoder: RedecoderSizes = field(default_factory=RedecoderSizes)
+    """Sizes of the redecoder."""
+    judges: JudgeSettings = field(default_factory=JudgeSettings)
+    """Sizes of the discriminators."""
+    losses: LearningSettings = field(default_factory=LearningSettings)
     """What is minimised, and how fast."""

@@ -5,25 +5,30 @@ Contents: `validate`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from speechtok.report.training import Sound
 from speechtok.shards.statistics import StreamStatistics
+from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.tokenizers.factors import factor_streams
 from speechtok.training.facodec_24k.codes import usage
 from speechtok.training.facodec_24k.examples import ClipExamples
 from speechtok.training.facodec_24k.losses import MelLoss
 from speechtok.training.facodec_24k.networks import Made, TrainedCodec
-from speechtok.training.facodec_24k.settings import DataSettings
+from speechtok.training.facodec_24k.settings import ClipSettings
 from speechtok.training.task import Validation
 
-_SHOWN = 3
+Array = np.ndarray[Any, np.dtype[Any]]
+
+SHOWN = 3
 """Utterances to listen to."""
 
 
-def validate(dev: ClipExamples, codec: TrainedCodec, mel_loss: MelLoss, data: DataSettings) -> Validation:
+def validate(dev: ClipExamples, codec: TrainedCodec, mel_loss: MelLoss, data: ClipSettings) -> Validation:
     """Return mel distance, codes in use, and a few sounds, of beginnings of utterances spread over the split.
 
     Args:
@@ -39,14 +44,14 @@ def validate(dev: ClipExamples, codec: TrainedCodec, mel_loss: MelLoss, data: Da
         name: torch.zeros(count, config.codebook_size, dtype=torch.int64)
         for name, count in config.codebooks.items()
     }
-    for index in looked_at(dev, data):
-        original = beginning(dev, index, data, next(codec.parameters()))
+    for index in looked_at(len(dev), data):
+        original = beginning(dev.whole(index), config, data, next(codec.parameters()))
         made: Made = codec(original, original, torch.tensor([original.shape[1]], device=original.device))
         distances.append(float(mel_loss(made.waveform, original)))
         for name, part in made.found.parts.items():
             counts[name] += usage(part.codes, config.codebook_size).cpu()
-        if len(sounds) < _SHOWN:
-            sounds.append(sound(dev, index, original, {"codec": made.waveform}))
+        if len(sounds) < SHOWN:
+            sounds.append(sound(dev.name(index), config, original, {"codec": made.waveform}))
     metrics = {"mel distance": float(np.mean(distances))}
     used = [
         StreamStatistics(stream=stream, counts=counts[stream.name].numpy(), stored_bytes=0)
@@ -59,26 +64,25 @@ def validate(dev: ClipExamples, codec: TrainedCodec, mel_loss: MelLoss, data: Da
     return Validation(metrics=metrics, sounds=sounds, usage=used)
 
 
-def looked_at(dev: ClipExamples, data: DataSettings) -> list[int]:
-    """Return utterances evenly spread over the split."""
-    count = min(len(dev), data.validation_utterances or len(dev))
-    found: list[int] = np.linspace(0, len(dev) - 1, count).round().astype(int).tolist()
+def looked_at(utterances: int, data: ClipSettings) -> list[int]:
+    """Return numbers of utterances, evenly spread over the split."""
+    count = min(utterances, data.validation_utterances or utterances)
+    found: list[int] = np.linspace(0, utterances - 1, count).round().astype(int).tolist()
     return found
 
 
-def beginning(dev: ClipExamples, index: int, data: DataSettings, like: Tensor) -> Tensor:
+def beginning(whole: Array, config: Facodec24kConfig, data: ClipSettings, like: Tensor) -> Tensor:
     """Return the beginning of an utterance, `(1, samples)`, whole frames, where and as precise as `like`."""
-    most = max(dev.clip_frames * dev.hop_length, int(data.validation_seconds * dev.sample_rate))
-    whole = dev.whole(index)[:most]
-    samples = whole[: len(whole) // dev.hop_length * dev.hop_length]
-    return torch.from_numpy(samples)[None].to(like.device, like.dtype)
+    most = max(data.clip_frames * config.hop_length, int(data.validation_seconds * config.sample_rate))
+    frames = min(len(whole), most) // config.hop_length
+    return torch.from_numpy(whole[: frames * config.hop_length])[None].to(like.device, like.dtype)
 
 
-def sound(dev: ClipExamples, index: int, original: Tensor, made: dict[str, Tensor]) -> Sound:
+def sound(name: str, config: Facodec24kConfig, original: Tensor, made: dict[str, Tensor]) -> Sound:
     """Return an utterance to listen to."""
     return Sound(
-        id=dev.name(index),
-        sample_rate=dev.sample_rate,
+        id=name,
+        sample_rate=config.sample_rate,
         original=original[0].float().cpu().numpy(),
         made={name: waveform[0].float().cpu().numpy() for name, waveform in made.items()},
     )

@@ -16,8 +16,9 @@ from speechtok.audio.pitch import level_peak
 from speechtok.corpora.originals import Originals, find_originals
 from speechtok.errors import AudioError, DatasetError
 from speechtok.formats.unit_lines import read_unit_lines
-from speechtok.shards.reader import TokenDataset, split_of
+from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath, as_path
+from speechtok.training.splits import dataset_splits
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -25,8 +26,6 @@ SAMPLE_RATE = 16_000
 """Hz, of every unit tokenizer."""
 ODD_SAMPLES = 2560
 """How much the length of a recording may differ from that of its units: readers leave out ends, and lists pad."""
-DEV = "dev"
-"""Split for validation, where a dataset has it and no other is named."""
 _LONGEST = 1 << 40
 
 
@@ -106,13 +105,10 @@ def read_dataset(
     Raises:
         DatasetError: when there is no such dataset or split, or it is damaged.
     """
-    dataset = TokenDataset(path)
-    originals = find_originals(dataset.path, None if corpus_root is None else as_path(corpus_root))
+    own, dev = dataset_splits(path, train_split, dev_split)
+    originals = find_originals(own.path, None if corpus_root is None else as_path(corpus_root))
     recordings = Recordings(originals, hop_length)
-    if dev_split is None and DEV in {split_of(file) for file in dataset.files}:
-        dev_split = DEV
-    second = None if dev_split is None else (_rows_of(dataset.path, dev_split), recordings)
-    return (_rows_of(dataset.path, train_split), recordings), second
+    return (_rows_of(own), recordings), None if dev is None else (_rows_of(dev), recordings)
 
 
 def read_lists(
@@ -155,8 +151,7 @@ def _named(rows: list[Row], rule: str) -> Iterator[Row]:
             yield replace(row, speaker=(path.parent if rule == "parent" else path.parent.parent).name)
 
 
-def _rows_of(path: AnyPath, split: str) -> list[Row]:
-    dataset = TokenDataset(path, split=split)
+def _rows_of(dataset: TokenDataset) -> list[Row]:
     streams = [stream.name for stream in dataset.info.streams]
     return [_row_of(row, streams) for row in dataset]
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from speechtok.errors import CardError, DatasetError, TokensError
+from speechtok.errors import CardError, DatasetError
 from speechtok.loading import load_tokenizer
-from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath, as_path
 from speechtok.tokenizers.units.tokenizer import UnitTokenizer
 from speechtok.training.loop import Watcher, train
+from speechtok.training.splits import dataset_tokenizer, held_out
 from speechtok.training.unit_vocoder.examples import PITCH_HOP, Conditions, UnitExamples
 from speechtok.training.unit_vocoder.networks import build_networks, warm_start
 from speechtok.training.unit_vocoder.rows import Row, named, read_dataset, read_lists
@@ -81,7 +81,7 @@ def train_unit_vocoder(
     if second is not None:
         dev_rows, dev_recordings = second
     else:
-        rows, dev_rows = _held_out(rows, data.held_out, settings.loop.seed)
+        rows, dev_rows = held_out(rows, data.held_out, settings.loop.seed)
         dev_recordings = recordings
     _check_units([*rows, *dev_rows], loaded)
     voices: dict[str, int] = {}
@@ -137,27 +137,15 @@ def train_unit_vocoder(
 def _tokenizer(
     source: str | Path, is_list: bool, name: str | Path | None, checkpoint: str | AnyPath | None
 ) -> UnitTokenizer:
-    if is_list and name is None:
+    if not is_list:
+        loaded = dataset_tokenizer(source, name, checkpoint=checkpoint)
+    elif name is None:
         raise DatasetError(f"{source} does not say what made its units; name the tokenizer.")
-    info = None if is_list else TokenDataset(source).info
-    loaded = load_tokenizer(name or (info.name if info is not None else ""), checkpoint=checkpoint)
+    else:
+        loaded = load_tokenizer(name, checkpoint=checkpoint)
     if not isinstance(loaded, UnitTokenizer):
         raise CardError(f"'{loaded.name}' is no tokenizer of units, so there is no vocoder to train for it.")
-    if info is not None and info.fingerprint != loaded.fingerprint:
-        raise TokensError(
-            f"{source} was made by the tokenizer '{info.name}' with fingerprint {info.fingerprint}, but "
-            f"'{loaded.name}' has {loaded.fingerprint}; name the one that made it."
-        )
     return loaded
-
-
-def _held_out(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Return rows to train on, and rows to look at."""
-    order = np.random.default_rng(seed).permutation(len(rows))
-    count = max(1, round(share * len(rows)))
-    chosen = set(order[:count].tolist())
-    kept = [row for index, row in enumerate(rows) if index not in chosen]
-    return kept, [rows[index] for index in sorted(chosen)]
 
 
 def _check_units(rows: list[Row], tokenizer: UnitTokenizer) -> None:

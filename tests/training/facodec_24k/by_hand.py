@@ -111,25 +111,18 @@ def forward(codec, batch):
     return made, speaker, (p[0], c[0], r[0]), p[1] + c[1] + r[1], p[2] + c[2] + r[2]
 
 
-class ByHand:
-    """Copies of all networks, and steps on batches."""
+class Adversarial:
+    """Copies of networks, and steps on batches."""
 
-    def __init__(self, codec, predictors, judges, filters):
-        self.codec, self.predictors, self.judges, self.filters = codec, predictors, judges, filters
-        self.groups = {
-            **{name: codec.part(name) for name in ("encoder", "quantizer", "decoder")},
-            "predictors": predictors,
-            "discriminators": judges,
-        }
+    def __init__(self, groups, filters):
+        self.groups, self.judges, self.filters = groups, groups["discriminators"], filters
         self.optimizers = {
             name: AdamW(dict(network.named_parameters()), 1e-4, (0.9, 0.98), 0.1, 1e-9)
-            for name, network in self.groups.items()
+            for name, network in groups.items()
         }
 
-    def step(self, batch, rate):
-        """Return the losses."""
-        real = batch["waveform"]
-        made, speaker, parts, commitment, codebook = forward(self.codec, batch)
+    def judge(self, made, real, rate):
+        """Let the discriminators learn, and return their loss, and what the audio then costs."""
         fake, true = self.judges(made.detach()), self.judges(real)
         loss_d = sum(
             a[-1].square().mean() + (1 - b[-1]).square().mean() for a, b in zip(fake, true, strict=True)
@@ -143,19 +136,16 @@ class ByHand:
             for x, y in zip(fake, true, strict=True)
             for a, b in zip(x[:-1], y[:-1], strict=True)
         )
-        said = self.predictors(*parts, speaker)
-        f0 = standardised(batch["f0"])
-        loss = loss + smooth_l1(said.f0, f0) + smooth_l1(said.rev_f0, f0)
-        loss = loss + smooth_l1(said.energy, batch["energy"]) + smooth_l1(said.rev_energy, batch["energy"])
-        loss = loss + 5 * (focal(said.content, batch["content"]) + focal(said.rev_content, batch["content"]))
-        loss = loss + entropy(said.speaker, batch["speaker"]) + entropy(said.rev_speaker, batch["speaker"])
-        loss = loss + 0.25 * commitment + codebook
-        self.move(loss, ("encoder", "quantizer", "decoder", "predictors"), 1000, rate)
-        return {"discriminators": float(loss_d.detach()), "codec": float(loss.detach())}
+        return float(loss_d.detach()), loss
 
     def move(self, loss, groups, most, rate):
         """Clip and step each group on its own; parameters without a gradient stay."""
-        named = {(group, name): p for group in groups for name, p in self.groups[group].named_parameters()}
+        named = {
+            (group, name): p
+            for group in groups
+            for name, p in self.groups[group].named_parameters()
+            if p.requires_grad
+        }
         found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         gradients = {key: value for key, value in zip(named, found, strict=True) if value is not None}
         for group in groups:
@@ -168,3 +158,43 @@ class ByHand:
             optimizer.step(values, own)
             for name, value in values.items():
                 named[group, name].data.copy_(value.detach())
+
+
+class ByHand(Adversarial):
+    """Of the codec."""
+
+    def __init__(self, codec, predictors, judges, filters):
+        self.codec, self.predictors = codec, predictors
+        parts = {name: codec.part(name) for name in ("encoder", "quantizer", "decoder")}
+        super().__init__({**parts, "predictors": predictors, "discriminators": judges}, filters)
+
+    def step(self, batch, rate):
+        """Return the losses."""
+        made, speaker, parts, commitment, codebook = forward(self.codec, batch)
+        loss_d, loss = self.judge(made, batch["waveform"], rate)
+        said = self.predictors(*parts, speaker)
+        f0 = standardised(batch["f0"])
+        loss = loss + smooth_l1(said.f0, f0) + smooth_l1(said.rev_f0, f0)
+        loss = loss + smooth_l1(said.energy, batch["energy"]) + smooth_l1(said.rev_energy, batch["energy"])
+        loss = loss + 5 * (focal(said.content, batch["content"]) + focal(said.rev_content, batch["content"]))
+        loss = loss + entropy(said.speaker, batch["speaker"]) + entropy(said.rev_speaker, batch["speaker"])
+        loss = loss + 0.25 * commitment + codebook
+        self.move(loss, ("encoder", "quantizer", "decoder", "predictors"), 1000, rate)
+        return {"discriminators": loss_d, "codec": float(loss.detach())}
+
+
+class Redecoding(Adversarial):
+    """Of the redecoder."""
+
+    def __init__(self, redecoder, judges, filters):
+        self.redecoder = redecoder
+        super().__init__({"redecoder": redecoder, "discriminators": judges}, filters)
+
+    def step(self, batch, rate):
+        """Return the losses; of the codes, only the first content codebook is shown."""
+        encoder = self.redecoder.encoder
+        embedded = encoder.content_embed[0].weight[batch["content"][:, 0]]
+        latent = encoder.conv_out(encoder.encoder(embedded, batch["speaker"]))
+        loss_d, loss = self.judge(self.redecoder.decoder(latent), batch["waveform"], rate)
+        self.move(loss, ("redecoder",), 1000, rate)
+        return {"discriminators": loss_d, "redecoder": float(loss.detach())}

@@ -12,9 +12,12 @@ import torch
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.training.facodec_24k.run import train_facodec
 from speechtok.training.facodec_24k.settings import (
+    ClipSettings,
     DataSettings,
     FacodecSettings,
     JudgeSettings,
+    RedecoderSettings,
+    RedecoderSizes,
     TargetSettings,
 )
 from speechtok.training.loop import Watcher
@@ -34,11 +37,15 @@ SETTINGS = FacodecSettings(
         prosody_channels=8,
         prosody_layers=2,
         timbre_channels=8,
-        redecoder_channels=8,
-        redecoder_layers=2,
-        redecoder_decoder_channels=32,
     ),
     judges=JudgeSettings(periods=(2, 3), windows=(256,), period_channels=(4, 4, 8), band_channels=4),
+)
+
+REDECODER = RedecoderSettings(
+    loop=SETTINGS.loop,
+    data=ClipSettings(clip_frames=16, validation_seconds=0.3),
+    redecoder=RedecoderSizes(channels=8, layers=2, decoder_channels=32),
+    judges=SETTINGS.judges,
 )
 
 

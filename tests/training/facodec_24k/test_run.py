@@ -19,6 +19,8 @@ import speechtok
 from speechtok.cards import find_recipe
 from speechtok.cli.main import run
 from speechtok.errors import CardError, CheckpointError, DatasetError, HubError, JobError
+from speechtok.nets.vector_quantizer import ResidualQuantizer
+from speechtok.training.facodec_24k.codes import CodeUse
 from speechtok.training.facodec_24k.run import train_facodec
 from speechtok.training.facodec_24k.settings import FacodecSettings, TargetSettings
 from speechtok.training.loop import Watcher
@@ -227,6 +229,27 @@ def test_codes_without_use_are_replaced(trained) -> None:
         "residual": (3, 16),
     }
     assert all(int(value.sum(dim=1)[0]) == 2 * 2 * 16 for value in counted.values())  # since the third step
+
+
+def test_projections_begin_standardised() -> None:
+    """Before the first batch, and then no more: what is looked up has mean 0 and deviation 1 in each channel."""
+    torch.manual_seed(0)
+    quantizer = ResidualQuantizer(2, 8, 16, 4, convolutional=True)
+    use = CodeUse({"content": quantizer}, every=1)
+    features = 3 + torch.randn(2, 50, 8) * torch.arange(1, 9)
+    use.replace("content", quantizer, features)
+    left = features
+    for stage in quantizer.stages:
+        projected = stage.in_proj(left).flatten(0, 1)
+        torch.testing.assert_close(projected.mean(dim=0), torch.zeros(4), atol=1e-5, rtol=0)
+        torch.testing.assert_close(projected.std(dim=0), torch.ones(4))
+        for row in stage.rows:  # every code is what some frame projects to
+            assert (projected - row).abs().amax(dim=1).min() < 1e-6
+        left = left - stage(left).features
+    use.observe({"content": quantizer(features).codes})
+    before = {name: value.clone() for name, value in quantizer.state_dict().items() if "in_proj" in name}
+    use.replace("content", quantizer, 5 * features)
+    assert all(torch.equal(value, quantizer.state_dict()[name]) for name, value in before.items())
 
 
 @pytest.mark.parametrize("name", ["facodec", "facodec_small"])

@@ -1,4 +1,4 @@
-"""A step of FAcodec's training equals the same step written out by hand, in float64."""
+"""A step of the training of FAcodec, and of its redecoder, equals the same step written out by hand, in float64."""
 
 import copy
 import dataclasses
@@ -10,10 +10,11 @@ import torch
 from speechtok.nets.mel import slaney_filters
 from speechtok.training import loop
 from speechtok.training.batches import Batches
+from speechtok.training.facodec_24k import redecoder
 from speechtok.training.facodec_24k import run as facodec
 from speechtok.training.task import Validation
 from tests.training.facodec_24k import by_hand
-from tests.training.facodec_24k.small import SETTINGS
+from tests.training.facodec_24k.small import REDECODER, SETTINGS
 
 FILTERS = {
     window: slaney_filters(
@@ -54,25 +55,46 @@ def steps(task, settings, folder):
     return stated
 
 
-def test_two_steps_of_the_codec(manifest, tmp_path, monkeypatch) -> None:
-    caught = []
-    monkeypatch.setattr(facodec, "train", lambda task, *rest, **options: caught.append(task) or [])
-    facodec.train_facodec(str(manifest), tmp_path, SETTINGS)
-    (task,) = caught
-    task.examples = Doubled(task.examples)
-    for network in task.networks.values():
-        network.double().train()
-    ours = by_hand.ByHand(*(copy.deepcopy(network) for network in task.networks.values()), FILTERS)
+def check(task, ours, others, folder):
+    """Two steps of the loop give the losses and the networks that two steps by hand give."""
     settings = dataclasses.replace(SETTINGS.loop, steps=2, validate_every=100)
     batches = Batches(task.examples, size=settings.batch_size, seed=settings.seed)
-    stated = steps(task, settings, tmp_path)
+    stated = steps(task, settings, folder)
     for step in range(2):
         by_hand.seed(settings.seed, step, 0)
         for name, value in ours.step(batches[step][0][0], 1e-4 * 0.999996**step).items():
             assert stated[step][name] == pytest.approx(value, rel=1e-9), name
     for name, network in task.networks.items():
-        other = {"codec": ours.codec, "predictors": ours.predictors, "discriminators": ours.judges}[name]
         for entry, value in network.state_dict().items():
-            torch.testing.assert_close(
-                value, other.state_dict()[entry], rtol=1e-7, atol=1e-9, msg=f"{name}.{entry}"
-            )
+            other = others[name].state_dict()[entry]
+            torch.testing.assert_close(value, other, rtol=1e-7, atol=1e-9, msg=f"{name}.{entry}")
+
+
+def caught_task(monkeypatch, module, train, *arguments, **options):
+    """The task that a run would train, in float64."""
+    caught = []
+    monkeypatch.setattr(module, "train", lambda task, *rest, **options: caught.append(task) or [])
+    train(*arguments, **options)
+    (task,) = caught
+    task.examples = Doubled(task.examples)
+    for network in task.networks.values():
+        network.double().train()
+    return task
+
+
+def test_two_steps_of_the_codec(manifest, tmp_path, monkeypatch) -> None:
+    task = caught_task(monkeypatch, facodec, facodec.train_facodec, str(manifest), tmp_path, SETTINGS)
+    ours = by_hand.ByHand(*(copy.deepcopy(network) for network in task.networks.values()), FILTERS)
+    others = {"codec": ours.codec, "predictors": ours.predictors, "discriminators": ours.judges}
+    check(task, ours, others, tmp_path)
+
+
+def test_two_steps_of_the_redecoder(tokens, tmp_path, monkeypatch) -> None:
+    train = redecoder.train_facodec_redecoder
+    task = caught_task(monkeypatch, redecoder, train, tokens[0], tmp_path, REDECODER, tokenizer=tokens[1])
+    ours = by_hand.Redecoding(*(copy.deepcopy(network) for network in task.networks.values()), FILTERS)
+    before = {name: value.clone() for name, value in task.redecoder.state_dict().items() if "_embed" in name}
+    check(task, ours, {"redecoder": ours.redecoder, "discriminators": ours.judges}, tmp_path)
+    for name, value in before.items():  # of all tables, only the one that is shown moves
+        is_shown = name == "encoder.content_embed.0.weight"
+        assert torch.equal(value, task.redecoder.state_dict()[name]) != is_shown

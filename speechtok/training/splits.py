@@ -1,0 +1,76 @@
+"""What is trained on, and what is looked at for validation.
+
+Contents: `held_out`, `dataset_splits`, `dataset_tokenizer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from speechtok.errors import TokensError
+from speechtok.loading import load_tokenizer
+from speechtok.shards.reader import TokenDataset, split_of
+from speechtok.storage import AnyPath
+from speechtok.tokenizers.base import SpeechTokenizer
+
+T = TypeVar("T")
+
+DEV = "dev"
+"""Split for validation, where speech has it and no other is named."""
+
+
+def held_out(items: Sequence[T], share: float, seed: int) -> tuple[list[T], list[T]]:
+    """Return items to train on, and a share of at least one to look at, both in their order."""
+    chosen = set(np.random.default_rng(seed).permutation(len(items))[: max(1, round(share * len(items)))])
+    parts: tuple[list[T], list[T]] = ([], [])
+    for index, item in enumerate(items):
+        parts[index in chosen].append(item)
+    return parts
+
+
+def dataset_splits(
+    path: str | AnyPath, train_split: str, dev_split: str | None
+) -> tuple[TokenDataset, TokenDataset | None]:
+    """Return two splits of a token dataset: to train on, and for validation where there is one.
+
+    Args:
+        path: a token dataset.
+        train_split: name of the first.
+        dev_split: name of the second; None takes `dev` where the dataset has it.
+
+    Raises:
+        DatasetError: when there is no such dataset or split, or it is damaged.
+    """
+    if dev_split is None and DEV in {split_of(file) for file in TokenDataset(path).files}:
+        dev_split = DEV
+    dev = None if dev_split is None else TokenDataset(path, split=dev_split)
+    return TokenDataset(path, split=train_split), dev
+
+
+def dataset_tokenizer(
+    path: str | AnyPath, name: str | Path | None, *, checkpoint: str | AnyPath | None = None
+) -> SpeechTokenizer:
+    """Return the tokenizer that made a token dataset.
+
+    Args:
+        path: the dataset.
+        name: for `load_tokenizer`; None takes the name in the dataset.
+        checkpoint: likewise.
+
+    Raises:
+        CardError, CheckpointError, HubError: when it cannot be loaded.
+        DatasetError: when there is no such dataset.
+        TokensError: when another one made the dataset.
+    """
+    info = TokenDataset(path).info
+    loaded = load_tokenizer(name or info.name, checkpoint=checkpoint)
+    if info.fingerprint != loaded.fingerprint:
+        raise TokensError(
+            f"{path} was made by the tokenizer '{info.name}' with fingerprint {info.fingerprint}, but "
+            f"'{loaded.name}' has {loaded.fingerprint}; name the one that made it."
+        )
+    return loaded
