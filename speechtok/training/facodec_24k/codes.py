@@ -4,7 +4,7 @@ Sources: Dhariwal et al. 2020, Jukebox, arXiv:2005.00341, section 3.1 (codes wit
 batch); Salimans and Kingma 2016, Weight Normalization, arXiv:1602.07868, section 3 (layers that begin with outputs of
 mean 0 and deviation 1). The released training of FAcodec does without both.
 
-Contents: `CodeUse`.
+Contents: `CodeUse`, `standardize`, `usage`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ _LEAST_DEVIATION = 1e-6
 class CodeUse(nn.Module):
     """Remembers which codes of each codebook occurred, and replaces the others now and then.
 
-    Before the first batch the projections into the codebooks are scaled and shifted too, so that what is looked up
-    spreads to all sides: codes are compared by angle, and new projections make nearly the same angle of everything.
-    Its counts are entries of the state, `count` and `STREAM`, so that a run goes on with them.
+    Before the first batch the projections into the codebooks are standardised too, so that what is looked up spreads to
+    all sides: codes are compared by angle, and new projections make nearly the same angle of everything. Its counts are entries of the state, `count` and `STREAM`, so that a run goes on with them.
 
     Args:
         quantizers: stream → its codebooks.
@@ -42,6 +41,11 @@ class CodeUse(nn.Module):
             self.register_buffer(name, torch.zeros(len(quantizer.stages), size, dtype=torch.int64))
 
     @property
+    def is_first(self) -> bool:
+        """Whether nothing was observed yet."""
+        return int(self.count) == 0
+
+    @property
     def is_due(self) -> bool:
         """Whether codes are to be replaced before the next batch."""
         return int(self.count) % self.every == 0
@@ -57,8 +61,8 @@ class CodeUse(nn.Module):
         """
         counts, total = getattr(self, name), torch.zeros_like(features)
         for stage, count in zip(quantizer.stages, counts, strict=True):
-            if int(self.count) == 0:
-                _standardize(stage.in_proj, features)
+            if self.is_first:
+                standardize(stage.in_proj, stage.in_proj(features))
             _replace(stage, count == 0, features)
             made = stage(features).features
             features, total = features - made, total + made
@@ -84,14 +88,20 @@ def _replace(stage: FactorizedQuantizer, is_unused: Tensor, features: Tensor) ->
     _share(stage.rows)
 
 
-def _standardize(projection: nn.Module, features: Tensor) -> None:
-    """Let a projection with weight norm give mean 0 and deviation 1 in each channel, over a batch."""
-    made = projection(features).flatten(0, 1)
-    deviation = made.std(dim=0).clamp(min=_LEAST_DEVIATION)
-    length, bias = projection.get_parameter("weight_g"), projection.get_parameter("bias")
-    length.div_(deviation.view(-1, *[1] * (length.dim() - 1)))
-    bias.sub_(made.mean(dim=0)).div_(deviation)
-    _share(length)
+@torch.no_grad()
+def standardize(layer: nn.Module, made: Tensor) -> None:
+    """Scale and shift a linear layer so that each channel of what it made has mean 0 and deviation 1.
+
+    Args:
+        layer: with weight norm or without.
+        made: `(batch, frames, channels)`.
+    """
+    mean, deviation = made.mean(dim=(0, 1)), made.std(dim=(0, 1)).clamp(min=_LEAST_DEVIATION)
+    weight = layer.get_parameter("weight_g" if hasattr(layer, "weight_g") else "weight")
+    weight.div_(deviation.view(-1, *[1] * (weight.dim() - 1)))
+    bias = layer.get_parameter("bias")
+    bias.sub_(mean).div_(deviation)
+    _share(weight)
     _share(bias)
 
 

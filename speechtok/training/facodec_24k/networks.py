@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.tokenizers.facodec_24k.convert import BUILDERS
 from speechtok.tokenizers.facodec_24k.quantizer import Factorized
-from speechtok.training.facodec_24k.codes import CodeUse
+from speechtok.training.facodec_24k.codes import CodeUse, standardize
 from speechtok.training.facodec_24k.initial import initialize
 
 PARTS = ("encoder", "quantizer", "decoder")
@@ -72,6 +72,8 @@ class TrainedCodec(nn.Module):
             utterance: `(batch, samples)`, where they are from, zero past the end.
             num_samples: `(batch,)`, int64, of the utterances.
         """
+        if self.training and self.code_use is not None and self.code_use.is_first:
+            self._standardize(waveform)
         latent = self.part("encoder")(waveform)
         with torch.autocast(waveform.device.type, enabled=False):  # codes and mel need full precision
             found = self._factorize(latent.to(waveform.dtype), waveform, utterance, num_samples)
@@ -107,6 +109,14 @@ class TrainedCodec(nn.Module):
         first = int(self.codebook_dropout * batch)
         counts[:first] = torch.randint(1, count + 1, (first,), device=device)
         return counts
+
+    @torch.no_grad()
+    def _standardize(self, waveform: Tensor) -> None:
+        """Let what is quantized begin with mean 0 and deviation 1; new encoders give nearly nothing but a constant."""
+        encoder, quantizer = self.part("encoder"), self.part("quantizer")
+        standardize(encoder.block[-1].conv.conv, encoder(waveform))
+        prosody = quantizer.prosody_features(quantizer.to_mel(waveform))
+        standardize(quantizer.melspec_linear2.conv.conv, prosody)
 
     @torch.no_grad()
     def _replace_codes(self, latent: Tensor, waveform: Tensor) -> None:

@@ -157,8 +157,8 @@ class LossSettings(LearningSettings):
     residual_dropout: float = 0.75
     """How often the decoder does without an utterance's residual."""
     replace_codes_every: int = 0
-    """Steps after which codes that were not used since become encoder outputs of the batch, at the first step too, when
-    projections into codebooks are standardised besides; 0 never."""
+    """Steps after which codes that were not used since become encoder outputs of the batch; where that is asked for, what is
+    quantized and what is looked up begin with mean 0 and deviation 1 besides. 0 never."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

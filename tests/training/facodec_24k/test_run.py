@@ -21,6 +21,7 @@ from speechtok.cli.main import run
 from speechtok.errors import CardError, CheckpointError, DatasetError, HubError, JobError
 from speechtok.nets.vector_quantizer import ResidualQuantizer
 from speechtok.training.facodec_24k.codes import CodeUse
+from speechtok.training.facodec_24k.networks import TrainedCodec
 from speechtok.training.facodec_24k.run import train_facodec
 from speechtok.training.facodec_24k.settings import FacodecSettings, TargetSettings
 from speechtok.training.loop import Watcher
@@ -229,6 +230,18 @@ def test_codes_without_use_are_replaced(trained) -> None:
         "residual": (3, 16),
     }
     assert all(int(value.sum(dim=1)[0]) == 2 * 2 * 16 for value in counted.values())  # since the third step
+
+
+def test_what_is_quantized_begins_standardised() -> None:
+    torch.manual_seed(0)
+    codec = TrainedCodec(SETTINGS.codec, replace_codes_every=2).train()
+    waveform = 0.1 * torch.randn(2, 300 * 40)
+    codec(waveform, waveform, torch.tensor([12000, 12000]))
+    quantizer = codec.part("quantizer")
+    prosody = quantizer.prosody_features(quantizer.to_mel(waveform))
+    for features in (codec.part("encoder")(waveform), prosody):
+        torch.testing.assert_close(features.mean(dim=(0, 1)), torch.zeros(32), atol=1e-3, rtol=0)
+        torch.testing.assert_close(features.std(dim=(0, 1)), torch.ones(32), atol=1e-3, rtol=0)
 
 
 def test_projections_begin_standardised() -> None:
