@@ -53,16 +53,17 @@ class Predictors(nn.Module):
         channels: of the features.
         num_phones: classes of content.
         num_speakers: classes of speakers.
+        reversal: how strongly gradients are reversed.
     """
 
-    def __init__(self, channels: int, num_phones: int, num_speakers: int) -> None:
+    def __init__(self, channels: int, num_phones: int, num_speakers: int, *, reversal: float = 1.0) -> None:
         super().__init__()
         self.f0_predictor = _Head(channels, (1, 1))
         self.phone_predictor = _Head(channels, (num_phones,))
         self.timbre_predictor = nn.Linear(channels, num_speakers)
-        self.rev_f0_predictor = _reversed(_Head(channels, (1, 1)))
-        self.rev_content_predictor = _reversed(_Head(channels, (num_phones,)))
-        self.rev_timbre_predictor = _reversed(_Head(channels, (num_speakers,), mean=True))
+        self.rev_f0_predictor = _reversed(_Head(channels, (1, 1)), reversal)
+        self.rev_content_predictor = _reversed(_Head(channels, (num_phones,)), reversal)
+        self.rev_timbre_predictor = _reversed(_Head(channels, (num_speakers,), mean=True), reversal)
 
     def forward(self, prosody: Tensor, content: Tensor, residual: Tensor, speaker: Tensor) -> Predictions:
         """Return all predictions.
@@ -118,28 +119,33 @@ class _TrainedSnake(AntiAliasedSnake):
 
 class _Reversal(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return -gradient
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.strength * gradient, None
 
 
-def reverse_gradient(x: Tensor) -> Tensor:
-    """Return `x`, whose gradient arrives with the other sign."""
-    reversed_: Tensor = _Reversal.apply(x)  # type: ignore[no-untyped-call]
+def reverse_gradient(x: Tensor, strength: float = 1.0) -> Tensor:
+    """Return `x`, whose gradient arrives with the other sign, `strength` times as large."""
+    reversed_: Tensor = _Reversal.apply(x, strength)  # type: ignore[no-untyped-call]
     return reversed_
 
 
 class _GradientReversal(nn.Module):
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.strength = strength
+
     def forward(self, x: Tensor) -> Tensor:
-        return reverse_gradient(x)
+        return reverse_gradient(x, self.strength)
 
 
-def _reversed(head: _Head) -> nn.Sequential:
+def _reversed(head: _Head, strength: float) -> nn.Sequential:
     """Return a head behind a reversal; its entries begin with `1.`."""
-    return nn.Sequential(_GradientReversal(), head)
+    return nn.Sequential(_GradientReversal(strength), head)
 
 
 def _residual_unit(channels: int, dilation: int) -> ResidualUnit:

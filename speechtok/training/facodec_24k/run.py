@@ -65,7 +65,9 @@ def train_facodec(
         codebook_dropout=losses.codebook_dropout,
         residual_dropout=losses.residual_dropout,
     )
-    predictors = Predictors(config.latent_channels, classes.content, classes.speakers)
+    predictors = Predictors(
+        config.latent_channels, classes.content, classes.speakers, reversal=losses.reversal
+    )
     initialize(predictors, config)
     task = FacodecTask(
         folder,

@@ -152,6 +152,8 @@ class LossSettings(LearningSettings):
     """Weight of content, predicted from content, and from the residual against its will."""
     speaker_weight: float = 1.0
     """Weight of the speaker, predicted from timbre, and from the sum of all else against its will."""
+    reversal: float = 1.0
+    """How strongly what must not be told is driven out: factor of those gradients, where they leave the predictors."""
     codebook_dropout: float = 0.5
     """Share of a batch whose streams use a random number of codebooks."""
     residual_dropout: float = 0.75
@@ -162,8 +164,9 @@ class LossSettings(LearningSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.replace_codes_every < 0:
-            raise ValueError(f"`replace_codes_every` must be at least 0, got {self.replace_codes_every}.")
+        for name in ("replace_codes_every", "reversal"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
         for name in ("codebook_dropout", "residual_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be from 0 to 1, got {getattr(self, name)}.")

@@ -195,6 +195,7 @@ def test_what_does_not_fit(manifest, trained, tmp_path) -> None:
         ("data", {"held_out": 0.0}, r"`held_out` must be between 0 and 1, got 0\.0"),
         ("data", {"clip_frames": 0}, "`clip_frames` must be at least 1, got 0"),
         ("losses", {"residual_dropout": 1.5}, r"`residual_dropout` must be from 0 to 1, got 1\.5"),
+        ("losses", {"reversal": -0.1}, r"`reversal` must be at least 0, got -0\.1"),
         ("losses", {"warmup_steps": -1}, "`warmup_steps` must be at least 0, got -1"),
     ],
 )
