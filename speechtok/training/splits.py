@@ -1,6 +1,6 @@
 """What is trained on, and what is looked at for validation.
 
-Contents: `held_out`, `dataset_splits`, `dataset_tokenizer`.
+Contents: `held_out`, `dataset_splits`, `dataset_tokenizer`, `check_kind`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from speechtok.errors import TokensError
+from speechtok.errors import CardError, TokensError
 from speechtok.loading import load_tokenizer
 from speechtok.shards.reader import TokenDataset, split_of
 from speechtok.storage import AnyPath
 from speechtok.tokenizers.base import SpeechTokenizer
 
 T = TypeVar("T")
+Kind = TypeVar("Kind", bound=SpeechTokenizer)
 
 DEV = "dev"
 """Split for validation, where speech has it and no other is named."""
@@ -52,25 +53,43 @@ def dataset_splits(
 
 
 def dataset_tokenizer(
-    path: str | AnyPath, name: str | Path | None, *, checkpoint: str | AnyPath | None = None
-) -> SpeechTokenizer:
+    path: str | AnyPath,
+    name: str | Path | None,
+    kind: type[Kind],
+    refusal: str,
+    *,
+    checkpoint: str | AnyPath | None = None,
+) -> Kind:
     """Return the tokenizer that made a token dataset.
 
     Args:
         path: the dataset.
         name: for `load_tokenizer`; None takes the name in the dataset.
-        checkpoint: likewise.
+        kind: class it must have.
+        refusal: what is said of one of another class, after its name.
+        checkpoint: as `name`.
 
     Raises:
-        CardError, CheckpointError, HubError: when it cannot be loaded.
+        CardError, CheckpointError, HubError: when it cannot be loaded, or is of another class.
         DatasetError: when there is no such dataset.
         TokensError: when another one made the dataset.
     """
     info = TokenDataset(path).info
-    loaded = load_tokenizer(name or info.name, checkpoint=checkpoint)
+    loaded = check_kind(load_tokenizer(name or info.name, checkpoint=checkpoint), kind, refusal)
     if info.fingerprint != loaded.fingerprint:
         raise TokensError(
             f"{path} was made by the tokenizer '{info.name}' with fingerprint {info.fingerprint}, but "
             f"'{loaded.name}' has {loaded.fingerprint}; name the one that made it."
         )
     return loaded
+
+
+def check_kind(tokenizer: SpeechTokenizer, kind: type[Kind], refusal: str) -> Kind:
+    """Return a tokenizer that must be of a class; see `dataset_tokenizer`.
+
+    Raises:
+        CardError: when it is of another.
+    """
+    if not isinstance(tokenizer, kind):
+        raise CardError(f"'{tokenizer.name}' {refusal}")
+    return tokenizer

@@ -22,7 +22,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from speechtok.corpora.originals import find_originals
-from speechtok.errors import CardError
 from speechtok.report.training import Sound
 from speechtok.shards.statistics import StreamStatistics
 from speechtok.storage import AnyPath, as_path
@@ -189,9 +188,8 @@ def train_facodec_redecoder(
         TokensError: when the tokens are another tokenizer's.
         ValueError: when settings contradict each other.
     """
-    loaded = dataset_tokenizer(source, tokenizer, checkpoint=checkpoint)
-    if not isinstance(loaded, Facodec24kTokenizer):
-        raise CardError(f"'{loaded.name}' is no FAcodec at 24 kHz, so there is no redecoder to train for it.")
+    refusal = "is no FAcodec at 24 kHz, so there is no redecoder to train for it."
+    loaded = dataset_tokenizer(source, tokenizer, Facodec24kTokenizer, refusal, checkpoint=checkpoint)
     config, data = config_of(loaded, settings), settings.data
     own, dev = dataset_splits(source, data.train_split, data.dev_split)
     originals = find_originals(own.path, None if corpus_root is None else as_path(corpus_root))

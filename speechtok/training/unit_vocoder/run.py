@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from speechtok.errors import CardError, DatasetError
+from speechtok.errors import DatasetError
 from speechtok.loading import load_tokenizer
 from speechtok.storage import AnyPath, as_path
 from speechtok.tokenizers.units.tokenizer import UnitTokenizer
 from speechtok.training.loop import Watcher, train
-from speechtok.training.splits import dataset_tokenizer, held_out
+from speechtok.training.splits import check_kind, dataset_tokenizer, held_out
 from speechtok.training.unit_vocoder.examples import PITCH_HOP, Conditions, UnitExamples
 from speechtok.training.unit_vocoder.networks import build_networks, warm_start
 from speechtok.training.unit_vocoder.rows import Row, named, read_dataset, read_lists
@@ -137,15 +137,12 @@ def train_unit_vocoder(
 def _tokenizer(
     source: str | Path, is_list: bool, name: str | Path | None, checkpoint: str | AnyPath | None
 ) -> UnitTokenizer:
+    refusal = "is no tokenizer of units, so there is no vocoder to train for it."
     if not is_list:
-        loaded = dataset_tokenizer(source, name, checkpoint=checkpoint)
-    elif name is None:
+        return dataset_tokenizer(source, name, UnitTokenizer, refusal, checkpoint=checkpoint)
+    if name is None:
         raise DatasetError(f"{source} does not say what made its units; name the tokenizer.")
-    else:
-        loaded = load_tokenizer(name, checkpoint=checkpoint)
-    if not isinstance(loaded, UnitTokenizer):
-        raise CardError(f"'{loaded.name}' is no tokenizer of units, so there is no vocoder to train for it.")
-    return loaded
+    return check_kind(load_tokenizer(name, checkpoint=checkpoint), UnitTokenizer, refusal)
 
 
 def _check_units(rows: list[Row], tokenizer: UnitTokenizer) -> None:

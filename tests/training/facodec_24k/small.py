@@ -10,6 +10,9 @@ import soundfile
 import torch
 
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
+from speechtok.tokenizers.facodec_24k.saving import codec_entries, own_card
+from speechtok.tokenizers.writing import write_tokenizer
+from speechtok.training.facodec_24k.networks import PARTS, TrainedCodec
 from speechtok.training.facodec_24k.run import train_facodec
 from speechtok.training.facodec_24k.settings import (
     ClipSettings,
@@ -58,6 +61,14 @@ def make_corpus(folder: Path) -> Path:
         lines.append(f"{name}\t{'dev' if number > 5 else 'train'}\ts{number % 2}")
     (folder / "manifest.tsv").write_text("\n".join(lines) + "\n")
     return folder / "manifest.tsv"
+
+
+def write_codec(folder: Path, config: Facodec24kConfig) -> None:
+    """A codec with first values, as a tokenizer."""
+    torch.manual_seed(0)
+    codec = TrainedCodec(config)
+    entries = codec_entries({name: codec.part(name) for name in PARTS})
+    write_tokenizer(folder, own_card(folder.name, config), entries)
 
 
 def changed(section: str, **values: object) -> FacodecSettings:
