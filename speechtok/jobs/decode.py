@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from speechtok.audio.io import write_wav
 from speechtok.errors import DatasetError
 from speechtok.loading import load_tokenizer
 from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath
+from speechtok.tokenizers.base import SpeechTokenizer
 
 SUFFIX = ".wav"
 """Added to every id, whatever suffix it has."""
@@ -56,7 +58,8 @@ def decode_dataset(
         checkpoint: local folder with the tokenizer's published files.
         device: where the tokenizer runs.
         accept_from: name or fingerprint of another tokenizer whose tokens are decoded anyway.
-        speaker: a voice of the decoder's table, by name or row.
+        speaker: a voice of the decoder's table, by name or row; None gives each row its own, where the table has
+            the name in its column `speaker`.
         on_row: called with id and file after each row.
 
     Raises:
@@ -72,10 +75,11 @@ def decode_dataset(
     rows = TokenDataset(dataset, split=split)
     chosen = choose_rows(dataset, split=split, ids=ids)
     loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint, device=device)
-    voice = {} if speaker is None else {"speaker": loaded.find_voice(speaker)}
+    asked = None if speaker is None else loaded.find_voice(speaker)
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     for index, name in islice(chosen, limit):
+        voice = {"speaker": asked} if asked is not None else own_voice(loaded, rows[index])
         waveform = loaded.decode(rows.tokens(index), accept_from=accept_from, **voice)  # (1, samples)
         path = wav_path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +88,12 @@ def decode_dataset(
         if on_row is not None:
             on_row(name, path)
     return written
+
+
+def own_voice(tokenizer: SpeechTokenizer, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `decode` for a row's own speaker; none where the decoder's table has no such name."""
+    speaker = row.get("speaker")
+    return {"speaker": speaker} if speaker in tokenizer.voices else {}
 
 
 def wav_path(folder: Path, name: str) -> Path:

@@ -24,7 +24,7 @@ from speechtok.audio.io import read_waveform
 from speechtok.corpora.originals import find_originals
 from speechtok.corpora.pairs import PairOfFiles, read_pairs
 from speechtok.errors import AudioError, JobError
-from speechtok.jobs.decode import choose_rows
+from speechtok.jobs.decode import choose_rows, own_voice
 from speechtok.loading import load_tokenizer
 from speechtok.metrics.evaluation import Evaluation, EvaluationRow, summarize_rows
 from speechtok.metrics.judges import Judges
@@ -114,6 +114,8 @@ def evaluate_dataset(
 ) -> Evaluation:
     """Decode the rows of a token dataset and measure them against their recordings.
 
+    A decoder with a table of voices speaks each row in its own speaker's.
+
     Args:
         dataset: a token dataset, or one Parquet file of tokens.
         corpus_root: folder that the recordings' paths start from; None asks the dataset's last run.
@@ -145,8 +147,13 @@ def evaluate_dataset(
         nonlocal decode_seconds
         for index in chosen:
             row = rows[index]
+            voice = own_voice(loaded, row)
+            if len(loaded.voices) > 1 and not voice:
+                reason = f"The decoder has no voice for the speaker '{row.get('speaker') or ''}'."
+                yield Unreadable(id=row["id"], reason=reason)
+                continue
             begun = time.perf_counter()
-            decoded = loaded.decode(rows.tokens(index))[0].double().cpu().numpy()
+            decoded = loaded.decode(rows.tokens(index), **voice)[0].double().cpu().numpy()
             decode_seconds += time.perf_counter() - begun
             try:
                 reference = originals.read(row["id"], row["audio"], loaded.sample_rate, len(decoded))

@@ -8,7 +8,7 @@ Contents: `Batches`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,13 +81,16 @@ class Batches(Dataset[Any]):
         parts = [_stacked(drawn[first : first + size]) for first in range(0, own, size)]
         return parts, unusable
 
-    def load(self, first: int, last: int, workers: int) -> Iterator[list[Batch]]:
+    def load(
+        self, first: int, last: int, workers: int, on_unusable: Callable[[str], None] = lambda reason: None
+    ) -> Iterator[list[Batch]]:
         """Yield the batches of steps `first` to `last`, the latter excluded.
 
         Args:
             first: a step.
             last: a step.
             workers: processes that prepare batches ahead; 0 prepares each when it is asked for.
+            on_unusable: is told, once for each utterance that cannot be used, why.
 
         Raises:
             DatasetError: when too many utterances cannot be used.
@@ -104,6 +107,9 @@ class Batches(Dataset[Any]):
             if isinstance(result, DatasetError):
                 raise result
             parts, unusable = result
+            for name, reason in unusable.items():
+                if name not in bad:
+                    on_unusable(reason)
             bad |= unusable
             if len(bad) > MOST_UNUSABLE * len(self.examples):
                 reason = next(iter(bad.values()))

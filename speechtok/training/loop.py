@@ -48,6 +48,8 @@ class Watcher:
     """After each step."""
     validated: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None
     """After each validation."""
+    unusable: Callable[[str], None] = lambda reason: None
+    """With what is wrong with an utterance, once; another takes its place."""
 
 
 def train(
@@ -123,7 +125,8 @@ class _Run:
             if log is not None:
                 stack.callback(log.close)
             stop = stack.enter_context(_stopping())
-            for parts in self.batches.load(state.step, settings.steps, settings.workers):
+            told = self.watcher.unusable
+            for parts in self.batches.load(state.step, settings.steps, settings.workers, told):
                 metrics = self._step(parts)
                 state.pending.append(metrics)
                 if log is not None and state.step % settings.log_every == 0:

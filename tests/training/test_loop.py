@@ -234,8 +234,10 @@ def test_two_runs_in_one_folder(tmp_path):
 
 def test_unusable_utterances():
     batches = Batches(Lines(1000, unusable=(3, 4)), size=100, seed=1)
-    drawn = list(batches.load(0, 10, 0))
+    told = []
+    drawn = list(batches.load(0, 20, 0, told.append))
     assert all(parts[0]["x"].shape == (100, 3) for parts in drawn)
+    assert sorted(told) == [f"The recording of 'line-{number}' is silent." for number in (3, 4)]
     batches = Batches(Lines(12, unusable=(3,)), size=4, seed=1)
     with pytest.raises(
         DatasetError, match="1 utterance cannot be trained on: The recording of 'line-3' is silent"

@@ -75,7 +75,10 @@ def watching(steps: int) -> Iterator[Watcher]:
         def validated(step: int, metrics: Mapping[str, float]) -> None:
             console.print(f"Step {step:,}: {_shown(metrics)}", highlight=False, soft_wrap=True)
 
-        yield Watcher(started=started, stepped=stepped, validated=validated)
+        def unusable(reason: str) -> None:
+            console.print(f"Left out: {reason}", highlight=False, markup=False, soft_wrap=True)
+
+        yield Watcher(started=started, stepped=stepped, validated=validated, unusable=unusable)
 
 
 def report(folder: Path, history: list[dict[str, Any]]) -> None:

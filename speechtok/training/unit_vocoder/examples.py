@@ -3,20 +3,20 @@
 Source: Polyak et al. 2021, arXiv:2104.00355; the rules are those of `facebookresearch/speech-resynthesis`, but that
 pitch codes and speaker vectors are those of the whole utterance, as decoding sees them.
 
-Contents: `Whole`, `UnitExamples`, `cut`.
+Contents: `Whole`, `Conditions`, `UnitExamples`, `evenly_spread`, `cut`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from speechtok.errors import AudioError
+from speechtok.errors import AudioError, DatasetError
 from speechtok.tokenizers.units import analysis
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.jukebox import F0VqVae
@@ -153,6 +153,32 @@ class UnitExamples:
         with torch.no_grad():
             vector = self.conditions.encoder(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
         return np.asarray(vector[0].float().numpy())
+
+
+def evenly_spread(examples: UnitExamples, most: int, on_unusable: Callable[[str], None]) -> list[int]:
+    """Return utterances from all over, those left out that cannot be used.
+
+    Args:
+        examples: the utterances.
+        most: how many at most; 0 takes all.
+        on_unusable: is told why, for each that is left out.
+
+    Raises:
+        DatasetError: when none of them can be used.
+    """
+    count = min(len(examples), most or len(examples))
+    found, reason = [], ""
+    for index in np.linspace(0, len(examples) - 1, count).round().astype(int).tolist():
+        try:
+            examples.whole(index)
+        except AudioError as error:
+            reason = str(error)
+            on_unusable(reason)
+        else:
+            found.append(index)
+    if not found:
+        raise DatasetError(f"No utterance for validation can be used: {reason}")
+    return found
 
 
 def cut(whole: Whole, hop_length: int, segment_samples: int, random: np.random.Generator) -> dict[str, Array]:

@@ -16,7 +16,7 @@ from speechtok.storage import AnyPath, as_path
 from speechtok.tokenizers.units.tokenizer import UnitTokenizer
 from speechtok.training.loop import Watcher, train
 from speechtok.training.splits import check_kind, dataset_tokenizer, held_out
-from speechtok.training.unit_vocoder.examples import PITCH_HOP, Conditions, UnitExamples
+from speechtok.training.unit_vocoder.examples import PITCH_HOP, Conditions, UnitExamples, evenly_spread
 from speechtok.training.unit_vocoder.networks import build_networks, warm_start
 from speechtok.training.unit_vocoder.rows import Row, named, read_dataset, read_lists
 from speechtok.training.unit_vocoder.settings import UnitVocoderSettings
@@ -60,6 +60,7 @@ def train_unit_vocoder(
         TokensError: when the tokens are another tokenizer's.
         ValueError: when settings contradict each other.
     """
+    watcher = watcher or Watcher()
     path = as_path(source)
     is_list = path.is_file() and path.suffix == ".txt"
     loaded = _tokenizer(source, is_list, tokenizer, checkpoint)
@@ -127,6 +128,7 @@ def train_unit_vocoder(
         discriminators,
         examples,
         dev,
+        looked_at=evenly_spread(dev, data.validation_utterances, watcher.unusable),
         voices=voices,
         settings=settings,
         identity=identity,

@@ -50,7 +50,8 @@ class UnitVocoderTask:
         vocoder: from `build_networks`.
         discriminators: likewise.
         examples: what is trained on.
-        dev: what is looked at for validation.
+        dev: what is held back for validation.
+        looked_at: utterances of it that are spoken there.
         voices: name → row of the vocoder's table; empty without one.
         settings: of the run.
         identity: plain values that decide what is learnt, besides the settings.
@@ -65,13 +66,14 @@ class UnitVocoderTask:
         examples: UnitExamples,
         dev: UnitExamples,
         *,
+        looked_at: Sequence[int],
         voices: Mapping[str, int],
         settings: UnitVocoderSettings,
         identity: Mapping[str, Any],
     ) -> None:
         losses = settings.losses
         self.folder, self.tokenizer, self.dev, self.voices = folder, tokenizer, dev, voices
-        self.settings, self.losses = settings, losses
+        self.looked_at, self.settings, self.losses = looked_at, settings, losses
         self.examples: Examples = examples
         self.networks: dict[str, nn.Module] = {
             "vocoder": TrainedVocoder(vocoder),
@@ -103,13 +105,13 @@ class UnitVocoderTask:
     def validate(self) -> Validation:
         """Return the mel distance of dev utterances, code usage of all of them, and a few to listen to."""
         data, rate = self.settings.data, SAMPLE_RATE
-        count = min(len(self.dev), data.validation_utterances or len(self.dev))
         distances: list[float] = []
         sounds: list[Sound] = []
-        for index in np.linspace(0, len(self.dev) - 1, count).round().astype(int).tolist():
+        heard = {self.looked_at[len(self.looked_at) * place // _SHOWN] for place in range(_SHOWN)}
+        for index in self.looked_at:
             original, made = self._speak(index, int(data.validation_seconds * rate))
             distances.append(float(self._distance(made, original)))
-            if len(sounds) < _SHOWN:
+            if index in heard:
                 waveforms = [item[0].float().cpu().numpy() for item in (original, made)]
                 sounds.append(
                     Sound(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ from speechtok.cards import find_recipe
 from speechtok.cli.main import run
 from speechtok.corpora.originals import find_originals
 from speechtok.errors import CardError, CheckpointError, DatasetError, JobError, TokensError
+from speechtok.jobs.evaluate import EvaluationSettings, evaluate_dataset
+from speechtok.tokenizers.units.tokenizer import UnitTokenizer
 from speechtok.tokenizers.units.xvector import XVector
 from speechtok.training.loop import Watcher
 from speechtok.training.settings import LoopSettings, read_training_recipe
@@ -76,12 +79,19 @@ def test_the_result_is_a_tokenizer(made, trained, tmp_path) -> None:
     model = speechtok.load_tokenizer(folder / "model")
     assert model.fingerprint == speechtok.load_tokenizer(tokenizer).fingerprint
     assert model.voices == ("s0", "s1")
-    words = ["decode", str(tokens), str(tmp_path / "out"), "--tokenizer", str(folder / "model")]
-    assert run([*words, "--speaker", "s1"]) == 0
     rows = speechtok.TokenDataset(tokens)
-    for index in range(len(rows)):
-        samples, rate = soundfile.read(tmp_path / "out" / f"{rows[index]['id']}.wav")
-        assert (len(samples), rate) == (rows[index]["num_samples"], 16000)
+    found = {}
+    for options in ((), ("--speaker", "s1")):
+        out = tmp_path / "_".join(("out", *options))
+        words = ["decode", str(tokens), str(out), "--tokenizer", str(folder / "model")]
+        assert run([*words, *options]) == 0
+        for index in range(len(rows)):
+            samples, rate = soundfile.read(out / f"{rows[index]['id']}.wav")
+            assert (len(samples), rate) == (rows[index]["num_samples"], 16000)
+            found[options, rows[index]["id"]] = samples
+    own, asked = (), ("--speaker", "s1")
+    assert np.array_equal(found[own, "s1_7.wav"], found[asked, "s1_7.wav"])
+    assert not np.array_equal(found[own, "s0_6.wav"], found[asked, "s0_6.wav"])
     source = tokens.parent / "corpus" / "s0_0.wav"
     words = ["convert-voice", str(source), str(tmp_path / "other.wav"), "--speaker", "s1", "--tokenizer"]
     assert run([*words, str(folder / "model")]) == 0
@@ -91,6 +101,20 @@ def test_the_result_is_a_tokenizer(made, trained, tmp_path) -> None:
     assert page.count("<audio") == 6  # two recordings, after step 2, after step 4
     assert "of 8 codes" in page  # units
     assert "of 20 codes" in page  # pitch
+
+
+def test_rows_are_evaluated_in_their_own_voices(made, trained, monkeypatch) -> None:
+    tokens, _ = made
+    settings = EvaluationSettings(measures=("mel_distance",))
+    options = {"tokenizer": str(trained[0] / "model"), "settings": settings, "split": "dev"}
+    found = evaluate_dataset(tokens, **options)
+    assert all(math.isfinite(row.scores.values["mel_distance"]) for row in found.rows)
+    monkeypatch.setattr(UnitTokenizer, "voices", ("s0", "other"))
+    found = evaluate_dataset(tokens, **options)
+    assert [row.scores.failures for row in found.rows] == [
+        {},
+        {"mel_distance": "The decoder has no voice for the speaker 's1'."},
+    ]
 
 
 def test_the_vocoder_speaks_as_in_training(made, trained) -> None:
@@ -186,7 +210,7 @@ def spoilt(tmp_path):
 
 
 def silent(path):
-    soundfile.write(path, np.zeros(9000), 16000)
+    soundfile.write(path, np.zeros(soundfile.info(path).frames), 16000)
 
 
 def cut(path):
@@ -213,6 +237,22 @@ def test_damaged_recordings(spoilt, tmp_path, damage, sentence) -> None:
     damage(tokens.parent / "corpus" / "s0_0.wav")
     with pytest.raises(DatasetError, match=sentence):
         train_unit_vocoder(str(tokens), tmp_path / "run", SETTINGS, tokenizer=tokenizer)
+
+
+def test_damaged_recordings_for_validation(spoilt, tmp_path) -> None:
+    tokens, tokenizer = spoilt
+    told: list[str] = []
+    settings = changed("loop", steps=2)
+    silent(tokens.parent / "corpus" / "s0_6.wav")
+    train_unit_vocoder(
+        str(tokens), tmp_path / "run", settings, tokenizer=tokenizer, watcher=Watcher(unusable=told.append)
+    )
+    assert told == ["The recording of 's0_6.wav' is silent."]
+    (tokens.parent / "corpus" / "s1_7.wav").unlink()
+    with pytest.raises(
+        DatasetError, match=r"No utterance for validation can be used: The original recording is not"
+    ):
+        train_unit_vocoder(str(tokens), tmp_path / "none", settings, tokenizer=tokenizer)
 
 
 def write_list(folder, rows):
