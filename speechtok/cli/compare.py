@@ -49,6 +49,9 @@ def _checkpoints(
 )
 @measuring
 @click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that measure."
+)
+@click.option(
     "--examples",
     type=click.IntRange(min=0),
     default=4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from speechtok.cli.options import (
 )
 from speechtok.storage import AnyPath
 
+PAIRS_PER_WORKER = 16
+"""A process takes seconds to start, which fewer pairs do not pay for."""
+
 
 @click.command("evaluate")
 @click.argument("dataset", type=EXISTING, required=False)
@@ -28,6 +32,11 @@ from speechtok.storage import AnyPath
 @click.option("--split", help="Only this split.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many pairs, spread over a dataset.")
 @measuring
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help=f"Processes that measure. [default: one per CPU, each for {PAIRS_PER_WORKER} pairs or more]",
+)
 @click.option("--table", type=LOCAL_FILE, help="Also write one line for each pair, tab-separated.")
 @click.option("--html", type=LOCAL_FILE, help="Also write a page with plots.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -61,11 +70,14 @@ def command(
         click.echo(f"Wrote the page to {html}.", err=as_json)
 
 
-def _settings(options: dict[str, Any]) -> Any:
+def _settings(options: dict[str, Any], pairs: int) -> Any:
     from speechtok.jobs.evaluate import EvaluationSettings
 
-    names = ("asr", "speaker_model", "device", "workers")
-    return EvaluationSettings(measures=options["measures"] or None, **{name: options[name] for name in names})
+    return EvaluationSettings(
+        measures=options["measures"] or None,
+        workers=options["workers"] or max(1, min(os.cpu_count() or 1, pairs // PAIRS_PER_WORKER)),
+        **{name: options[name] for name in ("asr", "speaker_model", "device")},
+    )
 
 
 def _evaluate_dataset(dataset: AnyPath, options: dict[str, Any]) -> Any:
@@ -74,7 +86,8 @@ def _evaluate_dataset(dataset: AnyPath, options: dict[str, Any]) -> Any:
     from speechtok.shards.reader import TokenDataset
 
     total = len(TokenDataset(dataset, split=options["split"]))
-    with counting("Evaluating", min(total, options["limit"] or total)) as step:
+    total = min(total, options["limit"] or total)
+    with counting("Evaluating", total) as step:
         return evaluate_dataset(
             dataset,
             corpus_root=options["corpus"],
@@ -82,7 +95,7 @@ def _evaluate_dataset(dataset: AnyPath, options: dict[str, Any]) -> Any:
             limit=options["limit"],
             tokenizer=options["tokenizer"],
             checkpoint=options["checkpoint"],
-            settings=_settings(options),
+            settings=_settings(options, total),
             on_row=step,
         )
 
@@ -99,8 +112,9 @@ def _evaluate_pairs(pairs: Path | None, options: dict[str, Any]) -> Any:
 
     table = Path(str(pairs))
     total = sum(1 for _ in read_pairs(table))
-    with counting("Evaluating", min(total, options["limit"] or total)) as step:
-        return evaluate_pairs(table, limit=options["limit"], settings=_settings(options), on_row=step)
+    total = min(total, options["limit"] or total)
+    with counting("Evaluating", total) as step:
+        return evaluate_pairs(table, limit=options["limit"], settings=_settings(options, total), on_row=step)
 
 
 def _tell(found: Any) -> None:

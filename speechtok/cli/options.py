@@ -194,7 +194,4 @@ _MEASURING: tuple[Decorator, ...] = (
     click.option(
         "--speaker-model", metavar="MODEL", help="X-vector model of transformers, for speaker similarity."
     ),
-    click.option(
-        "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that measure."
-    ),
 )

@@ -149,7 +149,8 @@ def evaluate_dataset(
             row = rows[index]
             voice = own_voice(loaded, row)
             if len(loaded.voices) > 1 and not voice:
-                reason = f"The decoder has no voice for the speaker '{row.get('speaker') or ''}'."
+                named = f"speaker '{row['speaker']}'" if row.get("speaker") else "speaker: none is named"
+                reason = f"The table of '{loaded.name}' has no voice for the row's {named}."
                 yield Unreadable(id=row["id"], reason=reason)
                 continue
             begun = time.perf_counter()

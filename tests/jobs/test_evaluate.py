@@ -14,6 +14,7 @@ from speechtok.audio.io import read_waveform, write_wav
 from speechtok.cli import main
 from speechtok.corpora.originals import Originals
 from speechtok.errors import AudioError, DatasetError, JobError
+from speechtok.jobs import evaluate
 from speechtok.jobs.evaluate import EvaluationSettings, evaluate_dataset, evaluate_pairs
 from speechtok.jobs.run import tokenize_corpus
 from speechtok.loading import load_tokenizer
@@ -179,6 +180,22 @@ def test_the_command(dataset, tmp_path, capsys):
     page = (tmp_path / "p.html").read_text()
     assert "STOI" in page
     assert "gone.wav" in page
+
+
+@pytest.mark.parametrize(("words", "workers"), [((), 2), (("--workers", "1"), 1)])
+def test_each_cpu_measures_where_it_pays(dataset, capsys, monkeypatch, words, workers):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("speechtok.cli.evaluate.PAIRS_PER_WORKER", 2)  # of four
+    asked = []
+    pool = evaluate._pool
+
+    def counted(count):
+        asked.append(count)
+        return pool(1)
+
+    monkeypatch.setattr(evaluate, "_pool", counted)
+    code, _, err = run(capsys, dataset, "--measure", "vde", *words)
+    assert (code, asked) == (0, [workers]), err
 
 
 def test_json_of_the_command(table, capsys):

@@ -113,7 +113,7 @@ def test_rows_are_evaluated_in_their_own_voices(made, trained, monkeypatch) -> N
     found = evaluate_dataset(tokens, **options)
     assert [row.scores.failures for row in found.rows] == [
         {},
-        {"mel_distance": "The decoder has no voice for the speaker 's1'."},
+        {"mel_distance": "The table of 'test_units' has no voice for the row's speaker 's1'."},
     ]
 
 
