@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechtok.jobs import reader_process
-from speechtok.jobs.reader_process import FAILED, HEADER
+from speechtok.jobs.reader_process import FAILED, HEADER, IN_FILE
+from speechtok.jobs.ring import Ring, unnamed_file
 
 TRIES = 2
 """How often a recording may end the process that reads it, before it is given up."""
@@ -102,7 +103,7 @@ class Reader:
 
     def add(self, request: Request) -> int:
         """Have a recording asked for by the next `send`; return how many bytes that takes."""
-        line = _line(request, self._answered + len(self._sent))
+        line = self._line(request, len(self._sent))
         self._sent.append(request)
         self._unsent.append(line)
         return len(line)
@@ -127,12 +128,14 @@ class Reader:
         try:
             header, files, _, _ = socket.recv_fds(self._connection, HEADER.size, 1)
             header += self._exactly(HEADER.size - len(header))
-            kind, rate, size = HEADER.unpack(header)
+            kind, rate, size, place = HEADER.unpack(header)
             if kind == FAILED:
                 content = json.loads(self._exactly(size))
                 raise ReadError(content["error"], content["message"], content["stage"])
         except OSError:
             raise Died from None
+        if place != IN_FILE:
+            return kind, rate, self._ring.take(place, size)
         samples = np.empty(size, np.float32)
         for file in files:
             try:
@@ -143,7 +146,8 @@ class Reader:
 
     def tell(self, *, more: bool) -> None:
         """Say that a block of the first request was used, and whether others are wanted."""
-        self._transmit(json.dumps({"more": more, "number": self._answered}).encode() + b"\n")
+        message = {"more": more, "number": self._answered, "taken": self._ring.taken}
+        self._transmit(json.dumps(message).encode() + b"\n")
 
     def end_request(self) -> None:
         """The first request is answered."""
@@ -193,8 +197,20 @@ class Reader:
     def _restart(self) -> None:
         self._start()
         self._is_fresh = True
-        self._unsent = [_line(request, self._answered + place) for place, request in enumerate(self._sent)]
+        self._unsent = [self._line(request, place) for place, request in enumerate(self._sent)]
         self.send()
+
+    def _line(self, request: Request, place: int) -> bytes:
+        """Return what asks for a request, the `place`th of those that are not answered."""
+        content = {
+            "audio": request.audio,
+            "start": request.start,
+            "duration": request.duration,
+            "seconds": request.seconds,
+            "number": self._answered + place,
+            "taken": self._ring.taken,
+        }
+        return json.dumps(content).encode() + b"\n"
 
     def _transmit(self, lines: bytes) -> None:
         with contextlib.suppress(OSError):  # of a dead process, which the next answer reveals
@@ -215,7 +231,9 @@ class Reader:
         self._requests = os.fdopen(ours, "wb", buffering=0)
         lifeline, self._lifeline = os.pipe()
         self._environment = _environment()
-        descriptors = (requests, theirs.fileno(), lifeline)
+        shared = unnamed_file()
+        self._ring = Ring(shared)
+        descriptors = (requests, theirs.fileno(), lifeline, shared)
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", reader_process.__name__, *map(str, descriptors)],
@@ -228,6 +246,7 @@ class Reader:
             theirs.close()
             os.close(requests)
             os.close(lifeline)
+            os.close(shared)
 
     def _bury(self) -> int:
         """End the process, with whatever it started, and return its exit code."""
@@ -239,11 +258,6 @@ class Reader:
             os.killpg(self._process.pid, signal.SIGKILL)  # one that is dead already keeps its exit code
         code, self._process = self._process.wait(), None
         return code
-
-
-def _line(request: Request, number: int) -> bytes:
-    content = {"audio": request.audio, "start": request.start, "duration": request.duration}
-    return json.dumps(content | {"seconds": request.seconds, "number": number}).encode() + b"\n"
 
 
 def _cause(code: int) -> str:

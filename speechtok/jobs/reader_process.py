@@ -1,9 +1,10 @@
 """What runs in a process of its own beside a worker: read, decode and resample, one request after another.
 
 A decoder that hangs, crashes or takes all memory ends this process and nothing else; `reading` starts the
-next. Requests arrive as JSON lines on a pipe; each answer is a `HEADER` on a socket, followed by JSON where
-something went wrong, or accompanied by the descriptor of an unnamed file with the samples. Requests do not
-come on the socket, for whoever waits there is woken as well when the other end takes an answer.
+next. Requests arrive as JSON lines on a pipe; each answer is a `HEADER` on a socket. It is followed by JSON where
+something went wrong; else the samples lie in a `Ring`, or, where that has no room, in an unnamed file whose
+descriptor comes along. Requests do not come on the socket, for whoever waits there is woken as well when the other
+end takes an answer.
 
 - The time limit is a kernel timer that nobody catches, so it holds inside any library: the process dies of
   SIGALRM.
@@ -19,7 +20,6 @@ import signal
 import socket
 import struct
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -31,9 +31,12 @@ from numpy.typing import NDArray
 
 from speechtok.audio.io import AudioReader, probe_audio, read_blocks
 from speechtok.errors import StorageError
+from speechtok.jobs.ring import Ring, unnamed_file
 
-HEADER = struct.Struct("!BIQ")
-"""Kind of the answer, rate of the recording in Hz, number of samples or of bytes of JSON."""
+HEADER = struct.Struct("!BIQq")
+"""Kind of the answer, rate of the recording in Hz, number of samples or of bytes of JSON, place in the ring."""
+IN_FILE = -1
+"""Place of samples that are not in the ring."""
 WHOLE, BLOCK, END, FAILED = range(4)
 """Kinds: a recording; one block of a long one; nothing follows the blocks; it cannot be read."""
 READ, STORAGE = "read", "storage"
@@ -45,8 +48,8 @@ BLOCKS_AHEAD = 2
 class _Server:
     """Answers requests."""
 
-    def __init__(self, requests: BinaryIO, connection: socket.socket) -> None:
-        self._lines, self._connection = requests, connection
+    def __init__(self, requests: BinaryIO, connection: socket.socket, ring: Ring) -> None:
+        self._lines, self._connection, self._ring = requests, connection, ring
         self._waiting: deque[dict[str, Any]] = deque()
         self._settings: dict[str, Any] = {}
         self._reader = AudioReader()
@@ -95,7 +98,7 @@ class _Server:
             if unused == BLOCKS_AHEAD:
                 wanted = self._is_more_wanted(request["number"])
                 unused -= 1
-        self._connection.sendall(HEADER.pack(END, rate, 0))
+        self._connection.sendall(HEADER.pack(END, rate, 0, IN_FILE))
 
     def _is_more_wanted(self, number: int) -> bool:
         """Wait until one more block of request `number` was used, and return whether others are wanted."""
@@ -108,13 +111,20 @@ class _Server:
 
     def _receive(self) -> dict[str, Any] | None:
         line = self._lines.readline()
-        return json.loads(line) if line else None
+        if not line:
+            return None
+        message: dict[str, Any] = json.loads(line)
+        self._ring.taken = message.get("taken", self._ring.taken)
+        return message
 
     def _send(self, kind: int, rate: int, samples: NDArray[np.float32]) -> None:
-        file = _unnamed_file()
+        if (place := self._ring.put(samples)) is not None:
+            self._connection.sendall(HEADER.pack(kind, rate, len(samples), place))
+            return
+        file = unnamed_file()
         try:
             os.write(file, samples.data.cast("B"))
-            socket.send_fds(self._connection, [HEADER.pack(kind, rate, len(samples))], [file])
+            socket.send_fds(self._connection, [HEADER.pack(kind, rate, len(samples), IN_FILE)], [file])
         finally:
             os.close(file)
 
@@ -128,7 +138,7 @@ class _Server:
             )
         stage = STORAGE if isinstance(error, StorageError) else READ
         content = json.dumps({"error": name, "message": message, "stage": stage}).encode()
-        self._connection.sendall(HEADER.pack(FAILED, 0, len(content)) + content)
+        self._connection.sendall(HEADER.pack(FAILED, 0, len(content), IN_FILE) + content)
 
 
 def _seconds(request: dict[str, Any]) -> float:
@@ -156,14 +166,6 @@ def _limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, most))
 
 
-def _unnamed_file() -> int:
-    """Return the descriptor of an empty file that vanishes when it is closed."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("samples")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
 def _end_with_worker(lifeline: int) -> None:
     """Wait until the worker is gone, then end this process and the programs it started."""
     os.read(lifeline, 1)
@@ -171,13 +173,13 @@ def _end_with_worker(lifeline: int) -> None:
 
 
 def main() -> None:
-    """Serve on the descriptors that the command line names: requests, socket for answers, and lifeline."""
-    requests, connection, lifeline = (int(argument) for argument in sys.argv[1:])
+    """Serve on the descriptors that the command line names: requests, socket for answers, lifeline, and ring."""
+    requests, connection, lifeline, ring = (int(argument) for argument in sys.argv[1:])
     threading.Thread(target=_end_with_worker, args=(lifeline,), daemon=True).start()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the job, which ends this process
     with os.fdopen(requests, "rb") as lines, socket.socket(fileno=connection) as answers:
-        _Server(lines, answers).serve()
+        _Server(lines, answers, Ring(ring)).serve()
 
 
 if __name__ == "__main__":

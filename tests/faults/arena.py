@@ -30,6 +30,7 @@ from speechtok.shards.layout import Layout
 from speechtok.shards.plan import read_plan, read_record
 from speechtok.shards.verify import verify
 from speechtok.storage import StorePath, as_path
+from tests.everywhere import write_site
 from tests.s3 import ENVIRONMENT, Proxy, create_bucket, s3_server
 
 OPTIONS = ["--tokenizer", "slow", "--shard-seconds", "1.0", "--batch-seconds", "0.5"]
@@ -38,22 +39,8 @@ COMMAND = [sys.executable, "-c", "from speechtok.cli.main import main; main()", 
 LOCAL_FACTS = {".speechtok/job.json", ".speechtok/events.jsonl", ".speechtok/lock"}
 MOST_STARTS = 12
 START_SECONDS = 600
-SITE = """
-import importlib.abc, importlib.machinery, os, sys, time
-
-class Impatient(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "speechtok.storage.stores":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        execute = spec.loader.exec_module
-        def exec_module(module):
-            execute(module)
-            module.READ_SECONDS = 2
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Impatient())
+CLOCK = """
+import os, time
 real = time.time
 def jumping():
     try:
@@ -63,7 +50,9 @@ def jumping():
         return real()
 time.time = jumping
 """
-"""In every Python process: a clock that jumps by the seconds a file holds, and little patience with a silent store."""
+"""Lets the clock of every Python process jump by the seconds that a file holds."""
+IMPATIENT = {"speechtok.storage.stores": "READ_SECONDS = 2"}
+"""Lets a store that says nothing count as failed soon."""
 KINDS = (
     "kill worker",
     "kill reader",
@@ -145,9 +134,7 @@ class Arena:
     # --- surroundings ---
 
     def _environment(self, folder: Path) -> None:
-        site = folder / "site"
-        site.mkdir(parents=True)
-        (site / "sitecustomize.py").write_text(SITE)
+        site = write_site(folder / "site", IMPATIENT, prelude=CLOCK)
         self._jump.write_text("0")
         root = Path(__file__).parents[2]
         cards = folder / "cards"

@@ -13,7 +13,9 @@ def arena(tmp_path_factory):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("kind", ["kill worker", "stop driver", "s3"])
+@pytest.mark.parametrize(
+    "kind", ["kill worker", "stop driver", "s3", pytest.param("s3 kill worker", marks=pytest.mark.slow)]
+)
 def test_trial(arena, kind):
     told = arena.trial(kind, seed=0)
     assert told["injected"]
