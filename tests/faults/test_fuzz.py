@@ -8,6 +8,6 @@ from tests.faults.fuzz import fuzz
 @pytest.mark.slow
 @pytest.mark.ray
 def test_mutated_recordings(tmp_path):
-    summary, lines = fuzz(tmp_path, 150)
-    assert len(lines) == 150
-    assert 150 / 4 < summary["in_quarantine"] < 150
+    summary, lines = fuzz(tmp_path, 75)
+    assert len(lines) == 75
+    assert 75 / 4 < summary["in_quarantine"] < 75
