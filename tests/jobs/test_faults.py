@@ -87,7 +87,7 @@ def start(corpus):
     for process in processes:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        process.communicate(timeout=300)
 
 
 def records(output):
@@ -107,7 +107,7 @@ def wait_for_records(output, count, process):
 
 
 def finish(process):
-    _, stderr = process.communicate()
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     return stderr
 
@@ -152,7 +152,7 @@ def test_interrupted_process(corpus, reference, tmp_path, hashes, account, start
     process = start(tmp_path / "out", executor="local")
     wait_for_records(tmp_path / "out", 2, process)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate()
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode != 0
     assert stderr.rstrip().endswith("KeyboardInterrupt")
     assert not list(Layout(tmp_path / "out").tmp.glob("*"))
@@ -190,7 +190,7 @@ def test_killed_and_interrupted_driver(corpus, reference, tmp_path, hashes, acco
         time.sleep(chance.uniform(0, 0.1))
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(end)
-        process.communicate()
+        process.communicate(timeout=300)
         assert process.returncode != 0
         kept = committed(output)
         assert len(kept) < SHARDS
