@@ -95,7 +95,7 @@ class Hub:
         self.objects: dict[str, bytes] = {}  # sha256 -> content
         self.parts: dict[tuple[str, int], bytes] = {}
         self.lock = threading.RLock()
-        self.requests: list[dict] = []  # method, path, status, bytes
+        self.requests: list[dict] = []  # method, path, status (None before the answer), bytes
         self.fail_next: dict[str, list[int]] = {}
         self.cut_next: dict[str, int] = {}
         self.slow_seconds: dict[str, float] = {}
@@ -148,6 +148,7 @@ class Handler(BaseHTTPRequestHandler):
             headers.setdefault("Content-Type", "application/json; charset=utf-8")
         else:
             data = body if body is not None else b""
+        self.entry["status"] = status
         self.send_response(status)
         headers.setdefault("Content-Length", str(len(data)))
         headers.setdefault("X-Request-Id", f"local-{time.time_ns()}")
@@ -161,7 +162,8 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         path, query = parts.path, {k: v[-1] for k, v in parse_qs(parts.query, keep_blank_values=True).items()}
         body = self._body()
-        status = 500
+        self.entry = {"method": self.command, "path": path, "status": None, "bytes": len(body)}
+        self.hub.requests.append(self.entry)  # before the answer, so that whoever has it finds the entry
         try:
             for needle, seconds in self.hub.slow_seconds.items():
                 if needle in path:
@@ -178,19 +180,13 @@ class Handler(BaseHTTPRequestHandler):
                 m = re.fullmatch(pattern, path)
                 if m and self.command in method.split("|"):
                     func(self, query, body, *m.groups())
-                    status = 200
                     break
             else:
                 raise Reply(404, {"error": f"no route {self.command} {path}"})
         except Reply as r:
-            status = r.status
             self._send(r.status, r.body, r.headers)
         except (BrokenPipeError, ConnectionResetError):
-            status = 499
-        finally:
-            self.hub.requests.append(
-                {"method": self.command, "path": path, "status": status, "bytes": len(body)}
-            )
+            self.entry["status"] = 499
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _serve
 
