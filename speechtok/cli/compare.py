@@ -10,19 +10,29 @@ from speechtok.cli.options import EXISTING, LOCAL_FOLDER, device, measuring, ver
 from speechtok.storage import AnyPath
 
 
+def _by_tokenizer(
+    context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> dict[str, str]:
+    """Return what was given for each tokenizer."""
+    example = "facodec=weights" if parameter.name == "checkpoints" else "run/model=anna"
+    found = {}
+    for item in value:
+        name, equals, given = item.partition("=")
+        if not equals or not given:
+            raise click.BadParameter(
+                f"'{item}' must be {parameter.metavar}, such as {example}.", context, parameter
+            )
+        found[name] = given
+    return found
+
+
 def _checkpoints(
     context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
 ) -> dict[str, Path]:
-    found = {}
-    for item in value:
-        name, equals, folder = item.partition("=")
-        if not equals or not folder:
-            raise click.BadParameter(
-                f"'{item}' must be NAME=FOLDER, such as facodec=weights.", context, parameter
-            )
-        if not Path(folder).exists():
+    found = {name: Path(folder) for name, folder in _by_tokenizer(context, parameter, value).items()}
+    for folder in found.values():
+        if not folder.exists():
             raise click.BadParameter(f"there is no folder '{folder}'.", context, parameter)
-        found[name] = Path(folder)
     return found
 
 
@@ -47,6 +57,14 @@ def _checkpoints(
     callback=_checkpoints,
     help="Folder with the published files of one tokenizer; may be given several times.",
 )
+@click.option(
+    "--speaker",
+    "speakers",
+    multiple=True,
+    metavar="NAME=VOICE",
+    callback=_by_tokenizer,
+    help="Voice of one tokenizer's table, where the corpus does not name speakers that it has.",
+)
 @measuring
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that measure."
@@ -66,6 +84,7 @@ def command(
     output: Path,
     limit: int | None,
     checkpoints: dict[str, Path],
+    speakers: dict[str, str],
     measures: tuple[str, ...],
     asr: str | None,
     speaker_model: str | None,
@@ -89,6 +108,7 @@ def command(
             corpus,
             output,
             checkpoints=checkpoints,
+            speakers=speakers,
             limit=limit,
             settings=settings,
             on_row=step,
@@ -102,5 +122,7 @@ def command(
             f"{number_text(item.decode_speed)} × real time; {means}"
         )
     page = output / "index.html"
-    write_comparison(found, page, names=tokenizers, checkpoints=checkpoints, examples=examples)
+    write_comparison(
+        found, page, names=tokenizers, checkpoints=checkpoints, speakers=speakers, examples=examples
+    )
     click.echo(f"Compared {count_text(len(found), 'tokenizer')}; wrote the page to {page}.")

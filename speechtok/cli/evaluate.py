@@ -42,6 +42,11 @@ PAIRS_PER_WORKER = 16
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @other_tokenizer
 @checkpoint
+@click.option(
+    "--speaker",
+    metavar="NAME",
+    help="Voice of the decoder's table, by name or row. [default: each row's own]",
+)
 @device
 @verbose
 def command(
@@ -95,13 +100,14 @@ def _evaluate_dataset(dataset: AnyPath, options: dict[str, Any]) -> Any:
             limit=options["limit"],
             tokenizer=options["tokenizer"],
             checkpoint=options["checkpoint"],
+            speaker=options["speaker"],
             settings=_settings(options, total),
             on_row=step,
         )
 
 
 def _evaluate_pairs(pairs: Path | None, options: dict[str, Any]) -> Any:
-    for name in ("corpus", "split", "tokenizer", "checkpoint"):
+    for name in ("corpus", "split", "tokenizer", "checkpoint", "speaker"):
         if options[name] is not None:
             raise click.UsageError(
                 f"--{name} belongs to a token dataset, not to --pairs.", click.get_current_context()

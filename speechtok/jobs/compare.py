@@ -27,6 +27,7 @@ def compare_tokenizers(
     folder: Path,
     *,
     checkpoints: Mapping[str, Path] | None = None,
+    speakers: Mapping[str, str] | None = None,
     limit: int | None = None,
     settings: EvaluationSettings | None = None,
     on_row: OnRow | None = None,
@@ -41,6 +42,7 @@ def compare_tokenizers(
         corpus: see `speechtok.corpora.read_corpus`.
         folder: where datasets and figures go.
         checkpoints: folder with the published files, by name.
+        speakers: voice of the decoder's table for all rows, by name; without one, each row has its own speaker's.
         limit: at most this many utterances, spread evenly over the corpus; None takes all.
         settings: what is measured.
         on_row: called with each row as it is measured.
@@ -50,16 +52,17 @@ def compare_tokenizers(
         CardError, CheckpointError, HubError: when a tokenizer cannot be loaded, before anything is tokenized.
         DatasetError, JobError: see `tokenize_corpus` and `evaluate_dataset`.
     """
-    checkpoints, settings = checkpoints or {}, settings or EvaluationSettings()
+    checkpoints, speakers, settings = checkpoints or {}, speakers or {}, settings or EvaluationSettings()
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(
             f"A comparison needs two tokenizers or more, each once, got {', '.join(names) or 'none'}."
         )
-    for name in checkpoints:
-        if name not in names:
-            raise ValueError(
-                f"There is a checkpoint for '{name}', which is not compared: {', '.join(names)}."
-            )
+    for what, given in (("checkpoint", checkpoints), ("speaker", speakers)):
+        for name in given:
+            if name not in names:
+                raise ValueError(
+                    f"There is a {what} for '{name}', which is not compared: {', '.join(names)}."
+                )
     settings.names()
     cards = {name: locate_files(name, checkpoint=checkpoints.get(name))[0].name for name in names}
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,6 +83,7 @@ def compare_tokenizers(
             output,
             tokenizer=name,
             checkpoint=checkpoints.get(name),
+            speaker=speakers.get(name),
             settings=settings,
             on_row=on_row,
         )

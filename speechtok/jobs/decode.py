@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from speechtok.audio.io import write_wav
 from speechtok.errors import DatasetError
 from speechtok.loading import load_tokenizer
 from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath
-from speechtok.tokenizers.base import SpeechTokenizer
 
 SUFFIX = ".wav"
 """Added to every id, whatever suffix it has."""
@@ -79,7 +77,7 @@ def decode_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     for index, name in islice(chosen, limit):
-        voice = {"speaker": asked} if asked is not None else own_voice(loaded, rows[index])
+        voice = loaded.voice_options(rows[index].get("speaker"), asked)
         waveform = loaded.decode(rows.tokens(index), accept_from=accept_from, **voice)  # (1, samples)
         path = wav_path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,12 +86,6 @@ def decode_dataset(
         if on_row is not None:
             on_row(name, path)
     return written
-
-
-def own_voice(tokenizer: SpeechTokenizer, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of `decode` for a row's own speaker; none where the decoder's table has no such name."""
-    speaker = row.get("speaker")
-    return {"speaker": speaker} if speaker in tokenizer.voices else {}
 
 
 def wav_path(folder: Path, name: str) -> Path:

@@ -24,7 +24,7 @@ from speechtok.audio.io import read_waveform
 from speechtok.corpora.originals import find_originals
 from speechtok.corpora.pairs import PairOfFiles, read_pairs
 from speechtok.errors import AudioError, JobError
-from speechtok.jobs.decode import choose_rows, own_voice
+from speechtok.jobs.decode import choose_rows
 from speechtok.loading import load_tokenizer
 from speechtok.metrics.evaluation import Evaluation, EvaluationRow, summarize_rows
 from speechtok.metrics.judges import Judges
@@ -109,12 +109,11 @@ def evaluate_dataset(
     limit: int | None = None,
     tokenizer: str | None = None,
     checkpoint: str | AnyPath | None = None,
+    speaker: str | None = None,
     settings: EvaluationSettings | None = None,
     on_row: OnRow | None = None,
 ) -> Evaluation:
     """Decode the rows of a token dataset and measure them against their recordings.
-
-    A decoder with a table of voices speaks each row in its own speaker's.
 
     Args:
         dataset: a token dataset, or one Parquet file of tokens.
@@ -123,11 +122,12 @@ def evaluate_dataset(
         limit: at most this many rows, spread evenly over the dataset; None takes all.
         tokenizer: name, card path or folder for `load_tokenizer`; None takes the name in the dataset.
         checkpoint: local folder with the tokenizer's published files.
+        speaker: a voice of the decoder's table, by name or row; None gives each row its own speaker's.
         settings: what is measured.
         on_row: called with each row as it is done.
 
     Raises:
-        ValueError: when a measure cannot be computed here at all.
+        ValueError: when a measure cannot be computed here at all, or the decoder has no voice of that name.
         DatasetError: when there is no token dataset.
         CardError, CheckpointError, HubError: when tokenizer or models cannot be loaded.
         TokensError: when the tokens were made by another tokenizer.
@@ -138,6 +138,7 @@ def evaluate_dataset(
     rows = TokenDataset(dataset, split=split)
     originals = find_originals(dataset, corpus_root)
     loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint, device=settings.device)
+    asked = None if speaker is None else loaded.find_voice(speaker)
     chosen = [index for index, _ in choose_rows(dataset, split=split)]
     if limit is not None and limit < len(chosen):
         chosen = [chosen[math.floor((place + 0.5) * len(chosen) / limit)] for place in range(limit)]
@@ -147,10 +148,10 @@ def evaluate_dataset(
         nonlocal decode_seconds
         for index in chosen:
             row = rows[index]
-            voice = own_voice(loaded, row)
+            voice = loaded.voice_options(row.get("speaker"), asked)
             if len(loaded.voices) > 1 and not voice:
                 named = f"speaker '{row['speaker']}'" if row.get("speaker") else "speaker: none is named"
-                reason = f"The table of '{loaded.name}' has no voice for the row's {named}."
+                reason = f"The table of '{loaded.name}' has no voice for the row's {named}; --speaker chooses one for all."
                 yield Unreadable(id=row["id"], reason=reason)
                 continue
             begun = time.perf_counter()

@@ -25,6 +25,7 @@ def write_comparison(
     *,
     names: Sequence[str],
     checkpoints: Mapping[str, Path] | None = None,
+    speakers: Mapping[str, str] | None = None,
     examples: int = 4,
 ) -> None:
     """Write one self-contained HTML page about several tokenizers over one corpus.
@@ -34,13 +35,14 @@ def write_comparison(
         html: the file to write or replace.
         names: what `load_tokenizer` takes for each.
         checkpoints: folder with the published files, by name.
+        speakers: voice of the decoder's table for all rows, by name.
         examples: utterances to listen to.
 
     Raises:
         OSError: when the page cannot be written.
     """
     measures = list(contenders[0].evaluation.summaries)
-    listening = _listening(contenders, names, checkpoints or {}, examples)
+    listening = _listening(contenders, names, checkpoints or {}, speakers or {}, examples)
     plots = [
         {
             "title": MEASURES[name].title,
@@ -102,7 +104,11 @@ def _cells(values: Sequence[float | None], better: str, text: Any) -> list[dict[
 
 
 def _listening(
-    contenders: Sequence[Contender], names: Sequence[str], checkpoints: Mapping[str, Path], count: int
+    contenders: Sequence[Contender],
+    names: Sequence[str],
+    checkpoints: Mapping[str, Path],
+    speakers: Mapping[str, str],
+    count: int,
 ) -> list[dict[str, Any]]:
     """Return utterances that every tokenizer has a row for, with all their sounds."""
     if not count:
@@ -119,7 +125,9 @@ def _listening(
     for contender, dataset, place, name in zip(contenders, datasets, places, names, strict=True):
         loaded = load_tokenizer(name, checkpoint=checkpoints.get(name))
         originals = find_originals(contender.dataset)
-        by_tokenizer.append(list(make_examples(dataset, [place[item] for item in ids], loaded, originals)))
+        voice = loaded.find_voice(speakers[name]) if name in speakers else None
+        chosen = [place[item] for item in ids]
+        by_tokenizer.append(list(make_examples(dataset, chosen, loaded, originals, voice=voice)))
     return [_shown(examples, contenders) for examples in zip(*by_tokenizer, strict=True)]
 
 

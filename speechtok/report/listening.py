@@ -67,16 +67,24 @@ def choose_rows(durations: np.ndarray[Any, np.dtype[np.float64]], count: int) ->
 
 
 def make_examples(
-    dataset: TokenDataset, rows: list[int], tokenizer: SpeechTokenizer, originals: Originals
+    dataset: TokenDataset,
+    rows: list[int],
+    tokenizer: SpeechTokenizer,
+    originals: Originals,
+    *,
+    voice: str | int | None = None,
 ) -> Iterator[Example]:
     """Yield the chosen rows, decoded, with their originals where these can be read.
+
+    A decoder with a table of voices speaks each row in its own speaker's, or all in `voice`.
 
     Raises:
         TokensError: when the tokens were made by another tokenizer.
     """
     for index in rows:
         row = dataset[index]
-        reconstruction = _decode(dataset, index, tokenizer)
+        voiced = tokenizer.voice_options(row.get("speaker"), voice)
+        reconstruction = _decode(dataset, index, tokenizer, voiced)
         original, missing = _original(row, originals, tokenizer.sample_rate, len(reconstruction))
         yield Example(
             id=row["id"],
@@ -102,12 +110,12 @@ def wav_uri(samples: Samples, sample_rate: int) -> str:
     return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _decode(dataset: TokenDataset, index: int, tokenizer: SpeechTokenizer) -> Samples:
+def _decode(dataset: TokenDataset, index: int, tokenizer: SpeechTokenizer, voiced: dict[str, Any]) -> Samples:
     """Return the first `MOST_SECONDS` of a row as speech, `(samples,)`."""
     tokens = dataset.tokens(index)
     if int(tokens.num_samples[0]) > MOST_SECONDS * tokens.info.sample_rate:
         tokens = tokens.slice_seconds(0.0, MOST_SECONDS)
-    return np.asarray(tokenizer.decode(tokens)[0].cpu().numpy(), dtype=np.float64)
+    return np.asarray(tokenizer.decode(tokens, **voiced)[0].cpu().numpy(), dtype=np.float64)
 
 
 def _original(

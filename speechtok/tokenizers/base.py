@@ -304,6 +304,17 @@ class SpeechTokenizer(ABC):
                     f"Codes of stream '{name}' must lie in [0, {size}), got {int(codes.min())} to {int(codes.max())}."
                 )
 
+    def voice_options(self, speaker: str | None, asked: str | int | None = None) -> dict[str, Any]:
+        """Return the options of `decode` that choose a voice of the table; none where nothing is to be chosen.
+
+        Args:
+            speaker: who speaks, whose voice is taken where the table has one of that name.
+            asked: voice that is taken instead, from `find_voice`.
+        """
+        if asked is not None:
+            return {"speaker": asked}
+        return {"speaker": speaker} if speaker in self.voices else {}
+
     def find_voice(self, text: str) -> str | int:
         """Return what `speaker=` takes for a voice of the table, given its name or the number of its row as text.
 

@@ -21,6 +21,7 @@ from speechtok.cli.main import run
 from speechtok.corpora.originals import find_originals
 from speechtok.errors import CardError, CheckpointError, DatasetError, JobError, TokensError
 from speechtok.jobs.evaluate import EvaluationSettings, evaluate_dataset
+from speechtok.storage import as_path
 from speechtok.tokenizers.units.tokenizer import UnitTokenizer
 from speechtok.tokenizers.units.xvector import XVector
 from speechtok.training.loop import Watcher
@@ -113,8 +114,40 @@ def test_rows_are_evaluated_in_their_own_voices(made, trained, monkeypatch) -> N
     found = evaluate_dataset(tokens, **options)
     assert [row.scores.failures for row in found.rows] == [
         {},
-        {"mel_distance": "The table of 'test_units' has no voice for the row's speaker 's1'."},
+        {
+            "mel_distance": "The table of 'test_units' has no voice for the row's speaker 's1'; "
+            "--speaker chooses one for all."
+        },
     ]
+    found = evaluate_dataset(tokens, **options, speaker="s0")
+    assert [row.scores.failures for row in found.rows] == [{}, {}]
+    with pytest.raises(ValueError, match="'test_units' has no voice 's1'; it has: s0, other; rows 0 to"):
+        evaluate_dataset(tokens, **options, speaker="s1")
+
+
+def test_a_vocoder_is_compared(made, trained, tmp_path, capsys) -> None:
+    """Where the corpus names no speakers, a voice of the table is chosen, for figures and sounds."""
+    model, (tokens, _) = str(trained[0] / "model"), made
+    audio = find_originals(as_path(tokens)).root
+    words = [
+        "compare",
+        "dmel_16k",
+        model,
+        "--corpus",
+        str(audio),
+        "--limit",
+        "2",
+        "--measure",
+        "mel_distance",
+    ]
+    words += ["--output", str(tmp_path / "out"), "--examples", "1"]
+    assert run(words) == 1
+    assert "has no voice for the row's speaker: none is named; --speaker chooses" in capsys.readouterr().err
+    assert run([*words, "--speaker", f"{model}=s1"]) == 0
+    assert (tmp_path / "out" / "index.html").read_text().count("<audio") == 3
+    assert run([*words, "--speaker", "facodec=s1"]) == 2
+    assert run([*words, "--speaker", "s1"]) == 2
+    assert "'s1' must be NAME=VOICE, such as run/model=anna" in capsys.readouterr().err
 
 
 def test_the_vocoder_speaks_as_in_training(made, trained) -> None:
