@@ -23,7 +23,8 @@ from speechtok.shards.verify import verify
 SETTINGS = {"shard_seconds": 1.0, "batch_seconds": 0.5}
 SHARDS = 36
 SCRIPT = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without
 from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobSettings
 corpus, output, options = sys.argv[1:]
