@@ -65,13 +65,12 @@ class Facodec24kConfig:
     def __post_init__(self) -> None:
         for name in ("strides", "decoder_strides", "redecoder_decoder_strides"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # lists in YAML
-        for name in ("decoder_strides", "redecoder_decoder_strides"):
-            made = math.prod(getattr(self, name))
-            if made != self.hop_length:
-                raise ValueError(
-                    f"`{name}` {list(getattr(self, name))} must make {self.hop_length} samples of a frame, as "
-                    f"many as `strides` {list(self.strides)} take, not {made}."
-                )
+        made = math.prod(self.decoder_strides)
+        if made != self.hop_length:
+            raise ValueError(
+                f"`decoder_strides` {list(self.decoder_strides)} must make {self.hop_length} samples of a frame, as "
+                f"many as `strides` {list(self.strides)} take, not {made}."
+            )
         if self.window_length > self.fft_length:
             raise ValueError(
                 f"`window_length` must not exceed `fft_length` {self.fft_length}, got {self.window_length}."

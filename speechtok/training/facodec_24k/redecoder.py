@@ -10,6 +10,7 @@ Contents: `RedecoderTask`, `train_facodec_redecoder`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -216,6 +217,12 @@ def config_of(tokenizer: Facodec24kTokenizer, settings: RedecoderSettings) -> Fa
     Raises:
         ValueError: when the redecoder makes another number of samples of a frame.
     """
+    strides, hop = settings.redecoder.decoder_strides, tokenizer.config.hop_length
+    if math.prod(strides) != hop:
+        raise ValueError(
+            f"`redecoder.decoder_strides` {list(strides)} must make {hop} samples of a frame, as the codec does, "
+            f"not {math.prod(strides)}."
+        )
     sizes = {f"redecoder_{name}": value for name, value in asdict(settings.redecoder).items()}
     return replace(tokenizer.config, **sizes)
 

@@ -156,7 +156,7 @@ def test_what_does_not_fit(tokens, trained, tmp_path) -> None:
         match=r"None of the 6 utterances of .* is as long as a clip of 900 frames; use longer recordings",
     ):
         train_facodec_redecoder(source, tmp_path, changed("data", clip_frames=900), tokenizer=codec)
-    with pytest.raises(ValueError, match=r"`redecoder_decoder_strides` \[6, 5, 5\] must make 300 samples"):
+    with pytest.raises(ValueError, match=r"`redecoder\.decoder_strides` \[6, 5, 5\] must make 300 samples"):
         train_facodec_redecoder(
             source, tmp_path, changed("redecoder", decoder_strides=(6, 5, 5)), tokenizer=codec
         )
