@@ -106,7 +106,9 @@ def _parse_units(line: str, place: str) -> UnitLine:
 
 def _parse_dict(line: str, place: str) -> UnitLine:
     try:
-        values = ast.literal_eval(line)
+        values = ast.literal_eval(
+            line
+        )  # builds plain values from the syntax tree: names and calls are refused, nothing runs
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         values = None
     if not isinstance(values, dict) or not isinstance(values.get("audio"), str):

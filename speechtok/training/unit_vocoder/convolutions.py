@@ -11,6 +11,7 @@ Contents: `WeightNormConv`, `SpectralNormConv`.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -21,7 +22,7 @@ _LEAST = 1e-12
 """Norms below this count as this."""
 
 
-class _Conv(nn.Module):
+class _Conv(nn.Module, ABC):
     def __init__(self, channels: int, kernel: Sequence[int], stride: Sequence[int], groups: int) -> None:
         super().__init__()
         self.stride, self.groups = tuple(stride), groups
@@ -34,8 +35,9 @@ class _Conv(nn.Module):
         bound = 1 / math.sqrt(weight[0].numel())
         nn.init.uniform_(self.bias, -bound, bound)
 
+    @abstractmethod
     def _weight(self) -> Tensor:
-        raise NotImplementedError
+        """Return the weight that acts, `(channels, channels_in / groups, *kernel)`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution, padded with zeros by half a kernel."""
