@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli import options
-from speechtok.cli.train.running import report, running, watching
+from speechtok.cli.train.running import from_tokens, report, running, watching
 from speechtok.storage import AnyPath
 
 
@@ -15,16 +15,7 @@ from speechtok.storage import AnyPath
 @click.argument("source", type=options.EXISTING)
 @click.argument("output", type=options.LOCAL_FOLDER)
 @running
-@click.option(
-    "--tokenizer",
-    help="What made the tokens: card name, card file or saved folder. [default: that in the dataset]",
-)
-@options.checkpoint
-@click.option(
-    "--corpus-root",
-    type=options.EXISTING,
-    help="Folder that the recordings' paths start from. [default: that of the dataset's last run]",
-)
+@from_tokens
 @options.verbose
 def command(
     source: AnyPath,

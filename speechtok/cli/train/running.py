@@ -41,6 +41,27 @@ def running(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+_FROM_TOKENS: tuple[options.Decorator, ...] = (
+    click.option(
+        "--tokenizer",
+        help="What made the tokens: card name, card file or saved folder. [default: that in the dataset]",
+    ),
+    options.checkpoint,
+    click.option(
+        "--corpus-root",
+        type=options.EXISTING,
+        help="Folder that the recordings' paths start from. [default: that of the dataset's last run, or, for a list, its own]",
+    ),
+)
+
+
+def from_tokens(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a trainer that learns from tokens and their recordings to a command."""
+    for decorate in reversed(_FROM_TOKENS):
+        command = decorate(command)
+    return command
+
+
 @contextmanager
 def watching(steps: int) -> Iterator[Watcher]:
     """Show how far training is, and the time left; lines about validations where there is no terminal too.

@@ -16,6 +16,7 @@ from speechtok.corpora.originals import Originals
 from speechtok.errors import AudioError, DatasetError
 from speechtok.shards.reader import TokenDataset
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
+from speechtok.training.examples import UtteranceExamples
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -61,7 +62,7 @@ def read_rows(dataset: TokenDataset, least_frames: int) -> list[CodeRow]:
     return rows
 
 
-class CodeExamples:
+class CodeExamples(UtteranceExamples[Array]):
     """The `Examples` of the redecoder; recordings that were read are kept up to a limit.
 
     Args:
@@ -82,18 +83,7 @@ class CodeExamples:
         cache_mb: int = 0,
     ) -> None:
         self.rows, self.originals, self.config, self.clip_frames = rows, originals, config, clip_frames
-        self._kept: dict[int, Array] = {}
-        self._room = cache_mb * 2**20
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_kept": {}}  # processes that prepare batches keep their own
-
-    def name(self, index: int) -> str:
-        """Return the id of an utterance."""
-        return self.rows[index].id
+        super().__init__([row.id for row in rows], cache_mb)
 
     def draw(self, index: int, random: np.random.Generator) -> dict[str, Array]:
         """Return a random clip: `waveform`, `content` `(1, frames)`, and `speaker`.
@@ -110,22 +100,8 @@ class CodeExamples:
             "speaker": row.speaker,
         }
 
-    def whole(self, index: int) -> Array:
-        """Return the audio of an utterance, `(samples,)`, float32.
-
-        Raises:
-            AudioError: as for `draw`.
-        """
-        if index in self._kept:
-            return self._kept[index]
-        found = self._read(self.rows[index])
-        if found.nbytes <= self._room:
-            self._room -= found.nbytes
-            self._kept[index] = found
-        return found
-
-    def _read(self, row: CodeRow) -> Array:
-        rate = self.config.sample_rate
+    def _read(self, index: int) -> Array:
+        row, rate = self.rows[index], self.config.sample_rate
         samples = self.originals.read(row.id, row.audio, rate, row.num_samples).astype(np.float32)
         if len(samples) != row.num_samples:
             raise AudioError(
@@ -135,3 +111,6 @@ class CodeExamples:
         if not samples.any():
             raise AudioError(f"The recording of '{row.id}' is silent.")
         return samples
+
+    def _waveform(self, whole: Array) -> Array:
+        return whole

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from speechtok.errors import AudioError
+from speechtok.training.examples import UtteranceExamples
 from speechtok.training.facodec_24k.corpus import Speech, read_audio
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -33,7 +34,7 @@ class Targets:
     """`(utterances,)`, int64, classes."""
 
 
-class ClipExamples:
+class ClipExamples(UtteranceExamples[Array]):
     """The `Examples` of the codec; recordings that were read are kept up to a limit.
 
     Args:
@@ -60,18 +61,7 @@ class ClipExamples:
         self.speech, self.targets = speech, targets
         self.sample_rate, self.hop_length, self.clip_frames = sample_rate, hop_length, clip_frames
         self.max_frames = max(clip_frames, int(max_seconds * sample_rate) // hop_length)
-        self._kept: dict[int, Array] = {}
-        self._room = cache_mb * 2**20
-
-    def __len__(self) -> int:
-        return len(self.speech.utterances)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_kept": {}}  # processes that prepare batches keep their own
-
-    def name(self, index: int) -> str:
-        """Return the id of an utterance."""
-        return self.speech.utterances[index].id
+        super().__init__([utterance.id for utterance in speech.utterances], cache_mb)
 
     def draw(self, index: int, random: np.random.Generator) -> dict[str, Array]:
         """Return a random clip `waveform` with its targets and the `utterance` it is from.
@@ -83,10 +73,6 @@ class ClipExamples:
         """
         waveform, hop = self.whole(index), self.hop_length
         frames = len(waveform) // hop
-        if frames < self.clip_frames:
-            raise AudioError(
-                f"The recording of '{self.name(index)}' has {frames} frames, fewer than a clip of {self.clip_frames}."
-            )
         around = min(frames, self.max_frames)
         left = int(random.integers(frames - around + 1))
         start = left + int(random.integers(around - self.clip_frames + 1))
@@ -105,16 +91,14 @@ class ClipExamples:
             example["speaker"] = self.targets.speaker[index]
         return example
 
-    def whole(self, index: int) -> Array:
-        """Return an utterance, `(samples,)`.
+    def _read(self, index: int) -> Array:
+        waveform = read_audio(self.speech, self.speech.utterances[index], self.sample_rate)
+        frames = len(waveform) // self.hop_length
+        if frames < self.clip_frames:
+            raise AudioError(
+                f"The recording of '{self.name(index)}' has {frames} frames, fewer than a clip of {self.clip_frames}."
+            )
+        return waveform
 
-        Raises:
-            AudioError: as for `draw`.
-        """
-        if index in self._kept:
-            return self._kept[index]
-        found = read_audio(self.speech, self.speech.utterances[index], self.sample_rate)
-        if found.nbytes <= self._room:
-            self._room -= found.nbytes
-            self._kept[index] = found
-        return found
+    def _waveform(self, whole: Array) -> Array:
+        return whole

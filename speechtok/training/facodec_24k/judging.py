@@ -7,7 +7,7 @@ Contents: `Judging`, `optimizer_of`, `schedule_of`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,10 @@ from speechtok.training.adversarial import adversarial_loss, discriminator_loss,
 from speechtok.training.facodec_24k.discriminator import Discriminator
 from speechtok.training.facodec_24k.losses import MelLoss
 from speechtok.training.facodec_24k.settings import JudgeSettings, LearningSettings
+from speechtok.training.task import Batch, Networks, Turn
+
+Loss = Callable[[Batch, Networks], tuple[Tensor, Mapping[str, Tensor]]]
+"""What a turn minimises, see `Turn`."""
 
 
 class Judging:
@@ -55,6 +59,26 @@ class Judging:
             loss = loss + adversarial + features
             shown |= {"adversarial": adversarial, "feature distance": features}
         return loss, shown
+
+
+def turns_of(name: str, of_judges: Loss, of_made: Loss, losses: LearningSettings) -> Sequence[Turn]:
+    """Return what a step does: the discriminators learn, from `adversarial_from` on, then what makes audio.
+
+    Args:
+        name: optimizer of what makes audio; the other one is "discriminators".
+        of_judges: what the discriminators minimise.
+        of_made: what the other minimises.
+        losses: when they begin, and where gradients are scaled down.
+    """
+    return (
+        Turn(
+            optimizer="discriminators",
+            loss=of_judges,
+            first_step=losses.adversarial_from,
+            max_gradient_norm=losses.max_judge_gradient_norm,
+        ),
+        Turn(optimizer=name, loss=of_made, max_gradient_norm=losses.max_gradient_norm),
+    )
 
 
 def optimizer_of(networks: Mapping[str, nn.Module], losses: LearningSettings) -> Optimizer:

@@ -31,12 +31,13 @@ from speechtok.tokenizers.facodec_24k.redecoder import Redecoder
 from speechtok.tokenizers.facodec_24k.saving import save_with_redecoder
 from speechtok.tokenizers.facodec_24k.tokenizer import Facodec24kTokenizer
 from speechtok.tokenizers.factors import factor_streams
+from speechtok.training.examples import evenly_spread
 from speechtok.training.facodec_24k.code_examples import CodeExamples, read_rows
 from speechtok.training.facodec_24k.initial import initialize
-from speechtok.training.facodec_24k.judging import Judging, optimizer_of, schedule_of
+from speechtok.training.facodec_24k.judging import Judging, optimizer_of, schedule_of, turns_of
 from speechtok.training.facodec_24k.settings import RedecoderSettings
 from speechtok.training.facodec_24k.task import MODEL
-from speechtok.training.facodec_24k.validation import SHOWN, beginning, looked_at, sound
+from speechtok.training.facodec_24k.validation import SHOWN, beginning, sound
 from speechtok.training.loop import Watcher, train
 from speechtok.training.splits import dataset_splits, dataset_tokenizer, held_out
 from speechtok.training.task import Batch, Examples, Networks, Turn, Validation
@@ -50,7 +51,8 @@ class RedecoderTask:
         tokenizer: the codec.
         redecoder: the network that is added to it.
         examples: what is trained on.
-        dev: what is looked at for validation.
+        dev: what is held back for validation.
+        looked_at: utterances of it that are spoken there.
         settings: of the run.
     """
 
@@ -62,10 +64,12 @@ class RedecoderTask:
         examples: CodeExamples,
         dev: CodeExamples,
         *,
+        looked_at: Sequence[int],
         settings: RedecoderSettings,
     ) -> None:
         losses = settings.losses
-        self.folder, self.tokenizer, self.redecoder, self.dev = folder, tokenizer, redecoder, dev
+        self.folder, self.tokenizer, self.redecoder = folder, tokenizer, redecoder
+        self.dev, self.looked_at = dev, looked_at
         self.settings = settings
         self.judging = Judging(settings.judges, tokenizer.sample_rate)
         self.examples: Examples = examples
@@ -80,17 +84,7 @@ class RedecoderTask:
             name: schedule_of(optimizer, losses) for name, optimizer in self.optimizers.items()
         }
         self.schedule_steps = 1
-        self.turns: Sequence[Turn] = (
-            Turn(
-                optimizer="discriminators",
-                loss=self._judges_loss,
-                first_step=losses.adversarial_from,
-                max_gradient_norm=losses.max_judge_gradient_norm,
-            ),
-            Turn(
-                optimizer="redecoder", loss=self._redecoder_loss, max_gradient_norm=losses.max_gradient_norm
-            ),
-        )
+        self.turns: Sequence[Turn] = turns_of("redecoder", self._judges_loss, self._redecoder_loss, losses)
         self.identity: Mapping[str, Any] = {
             **asdict(settings.redecoder),
             **asdict(settings.judges),
@@ -106,14 +100,13 @@ class RedecoderTask:
         like = next(self.redecoder.parameters())
         distances: list[float] = []
         sounds: list[Sound] = []
-        chosen = looked_at(len(self.dev), data)
-        for place, index in enumerate(chosen):
+        for place, index in enumerate(self.looked_at):
             original = beginning(self.dev.whole(index), config, data, like)
             frames = original.shape[1] // config.hop_length
             made = self._speak(index, index, frames, like)
             distances.append(float(self.judging.mel_loss.to(like.device)(made, original)))
             if place < SHOWN:
-                other = chosen[(place + len(chosen) // 2) % len(chosen)]
+                other = self.looked_at[(place + len(self.looked_at) // 2) % len(self.looked_at)]
                 waveforms = {"redecoder": made, "in another voice": self._speak(index, other, frames, like)}
                 sounds.append(sound(self.dev.name(index), config, original, waveforms))
         metrics = {"mel distance": float(np.mean(distances))}
@@ -207,7 +200,16 @@ def train_facodec_redecoder(
         CodeExamples(part, originals, config, clip_frames=data.clip_frames, cache_mb=data.cache_mb)
         for part in (rows, dev_rows)
     )
-    task = RedecoderTask(folder, loaded, redecoder, examples, dev_examples, settings=settings)
+    watcher = watcher or Watcher()
+    task = RedecoderTask(
+        folder,
+        loaded,
+        redecoder,
+        examples,
+        dev_examples,
+        looked_at=evenly_spread(dev_examples, data.validation_utterances, watcher.unusable),
+        settings=settings,
+    )
     return train(task, folder, settings.loop, device=device, watcher=watcher)
 
 

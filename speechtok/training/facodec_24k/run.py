@@ -13,6 +13,7 @@ import torch
 
 from speechtok.storage import AnyPath
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
+from speechtok.training.examples import evenly_spread
 from speechtok.training.facodec_24k.corpus import Speech, read_splits
 from speechtok.training.facodec_24k.examples import ClipExamples, Targets
 from speechtok.training.facodec_24k.initial import initialize
@@ -69,13 +70,16 @@ def train_facodec(
         config.latent_channels, classes.content, classes.speakers, reversal=losses.reversal
     )
     initialize(predictors, config)
+    watcher = watcher or Watcher()
+    dev = examples_of(dev_speech, None, settings.data, config)
     task = FacodecTask(
         folder,
         codec,
         predictors,
         Judging(settings.judges, config.sample_rate),
         examples_of(speech.of(kept), targets, settings.data, config),
-        examples_of(dev_speech, None, settings.data, config),
+        dev,
+        looked_at=evenly_spread(dev, settings.data.validation_utterances, watcher.unusable),
         settings=settings,
         identity={"utterances": len(kept), "content_classes": classes.content, "speakers": classes.speakers},
     )

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from speechtok.tokenizers.facodec_24k.saving import codec_entries, own_card
 from speechtok.tokenizers.writing import write_tokenizer
 from speechtok.training.facodec_24k.examples import ClipExamples
-from speechtok.training.facodec_24k.judging import Judging, optimizer_of, schedule_of
+from speechtok.training.facodec_24k.judging import Judging, optimizer_of, schedule_of, turns_of
 from speechtok.training.facodec_24k.losses import focal_loss
 from speechtok.training.facodec_24k.networks import PARTS, Made, TrainedCodec
 from speechtok.training.facodec_24k.predictors import Predictions, Predictors
@@ -42,7 +42,8 @@ class FacodecTask:
         codec: the networks that become the tokenizer.
         predictors: what its parts are told apart by.
         examples: what is trained on.
-        dev: what is looked at for validation.
+        dev: what is held back for validation.
+        looked_at: utterances of it that are looked at.
         settings: of the run.
         identity: plain values that decide what is learnt, besides the settings.
     """
@@ -56,11 +57,13 @@ class FacodecTask:
         examples: ClipExamples,
         dev: ClipExamples,
         *,
+        looked_at: Sequence[int],
         settings: FacodecSettings,
         identity: Mapping[str, Any],
     ) -> None:
         losses = settings.losses
-        self.folder, self.codec, self.judging, self.dev = folder, codec, judging, dev
+        self.folder, self.codec, self.judging = folder, codec, judging
+        self.dev, self.looked_at = dev, looked_at
         self.settings, self.losses = settings, losses
         self.examples: Examples = examples
         self.networks: dict[str, nn.Module] = {
@@ -77,15 +80,7 @@ class FacodecTask:
             name: schedule_of(optimizer, losses) for name, optimizer in self.optimizers.items()
         }
         self.schedule_steps = 1
-        self.turns: Sequence[Turn] = (
-            Turn(
-                optimizer="discriminators",
-                loss=self._judges_loss,
-                first_step=losses.adversarial_from,
-                max_gradient_norm=losses.max_judge_gradient_norm,
-            ),
-            Turn(optimizer="codec", loss=self._codec_loss, max_gradient_norm=losses.max_gradient_norm),
-        )
+        self.turns: Sequence[Turn] = turns_of("codec", self._judges_loss, self._codec_loss, losses)
         self.identity: Mapping[str, Any] = {
             **asdict(settings.codec),
             **asdict(settings.judges),
@@ -95,7 +90,7 @@ class FacodecTask:
 
     def validate(self) -> Validation:
         """Return the mel distance of dev utterances, how many codes they use, and a few to listen to."""
-        return validate(self.dev, self.codec, self.judging.mel_loss, self.settings.data)
+        return validate(self.dev, self.looked_at, self.codec, self.judging.mel_loss, self.settings.data)
 
     def export(self) -> None:
         """Write the tokenizer into `model/`."""

@@ -5,6 +5,7 @@ Contents: `validate`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,21 @@ SHOWN = 3
 """Utterances to listen to."""
 
 
-def validate(dev: ClipExamples, codec: TrainedCodec, mel_loss: MelLoss, data: ClipSettings) -> Validation:
-    """Return mel distance, codes in use, and a few sounds, of beginnings of utterances spread over the split.
+def validate(
+    dev: ClipExamples,
+    looked_at: Sequence[int],
+    codec: TrainedCodec,
+    mel_loss: MelLoss,
+    data: ClipSettings,
+) -> Validation:
+    """Return mel distance, codes in use, and a few sounds, of beginnings of utterances.
 
     Args:
         dev: the utterances.
+        looked_at: those of them that are encoded and decoded.
         codec: in evaluation mode.
         mel_loss: what is minimised in training.
-        data: how many, and how much of each.
+        data: how much of each.
     """
     config = codec.config
     distances: list[float] = []
@@ -44,7 +52,7 @@ def validate(dev: ClipExamples, codec: TrainedCodec, mel_loss: MelLoss, data: Cl
         name: torch.zeros(count, config.codebook_size, dtype=torch.int64)
         for name, count in config.codebooks.items()
     }
-    for index in looked_at(len(dev), data):
+    for index in looked_at:
         original = beginning(dev.whole(index), config, data, next(codec.parameters()))
         made: Made = codec(original, original, torch.tensor([original.shape[1]], device=original.device))
         distances.append(float(mel_loss(made.waveform, original)))
@@ -62,13 +70,6 @@ def validate(dev: ClipExamples, codec: TrainedCodec, mel_loss: MelLoss, data: Cl
             metrics[f"share of codes in use, {item.stream.name} {number}"] = float(share)
             metrics[f"perplexity, {item.stream.name} {number}"] = float(perplexity)
     return Validation(metrics=metrics, sounds=sounds, usage=used)
-
-
-def looked_at(utterances: int, data: ClipSettings) -> list[int]:
-    """Return numbers of utterances, evenly spread over the split."""
-    count = min(utterances, data.validation_utterances or utterances)
-    found: list[int] = np.linspace(0, utterances - 1, count).round().astype(int).tolist()
-    return found
 
 
 def beginning(whole: Array, config: Facodec24kConfig, data: ClipSettings, like: Tensor) -> Tensor:

@@ -3,24 +3,25 @@
 Source: Polyak et al. 2021, arXiv:2104.00355; the rules are those of `facebookresearch/speech-resynthesis`, but that
 pitch codes and speaker vectors are those of the whole utterance, as decoding sees them.
 
-Contents: `Whole`, `Conditions`, `UnitExamples`, `evenly_spread`, `cut`.
+Contents: `Whole`, `Conditions`, `UnitExamples`, `cut`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from speechtok.errors import AudioError, DatasetError
+from speechtok.errors import AudioError
 from speechtok.tokenizers.units import analysis
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.jukebox import F0VqVae
 from speechtok.tokenizers.units.voices import SpeakerEncoder
+from speechtok.training.examples import UtteranceExamples
 from speechtok.training.unit_vocoder.rows import Recordings, Row
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -57,7 +58,7 @@ class Conditions:
     """Recordings to vectors; for a vocoder that takes vectors."""
 
 
-class UnitExamples:
+class UnitExamples(UtteranceExamples[Whole]):
     """The `Examples` of the unit vocoder; what was read and analysed is kept up to a limit.
 
     Args:
@@ -79,18 +80,7 @@ class UnitExamples:
     ) -> None:
         self.rows, self.recordings, self.conditions = rows, recordings, conditions
         self.segment_samples = segment_samples
-        self._kept: dict[int, Whole] = {}
-        self._room = cache_mb * 2**20
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_kept": {}}  # processes that prepare batches keep their own
-
-    def name(self, index: int) -> str:
-        """Return the id of an utterance."""
-        return self.rows[index].id
+        super().__init__([row.id for row in rows], cache_mb)
 
     def draw(self, index: int, random: np.random.Generator) -> dict[str, Array]:
         """Return a random segment: `waveform`, `units`, and `pitch` and `speaker` where the vocoder takes them.
@@ -100,21 +90,8 @@ class UnitExamples:
         """
         return cut(self.whole(index), self.recordings.hop_length, self.segment_samples, random)
 
-    def whole(self, index: int) -> Whole:
-        """Return an utterance.
-
-        Raises:
-            AudioError: as for `draw`.
-        """
-        if index in self._kept:
-            return self._kept[index]
-        found = self._read(self.rows[index])
-        if found.waveform.nbytes <= self._room:
-            self._room -= found.waveform.nbytes
-            self._kept[index] = found
-        return found
-
-    def _read(self, row: Row) -> Whole:
+    def _read(self, index: int) -> Whole:
+        row = self.rows[index]
         waveform, hop = self.recordings.read(row), self.recordings.hop_length
         frames = min(len(waveform) // hop, len(row.units))
         pitch = None
@@ -135,6 +112,9 @@ class UnitExamples:
             speaker=self._speaker(row, waveform),
         )
 
+    def _waveform(self, whole: Whole) -> Array:
+        return whole.waveform
+
     def _pitch(self, waveform: Array) -> Array:
         assert self.conditions.f0 is not None  # noqa: S101 - the caller asked
         with torch.no_grad():
@@ -153,32 +133,6 @@ class UnitExamples:
         with torch.no_grad():
             vector = self.conditions.encoder(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
         return np.asarray(vector[0].float().numpy())
-
-
-def evenly_spread(examples: UnitExamples, most: int, on_unusable: Callable[[str], None]) -> list[int]:
-    """Return utterances from all over, those left out that cannot be used.
-
-    Args:
-        examples: the utterances.
-        most: how many at most; 0 takes all.
-        on_unusable: is told why, for each that is left out.
-
-    Raises:
-        DatasetError: when none of them can be used.
-    """
-    count = min(len(examples), most or len(examples))
-    found, reason = [], ""
-    for index in np.linspace(0, len(examples) - 1, count).round().astype(int).tolist():
-        try:
-            examples.whole(index)
-        except AudioError as error:
-            reason = str(error)
-            on_unusable(reason)
-        else:
-            found.append(index)
-    if not found:
-        raise DatasetError(f"No utterance for validation can be used: {reason}")
-    return found
 
 
 def cut(whole: Whole, hop_length: int, segment_samples: int, random: np.random.Generator) -> dict[str, Array]:

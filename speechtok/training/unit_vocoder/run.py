@@ -14,9 +14,10 @@ from speechtok.errors import DatasetError
 from speechtok.loading import load_tokenizer
 from speechtok.storage import AnyPath, as_path
 from speechtok.tokenizers.units.tokenizer import UnitTokenizer
+from speechtok.training.examples import evenly_spread
 from speechtok.training.loop import Watcher, train
 from speechtok.training.splits import check_kind, dataset_tokenizer, held_out
-from speechtok.training.unit_vocoder.examples import PITCH_HOP, Conditions, UnitExamples, evenly_spread
+from speechtok.training.unit_vocoder.examples import PITCH_HOP, Conditions, UnitExamples
 from speechtok.training.unit_vocoder.networks import build_networks, warm_start
 from speechtok.training.unit_vocoder.rows import Row, named, read_dataset, read_lists
 from speechtok.training.unit_vocoder.settings import UnitVocoderSettings

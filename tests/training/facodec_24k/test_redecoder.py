@@ -20,6 +20,7 @@ from speechtok.errors import CardError, CheckpointError, DatasetError, JobError,
 from speechtok.tokenizers.facodec_24k.tokenizer import Facodec24kTokenizer
 from speechtok.training.facodec_24k.redecoder import train_facodec_redecoder
 from speechtok.training.facodec_24k.settings import ClipSettings, RedecoderSettings, RedecoderSizes
+from speechtok.training.loop import Watcher
 from speechtok.training.settings import LoopSettings, read_training_recipe
 from tests.training.facodec_24k.small import REDECODER, SETTINGS, write_codec
 
@@ -194,6 +195,21 @@ def test_bad_speech(tokens, manifest, tmp_path, damage, sentence) -> None:
         train_facodec_redecoder(
             tokens[0], tmp_path / "run", REDECODER, tokenizer=tokens[1], corpus_root=tmp_path / "corpus"
         )
+
+
+def test_damaged_recordings_for_validation(tokens, manifest, tmp_path) -> None:
+    shutil.copytree(manifest.parent, tmp_path / "corpus")
+    silent(tmp_path / "corpus" / "s0_6.wav")
+    told, settings = [], changed("loop", steps=1, validate_every=1)
+    options = {"tokenizer": tokens[1], "corpus_root": tmp_path / "corpus"}
+    watcher = Watcher(unusable=told.append)
+    train_facodec_redecoder(tokens[0], tmp_path / "run", settings, **options, watcher=watcher)
+    assert told == ["The recording of 's0_6.wav' is silent."]
+    short(tmp_path / "corpus" / "s1_7.wav")
+    with pytest.raises(
+        DatasetError, match=r"No utterance for validation can be used: The recording of 's1_7\.wav' has 4,500"
+    ):
+        train_facodec_redecoder(tokens[0], tmp_path / "run", settings, **options)
 
 
 def test_full_disk(tokens, trained, tmp_path, monkeypatch) -> None:

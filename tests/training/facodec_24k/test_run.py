@@ -155,6 +155,22 @@ def test_bad_speech(tmp_path, damage, sentence) -> None:
         train_facodec(str(manifest), tmp_path / "run", SETTINGS)
 
 
+def test_damaged_recordings_for_validation(tmp_path) -> None:
+    """They are named before the first step, and left out; where all are, nothing begins."""
+    manifest, told = make_corpus(tmp_path), []
+    silent(tmp_path / "s0_6.wav")
+    settings = changed("loop", steps=1, validate_every=1)
+    history = train_facodec(str(manifest), tmp_path / "run", settings, watcher=Watcher(unusable=told.append))
+    assert told == ["The recording of 's0_6.wav' is silent."]
+    assert history[-1]["split"] == "validation"
+    soundfile.write(tmp_path / "s1_7.wav", 0.1 * np.ones(2000), 16000)
+    with pytest.raises(
+        DatasetError,
+        match=r"No utterance for validation can be used: The recording of 's1_7\.wav' has 10 frames, fewer than",
+    ):
+        train_facodec(str(manifest), tmp_path / "run", settings)
+
+
 def test_short_speech(tmp_path, manifest) -> None:
     with pytest.raises(
         DatasetError,
