@@ -14,7 +14,7 @@ from speechtok.errors import DatasetError
 from speechtok.jobs.evaluate import EvaluationSettings, OnRow, evaluate_dataset
 from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobSettings
-from speechtok.loading import locate_files
+from speechtok.loading import load_tokenizer, locate_files
 from speechtok.metrics.contender import Contender
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
@@ -48,7 +48,8 @@ def compare_tokenizers(
         on_row: called with each row as it is measured.
 
     Raises:
-        ValueError: for fewer than two tokenizers or one twice, or a measure that cannot be computed here.
+        ValueError: for fewer than two tokenizers or one twice, a measure that cannot be computed here, or a
+            voice that a decoder does not have, before anything is tokenized.
         CardError, CheckpointError, HubError: when a tokenizer cannot be loaded, before anything is tokenized.
         DatasetError, JobError: see `tokenize_corpus` and `evaluate_dataset`.
     """
@@ -64,6 +65,8 @@ def compare_tokenizers(
                     f"There is a {what} for '{name}', which is not compared: {', '.join(names)}."
                 )
     settings.names()
+    for name, voice in speakers.items():
+        load_tokenizer(name, checkpoint=checkpoints.get(name)).find_voice(voice)
     cards = {name: locate_files(name, checkpoint=checkpoints.get(name))[0].name for name in names}
     folder.mkdir(parents=True, exist_ok=True)
     chosen = corpus if limit is None else _selection(corpus, folder / "corpus.jsonl", limit)

@@ -125,8 +125,8 @@ class _Run:
             if log is not None:
                 stack.callback(log.close)
             stop = stack.enter_context(_stopping())
-            told = self.watcher.unusable
-            for parts in self.batches.load(state.step, settings.steps, settings.workers, told):
+            steps = (state.step, settings.steps)
+            for parts in self.batches.load(*steps, settings.workers, self.watcher.unusable):
                 metrics = self._step(parts)
                 state.pending.append(metrics)
                 if log is not None and state.step % settings.log_every == 0:

@@ -73,4 +73,4 @@ def read_training_recipe(kind: type[T], path: str | Path | None, changes: Iterab
     """
     content = {} if path is None else read_yaml(file := find_recipe(path, "training"))
     apply_changes(content, changes)
-    return build(kind, content, "The settings" if path is None else f"Recipe {file}")
+    return build(kind, content, "The recipe" if path is None else f"Recipe {file}")

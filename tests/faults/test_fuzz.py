@@ -4,10 +4,13 @@ import pytest
 
 from tests.faults.fuzz import fuzz
 
+COUNT = 520
+
 
 @pytest.mark.slow
 @pytest.mark.ray
 def test_mutated_recordings(tmp_path):
-    summary, lines = fuzz(tmp_path, 75)
-    assert len(lines) == 75
-    assert 75 / 4 < summary["in_quarantine"] < 75
+    summary, lines = fuzz(tmp_path, COUNT)
+    assert len(lines) == COUNT
+    assert COUNT / 4 < summary["in_quarantine"] < COUNT
+    assert summary["workers_lost"] == 0

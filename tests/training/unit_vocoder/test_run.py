@@ -146,6 +146,10 @@ def test_a_vocoder_is_compared(made, trained, tmp_path, capsys) -> None:
     assert run([*words, "--speaker", f"{model}=s1"]) == 0
     assert (tmp_path / "out" / "index.html").read_text().count("<audio") == 3
     assert run([*words, "--speaker", "facodec=s1"]) == 2
+    words[words.index("--output") + 1] = str(tmp_path / "none")
+    assert run([*words, "--speaker", f"{model}=s7"]) == 2
+    assert "'test_units' has no voice 's7'; it has: s0, s1; rows 0 to" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
     assert run([*words, "--speaker", "s1"]) == 2
     assert "'s1' must be NAME=VOICE, such as run/model=anna" in capsys.readouterr().err
 
