@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PROCESSES ?= 2
 FAIRSEQ2 := .venv-fairseq2
 
 .PHONY: help setup demo test test-hub faults fuzz check lint types rows docs format clean test-fairseq2
@@ -20,8 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## Run the main job on the shipped clips: corpus, Ray, Parquet, verify, decode, report
 	$(BIN)/speechtok demo demo-out
 
-test: $(STAMP)  ## Run all tests
-	$(BIN)/python -m pytest -q
+test: $(STAMP)  ## Run all tests: those without Ray two files at a time, then those with
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not ray" --numprocesses $(PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -q -m ray
 
 test-hub: .venv-hub/.installed  ## Run the tests of the Hub with the oldest client that is supported
 	PYTHONPATH=. .venv-hub/bin/python -m pytest -q tests/publish
