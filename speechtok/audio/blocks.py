@@ -75,9 +75,9 @@ class Blocks:
 
     def joined(self) -> Waveform:
         """Return all blocks as one."""
-        samples = np.concatenate(list(self))
+        blocks = list(self)
         return Waveform(
-            samples=samples,
+            samples=blocks[0] if len(blocks) == 1 else np.concatenate(blocks),
             sample_rate=self._sample_rate or self.source_sample_rate,
             source_sample_rate=self.source_sample_rate,
         )
@@ -116,10 +116,11 @@ class Blocks:
         """Pass the pieces on up to one with NaN or infinity; then count those in the rest, and raise."""
         position, bad, where = first, 0, 0
         for piece in pieces:
-            wrong = np.flatnonzero(~np.isfinite(piece))
-            if len(wrong) and not bad:
-                where = position + int(wrong[0])
-            bad += len(wrong)
+            finite = np.isfinite(piece)
+            if not finite.all():
+                wrong = np.flatnonzero(~finite)
+                where = where if bad else position + int(wrong[0])
+                bad += len(wrong)
             position += len(piece)
             if not bad:
                 yield piece

@@ -140,11 +140,13 @@ class MelCodeStream:
         blocks = [self._no_frames()]
         missing = -(-self._samples_in // self.config.hop_length) - self._frames_out
         while missing > 0:
-            self._buffer[self._filled :] = 0
-            blocks.append(block_codes(self._buffer, self.config)[:, :missing])
-            self._buffer[: self._overlap] = self._buffer[len(self._buffer) - self._overlap :].clone()
+            frames = min(missing, BLOCK_FRAMES)
+            end = frames * self.config.hop_length + self._overlap
+            self._buffer[self._filled : end] = 0
+            blocks.append(block_codes(self._buffer[:end], self.config))
+            self._buffer[: self._overlap] = self._buffer[end - self._overlap : end].clone()
             self._filled = self._overlap
-            missing -= BLOCK_FRAMES
+            missing -= frames
         self._restart()
         return torch.cat(blocks, dim=1)
 
