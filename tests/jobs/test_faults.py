@@ -37,7 +37,7 @@ tokenize_corpus(corpus, output, tokenizer="slow", settings=JobSettings(**json.lo
 def slow_tokenizer(tmp_path_factory):
     """dMel with an analysis that takes long enough to be interrupted."""
     cards = tmp_path_factory.mktemp("cards")
-    card = replace(find_card("dmel_16k")[0], name="slow", architecture={"fft_length": 1 << 13})
+    card = replace(find_card("dmel_16k")[0], name="slow", architecture={"fft_length": 1 << 16})
     card.write(cards / "slow.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPEECHTOK_CARDS", str(cards))
