@@ -59,6 +59,7 @@ def load_tokenizer(
         CardError: for an unknown name, a malformed card or an unknown family.
         CheckpointError: for missing, damaged or misshaped weights.
         HubError, StorageError: when files must be fetched and cannot be.
+        ValueError: when `device` cannot be used here.
     """
     card, files = locate_files(name, checkpoint=checkpoint, revision=revision)
     return build_tokenizer(card, files, device=device, dtype=dtype)
@@ -113,9 +114,13 @@ def build_tokenizer(
     Raises:
         CardError: when the card does not fit its family.
         CheckpointError: when a file is damaged, has another sha256 than the card states, or does not fit.
+        ValueError: when `device` cannot be used here.
     """
     import torch
 
+    from speechtok.nets.devices import usable_device
+
+    device = usable_device(device)
     for file in card.files:
         if file.sha256 is not None and file.local_path in files:
             check_sha256(files[file.local_path], file.sha256)

@@ -69,6 +69,18 @@ def test_dtype_and_to():
     assert tokenizer.decode(tokenizer.encode(torch.zeros(640))).dtype == torch.float32
 
 
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "xla"])
+def test_device_that_is_not_there(device):
+    with pytest.raises(
+        ValueError, match=rf"^`device` '{device}' cannot be used here: [^\n]+; use another, such as 'cpu'\.$"
+    ):
+        speechtok.load_tokenizer("dmel_16k", device=device)
+    tokenizer = speechtok.load_tokenizer("dmel_16k")
+    with pytest.raises(ValueError, match="cannot be used here"):
+        tokenizer.to(device)
+    assert tokenizer.device == torch.device("cpu")
+
+
 def test_unknown_name():
     with pytest.raises(CardError, match="There is no tokenizer 'dmel'; did you mean 'dmel_16k'"):
         speechtok.load_tokenizer("dmel")

@@ -106,9 +106,8 @@ def _parse_units(line: str, place: str) -> UnitLine:
 
 def _parse_dict(line: str, place: str) -> UnitLine:
     try:
-        values = ast.literal_eval(
-            line
-        )  # builds plain values from the syntax tree: names and calls are refused, nothing runs
+        # Safe because it builds plain values from the syntax tree: names and calls are refused, nothing runs.
+        values = ast.literal_eval(line)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         values = None
     if not isinstance(values, dict) or not isinstance(values.get("audio"), str):

@@ -53,13 +53,14 @@ def run_on_ray(
         hooks: told what happens.
 
     Raises:
-        JobError: when Ray cannot be started or reached, workers cannot start, or a shard cannot be
-            written.
+        JobError: when Ray cannot be started or reached, this machine alone has too few GPUs for a worker,
+            workers cannot start, or a shard cannot be written.
     """
     import ray
 
     _start(run)
     try:
+        _check_gpus(run)
         yield from _Pool(tasks, settings, run, hooks).run()
     except SystemError as error:
         if error.__cause__ is None:
@@ -215,6 +216,18 @@ def _room(run: RunSettings) -> int:
                 places.append(has.get("GPU", 0.0) / run.gpus)
             count += int(min(places) + 1e-9)
     return max(count, 1)
+
+
+def _check_gpus(run: RunSettings) -> None:
+    """Raise `JobError` where a worker would wait for ever: this machine gets no further GPU, but a cluster may."""
+    import ray
+
+    has = ray.cluster_resources().get("GPU", 0.0)  # type: ignore[no-untyped-call]
+    if run.ray_address is None and has < run.gpus:
+        raise JobError(
+            f"A worker takes {run.gpus:g} GPU(s), but Ray finds {has:g} on this machine; use --device cpu, fewer "
+            "--gpus-per-worker, or a cluster with --ray."
+        )
 
 
 def _last_line(error: Exception) -> str:

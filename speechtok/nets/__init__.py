@@ -1,1 +1,1 @@
-"""Network parts that several tokenizer families share."""
+"""Network parts that several tokenizer families share, and the devices they run on."""

@@ -23,6 +23,7 @@ from speechtok.cards import CARD_FILE, CardFile, TokenizerCard
 from speechtok.cards.readme import tokenizer_readme
 from speechtok.errors import AudioError, CardError, TokensError
 from speechtok.hub import Pushed, push_files
+from speechtok.nets.devices import usable_device
 from speechtok.tokenizers.waveforms import other_rate, to_batch
 from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
@@ -355,8 +356,12 @@ class SpeechTokenizer(ABC):
             )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move the tokenizer and return it."""
-        self.device = self.device if device is None else torch.device(device)
+        """Move the tokenizer and return it.
+
+        Raises:
+            ValueError: when `device` cannot be used here; then nothing is moved.
+        """
+        self.device = self.device if device is None else usable_device(device)
         self.dtype = self.dtype if dtype is None else dtype
         for network in self._networks():
             network.to(device=self.device, dtype=self.dtype)

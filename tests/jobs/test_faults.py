@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
+import torch
 
 from speechtok.cards import find_card
 from speechtok.errors import JobError
@@ -235,3 +236,17 @@ def test_running_cluster(corpus, reference, tmp_path, hashes, account):
 def test_no_cluster_there(corpus, tmp_path):
     with pytest.raises(JobError, match=r"Ray could not be started or reached at 127\.0\.0\.1:1: "):
         run(corpus, tmp_path / "out", ray_address="127.0.0.1:1")
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_no_gpu_there(corpus, reference, tmp_path, hashes):
+    """Nobody waits for a GPU that cannot come; the job goes on where it can."""
+    with pytest.raises(
+        JobError, match=r"A worker takes 1 GPU\(s\), but Ray finds 0 on this machine; use --device cpu"
+    ):
+        run(corpus, tmp_path / "out", device="cuda")
+    with pytest.raises(ValueError, match="`device` 'cuda' cannot be used here"):
+        run(corpus, tmp_path / "out", executor="local", device="cuda")
+    run(corpus, tmp_path / "out", executor="local")
+    assert hashes(tmp_path / "out") == reference
