@@ -44,6 +44,8 @@ BATCH_SECONDS = 20.0
 HOP, CHANNELS = 640, 16
 KINDS = {"reader_process": "reader", "ray::ShardWorker": "worker"}
 """What a part of a command line says of a process."""
+LOOK_SECONDS = 0.1
+"""How often processes are looked at: of one that ends, the time since the last look is lost."""
 
 
 def write_clips(folder: Path, clips: int) -> None:
@@ -75,8 +77,9 @@ class CpuMeter:
     """CPU seconds of this process and all its descendants, by what they are, from a moment on; use as a context manager."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, int], float] = {}
-        self._first: dict[tuple[str, int], float] = {}
+        self._last: dict[int, float] = {}
+        self._first: dict[int, float] = {}
+        self._kinds: dict[int, str] = {}  # which a process that ends no longer shows
         self._own = 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -99,12 +102,12 @@ class CpuMeter:
         """Return the seconds since `begin`."""
         self._look()
         found = dict.fromkeys(("driver", "worker", "reader", "ray"), 0.0)
-        for key, value in self._last.items():
-            found[key[0]] += value - self._first.get(key, 0.0)
+        for pid, value in self._last.items():
+            found[self._kinds.get(pid, "ray")] += value - self._first.get(pid, 0.0)
         return {name: round(value, 2) for name, value in found.items()}
 
     def _watch(self) -> None:
-        while not self._ended.wait(1.0):
+        while not self._ended.wait(LOOK_SECONDS):
             self._look()
 
     def _look(self) -> None:
@@ -113,10 +116,13 @@ class CpuMeter:
         for process in (me, *me.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 times, line = process.cpu_times(), " ".join(process.cmdline())
-                kind = next((name for mark, name in KINDS.items() if mark in line), "ray")
-                self._last["driver" if process == me else kind, process.pid] = times.user + times.system
+                self._last[process.pid] = times.user + times.system
+                for mark, kind in KINDS.items():
+                    if mark in line:
+                        self._kinds[process.pid] = kind
+        self._kinds[me.pid] = "driver"
         self._own += time.thread_time() - begun
-        self._last["driver", me.pid] -= self._own  # which the job does not take
+        self._last[me.pid] -= self._own  # which the job does not take
 
 
 def plain_loop(corpus: Path, name: str) -> dict[str, float]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from speechtok.audio.blocks import Blocks, Channels
+from speechtok.audio.blocks import Blocks, Channels, open_once
 from speechtok.audio.containers import AUDIO_SUFFIXES, looks_like_audio
 from speechtok.audio.forward import ForwardSource
 from speechtok.audio.info import AudioInfo, Waveform
@@ -128,7 +128,9 @@ class AudioReader:
         channels: Channels = "mean",
     ) -> Waveform:
         """Return what the function `read_waveform` does."""
-        return Blocks(path, sample_rate, start, duration, channels, 30.0, self._open).joined()
+        is_whole = start == 0 and duration is None  # of which no other segment follows
+        opener = open_once if is_whole else self._open
+        return Blocks(path, sample_rate, start, duration, channels, 30.0, opener).joined()
 
     def close(self) -> None:
         """Let go of the recording."""

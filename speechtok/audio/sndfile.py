@@ -58,7 +58,9 @@ class SndfileSource:
             os.close(self._descriptor)
             raise
         try:
-            _check_length(recording, self._file)
+            self._format, self._subtype = self._file.format, self._file.subtype  # each asks libsndfile
+            self._whole_blocks = _whole_blocks(self._file) if self._subtype == "GSM610" else None
+            self._check_length()
             self._is_open_ended = self._file.frames >= _UNKNOWN_LENGTH
             self.info = self._read_info(counted)
         except BaseException:
@@ -67,16 +69,16 @@ class SndfileSource:
 
     def begins(self, first: int) -> int:
         """Return where to begin reading so that sample `first` is the one of continuous reading."""
-        if self._file.format == "MP3" or self._is_open_ended or not self._is_seekable:
+        if self._format == "MP3" or self._is_open_ended or not self._is_seekable:
             return 0
-        if self._file.subtype == "OPUS":
+        if self._subtype == "OPUS":
             return max(first - _OPUS_PREROLL_SECONDS * self.info.sample_rate, 0)
         return first
 
     def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
         """Yield `(samples, channels)` from sample `first` up to `stop`, or to the end if that is None."""
         start = self.begins(first)
-        stop = _whole_blocks(self._file) if stop is None else stop
+        stop = self._whole_blocks if stop is None else stop
         self._go_to(start)
         yield from trim(self._decode(stop), first - start, None if stop is None else stop - start)
 
@@ -105,12 +107,40 @@ class SndfileSource:
             self._file = self._open()
         self._position = start
 
+    def _check_length(self) -> None:
+        """Raise if the file holds no samples, or fewer than its header promises."""
+        path, name, file = self._recording.path, self._recording.name, self._file
+        log = file.extra_info
+        promise = _broken_promise(log)
+        if promise is None and _SEEMS_CUT.search(log) and self._whole_blocks is None:
+            promise = (
+                "it ends without the mark of a last page" if self._format == "OGG" else "its end is missing"
+            )
+        if self._format == "NIST":
+            stated = _NIST_LENGTH.search(_first_bytes(path, 1024))
+            if stated and int(stated[1]) > file.frames:
+                promise = f"its header promises {stated[1].decode()} samples, it holds {file.frames}"
+        if promise:
+            raise unreadable(name, f"the file is cut: {promise}")
+        if file.frames:
+            return
+        num_bytes = path.stat().st_size
+        before, is_stated_empty, rest = _first_bytes(path, 2**16).partition(b"data" + bytes(4))
+        is_chunk = int.from_bytes(rest[4:8], "little") <= num_bytes - len(before)
+        if is_stated_empty and rest and not is_chunk:
+            raise unreadable(
+                name,
+                f"its header promises 0 bytes of samples, but more follow ({num_bytes} bytes in all); "
+                "repair the header",
+            )
+        raise unreadable(name, "it holds no samples")
+
     def _read_info(self, counted: int | None) -> AudioInfo:
         file = self._file
         rate, num_samples = int(file.samplerate), int(file.frames)
         if self._is_open_ended:
             num_samples = sum(len(piece) for piece in self._decode(None))
-        num_samples = min(num_samples, _whole_blocks(file) or num_samples)
+        num_samples = min(num_samples, self._whole_blocks or num_samples)
         if counted is not None:
             if counted > num_samples + SLACK_SAMPLES:
                 raise unreadable(
@@ -123,7 +153,7 @@ class SndfileSource:
             sample_rate=rate,
             num_channels=int(file.channels),
             num_samples=num_samples,
-            format=f"{file.format}/{file.subtype}",
+            format=f"{self._format}/{self._subtype}",
         )
 
     def _decode(self, stop: int | None) -> Generator[NDArray[np.float32]]:
@@ -157,7 +187,7 @@ class SndfileSource:
         if self._is_open_ended:
             return
         wanted = self.info.num_samples if stop is None else stop
-        slack = SLACK_SAMPLES if self._file.format == "MP3" else 0
+        slack = SLACK_SAMPLES if self._format == "MP3" else 0
         if self._position < wanted - slack:
             rate = self.info.sample_rate
             raise unreadable(
@@ -190,32 +220,6 @@ def _open(recording: Recording, descriptor: int, container: str | None, head: by
     raise unreadable(recording.name, reason)
 
 
-def _check_length(recording: Recording, file: Any) -> None:
-    """Raise if the file holds no samples, or fewer than its header promises."""
-    path, name = recording.path, recording.name
-    promise = _broken_promise(file.extra_info)
-    if promise is None and _SEEMS_CUT.search(file.extra_info) and _whole_blocks(file) is None:
-        promise = "it ends without the mark of a last page" if file.format == "OGG" else "its end is missing"
-    if file.format == "NIST":
-        stated = _NIST_LENGTH.search(_first_bytes(path, 1024))
-        if stated and int(stated[1]) > file.frames:
-            promise = f"its header promises {stated[1].decode()} samples, it holds {file.frames}"
-    if promise:
-        raise unreadable(name, f"the file is cut: {promise}")
-    if file.frames:
-        return
-    num_bytes = path.stat().st_size
-    before, is_stated_empty, rest = _first_bytes(path, 2**16).partition(b"data" + bytes(4))
-    is_chunk = int.from_bytes(rest[4:8], "little") <= num_bytes - len(before)
-    if is_stated_empty and rest and not is_chunk:
-        raise unreadable(
-            name,
-            f"its header promises 0 bytes of samples, but more follow ({num_bytes} bytes in all); "
-            "repair the header",
-        )
-    raise unreadable(name, "it holds no samples")
-
-
 def _first_bytes(path: Path, num_bytes: int) -> bytes:
     with path.open("rb") as file:
         return file.read(num_bytes)
@@ -236,7 +240,7 @@ def _broken_promise(log: str) -> str | None:
 
 def _whole_blocks(file: Any) -> int | None:
     """Return the samples of a WAV file's GSM blocks if nothing is missing of them; None for all others."""
-    if (file.format, file.subtype) != ("WAV", "GSM610"):
+    if file.format != "WAV":
         return None
     stated = _GSM_BLOCKS.search(file.extra_info)  # without "should be": the file holds what its header states
     align, samples, num_bytes = (int(group) for group in stated.groups()) if stated else (1, 0, 1)

@@ -26,6 +26,10 @@ RELEVANT_VARIABLES = ("PATH", "PYTHONPATH", "TMPDIR", "AWS_", "GOOGLE_", "AZURE_
 """How the variables begin that decide what a recording's name leads to."""
 
 
+RECEIVED_BYTES = 4096
+"""How much of the answers is fetched at once."""
+
+
 class ReadError(Exception):
     """A recording could not be read.
 
@@ -85,16 +89,22 @@ class Reader:
         self._sent: deque[Request] = deque()
         self._unsent: list[bytes] = []
         self._answered = 0
+        self._received = b""
+        self._files: deque[int] = deque()
 
     def has_environment(self) -> bool:
         """Return whether the process, if there is one, reaches the programs and stores that one started now would."""
         return self._process is None or _relevant(self._environment) == _relevant(_environment())
 
+    def start(self) -> None:
+        """Have the process start, unless it runs."""
+        if self._process is None:
+            self._start()
+
     def begin(self, settings: ReadSettings) -> None:
         """Have the process ready; what it knows of files is forgotten."""
         self._settings, self._is_fresh = settings, True
-        if self._process is None:
-            self._start()
+        self.start()
 
     @property
     def sample_rate(self) -> int:
@@ -125,19 +135,15 @@ class Reader:
             ReadError: when the answer says that the recording cannot be read.
             Died: when the process ended.
         """
-        try:
-            header, files, _, _ = socket.recv_fds(self._connection, HEADER.size, 1)
-            header += self._exactly(HEADER.size - len(header))
-            kind, rate, size, place = HEADER.unpack(header)
-            if kind == FAILED:
-                content = json.loads(self._exactly(size))
-                raise ReadError(content["error"], content["message"], content["stage"])
-        except OSError:
-            raise Died from None
+        kind, rate, size, place = HEADER.unpack(self._receive(HEADER.size))
+        if kind == FAILED:
+            content = json.loads(self._receive(size))
+            raise ReadError(content["error"], content["message"], content["stage"])
         if place != IN_FILE:
             return kind, rate, self._ring.take(place, size)
         samples = np.empty(size, np.float32)
-        for file in files:
+        if size:
+            file = self._files.popleft()
             try:
                 os.preadv(file, [samples.data.cast("B")], 0)
             finally:
@@ -216,14 +222,19 @@ class Reader:
         with contextlib.suppress(OSError):  # of a dead process, which the next answer reveals
             self._requests.write(lines)
 
-    def _exactly(self, size: int) -> bytes:
-        content = b""
-        while len(content) < size:
-            part = self._connection.recv(size - len(content))
+    def _receive(self, size: int) -> bytes:
+        """Return the next bytes of the answers; as many answers as are there are fetched at once."""
+        while len(self._received) < size:
+            try:
+                part, files, _, _ = socket.recv_fds(self._connection, RECEIVED_BYTES, 1)
+            except OSError:
+                part, files = b"", []
             if not part:
-                raise ConnectionError
-            content += part
-        return content
+                raise Died
+            self._received += part
+            self._files.extend(files)
+        part, self._received = self._received[:size], self._received[size:]
+        return part
 
     def _start(self) -> None:
         self._connection, theirs = socket.socketpair()
@@ -252,6 +263,9 @@ class Reader:
         """End the process, with whatever it started, and return its exit code."""
         assert self._process is not None  # noqa: S101
         self._connection.close()
+        self._received = b""
+        while self._files:
+            os.close(self._files.pop())
         self._requests.close()
         os.close(self._lifeline)
         with contextlib.suppress(OSError):

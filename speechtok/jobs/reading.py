@@ -94,6 +94,8 @@ class ReaderPool:
 
     def __init__(self, processes: int = 1) -> None:
         self._readers = [_unparked() or Reader() for _ in range(processes)]
+        for reader in self._readers:
+            reader.start()
 
     def read(
         self,

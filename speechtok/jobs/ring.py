@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CAPACITY = 1 << 21
-"""Samples, 8 MB: what is read ahead of two batches of 20 s finds room at up to 48 kHz."""
+"""Samples, 8 MB: what is read ahead of four batches of 20 s finds room at up to 24 kHz."""
 
 
 class Ring:

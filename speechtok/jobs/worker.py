@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from speechtok.audio.info import Waveform
@@ -33,9 +34,10 @@ from speechtok.shards.rows import tokens_to_rows
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
 from speechtok.storage import as_path, file_sha256, join
+from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import SpeechTokens, TokenizerInfo
 
-BATCHES_AHEAD = 2
+BATCHES_AHEAD = 4
 """Batches that are read ahead of the tokenizer."""
 
 
@@ -78,23 +80,18 @@ class ShardWorker:
         self._stopwatch = Stopwatch()
         self._layout = Layout(as_path(settings.output))
         self._schema = token_schema(settings.info, settings.card, settings.extra_types)
-        self._tokenizer = load_tokenizer(
-            settings.tokenizer,
-            checkpoint=settings.checkpoint,
-            device=settings.device,
-            dtype=getattr(torch, settings.job.dtype),
-        )
-        if self._tokenizer.fingerprint != settings.info.fingerprint:
-            raise JobError(
-                f"This worker has a tokenizer '{self._tokenizer.name}' with fingerprint {self._tokenizer.fingerprint}, "
-                f"but the plan needs {settings.info.fingerprint}; give every machine the same files and versions."
-            )
+        self._readers = ReaderPool(settings.readers)  # which start while the tokenizer is loaded
+        pa.array([0])  # has pyarrow load pandas, which it else does when the first rows are written
+        try:
+            self._tokenizer = _load(settings)
+        except BaseException:
+            self._readers.close()
+            raise
         self._root = as_path(settings.corpus_root)
         self._row_names = ("id", "audio", "text", "speaker", "language", *settings.extra_types)
         self._seconds, self._utterances, self._quarantined = 0.0, 0, 0
         self._audio_seconds = 0.0
         self._shard: str | None = None
-        self._readers = ReaderPool(settings.readers)
 
     def status(self) -> WorkerStatus:
         """Return what the worker is doing; may be called from another thread."""
@@ -310,6 +307,22 @@ class ShardWorker:
         return Failure(
             id=row["id"], audio=audio, stage=stage, error=error, message=" ".join(message.split()) or error
         )
+
+
+def _load(settings: WorkerSettings) -> SpeechTokenizer:
+    """Return the tokenizer that the plan needs."""
+    tokenizer = load_tokenizer(
+        settings.tokenizer,
+        checkpoint=settings.checkpoint,
+        device=settings.device,
+        dtype=getattr(torch, settings.job.dtype),
+    )
+    if tokenizer.fingerprint != settings.info.fingerprint:
+        raise JobError(
+            f"This worker has a tokenizer '{tokenizer.name}' with fingerprint {tokenizer.fingerprint}, "
+            f"but the plan needs {settings.info.fingerprint}; give every machine the same files and versions."
+        )
+    return tokenizer
 
 
 def make_batches(

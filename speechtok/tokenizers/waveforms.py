@@ -131,13 +131,20 @@ def _one(
         array = array.to(dtype) / 32_768
     elif not array.is_floating_point():
         raise TypeError(f"{which} must be float in [-1, 1] or int16, got {array.dtype}.")
-    if not bool(torch.isfinite(array).all()):
+    if not _is_finite(array):
         raise AudioError(f"{which} holds NaN or infinite samples.")
     if rate != target_rate:
         samples = array.detach().to("cpu", torch.promote_types(array.dtype, torch.float32))
         array = torch.from_numpy(resample_array(samples.numpy(), rate, target_rate))
     waveform: Tensor = array.detach().to(device=device, dtype=dtype)
     return waveform
+
+
+def _is_finite(array: Tensor) -> bool:
+    """Return whether there is neither NaN nor infinity; NumPy looks ten times as fast as torch."""
+    if array.device.type != "cpu" or array.dtype == torch.bfloat16:
+        return bool(torch.isfinite(array).all())
+    return bool(np.isfinite(array.detach().numpy()).all())
 
 
 def _owned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

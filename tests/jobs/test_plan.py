@@ -1,13 +1,16 @@
 import math
 import random
+import threading
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechtok.audio.io import probe_audio
 from speechtok.cards import find_card
 from speechtok.corpora import Corpus, read_corpus
 from speechtok.errors import DatasetError, JobError
@@ -128,6 +131,26 @@ def test_small_corpora_still_have_shards(tmp_path, write_corpus):
     assert [task.count for task in one.tasks] == [1]
     assert [len(task.rows) for task in three.tasks] == [1, 1, 1]
     assert sum(task.seconds for task in three.tasks) == pytest.approx(three.seconds)
+
+
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_headers_that_take_time_are_read_in_threads(tmp_path, write_corpus, monkeypatch, is_waiting):
+    """The lengths are the same; those of files in memory are read faster without."""
+    names = {f"{n:03d}.wav": 0.01 * (1 + n) for n in range(40)}
+    corpus, threads = read_corpus(write_corpus(tmp_path, names)), list[int]()
+
+    def probe(path):
+        threads.append(threading.get_ident())
+        return probe_audio(path)
+
+    clock = SimpleNamespace(
+        perf_counter=lambda: len(threads), thread_time=lambda: len(threads) * (1 - is_waiting)
+    )
+    monkeypatch.setattr("speechtok.jobs.plan.time", clock)
+    monkeypatch.setattr("speechtok.jobs.plan.probe_audio", probe)
+    assert plan_of(corpus).rows["seconds"].to_pylist() == pytest.approx(list(names.values()))
+    here = threads.count(threading.get_ident())
+    assert (here, len(threads)) == (16 if is_waiting else 40, 40)
 
 
 # --- segments ---
