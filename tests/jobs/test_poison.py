@@ -1,8 +1,11 @@
 """Inputs that hang, explode or kill: one file is lost, and everything else is as it would have been."""
 
 import contextlib
+import socket
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -13,6 +16,7 @@ import soundfile
 from speechtok.errors import JobError
 from speechtok.jobs.attempts import MOST_DEATHS, Attempts
 from speechtok.jobs.reader import ReadSettings, Request
+from speechtok.jobs.reader_process import HEADER
 from speechtok.jobs.reading import LongRecording, ReaderPool
 from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobSettings
@@ -208,6 +212,28 @@ def test_killed_while_reading_blocks(recordings):
                     reader._process.kill()
             assert np.array_equal(np.concatenate(blocks), soundfile.read(recordings[1], dtype="float32")[0])
     pool.close()
+
+
+def test_more_than_the_ring_holds(tmp_path, write_corpus):
+    """What finds no room comes as a file; answers that wait are fetched together, and each gets its own."""
+    names = {f"{n}.wav": seconds for n, seconds in enumerate([60.0, 0.5, 59.0, 58.0, 0.7, 57.0])}
+    folder = write_corpus(tmp_path, names)
+    settings = replace(READ, chunk_seconds=100.0)
+    pool = ReaderPool()
+    requests = [
+        (number, wanted(folder / name, seconds)) for number, (name, seconds) in enumerate(names.items())
+    ]
+    results = pool.read(requests, settings, 1000.0)
+    found = [next(results).samples]
+    (reader,) = pool._readers
+    while len(reader._connection.recv(999, socket.MSG_PEEK)) < 3 * HEADER.size:
+        time.sleep(0.01)
+    found.append(next(results).samples)
+    assert len(reader._files) == 1  # that of the fourth, which came along
+    found += [result.samples for result in results]
+    pool.close()
+    for name, samples in zip(names, found, strict=True):
+        assert np.array_equal(samples, soundfile.read(folder / name, dtype="float32")[0])
 
 
 def test_two_processes(recordings):
