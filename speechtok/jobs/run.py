@@ -187,6 +187,8 @@ def _make(
             layout.clear_attempts()
             finish(layout, plan, _committed(layout, plan))
             journal.update(made=made.summary(), versions=_versions())
+    else:
+        layout.clear_attempts()  # of a run that was killed when it had made the last shard
     records = _committed(layout, plan)
     finish(layout, plan, records)
     check_errors(records, allowed)

@@ -148,6 +148,16 @@ def test_too_many_deaths(shard):
         attempt(shard, [["a"]], "a")
 
 
+def test_a_note_that_a_kill_left_beside_the_last_shard(shard, tmp_path, hashes):
+    """Nothing is missing, yet the same command tidies up."""
+    layout, _ = shard
+    before = hashes(layout.root)
+    assert attempt(shard, [["a.wav"]], "a.wav") is None
+    assert hashes(layout.root) != before
+    tokenize_corpus(tmp_path / "c", layout.root, executor="local")
+    assert hashes(layout.root) == before
+
+
 def test_unreadable_note(shard):
     layout, task = shard
     path = layout.attempts(task.split, task.index)
