@@ -85,6 +85,12 @@ def test_measured_speed(miniature, capsys):
     assert (code, "the speed cannot be measured; state it with --speed" in err) == (1, True)
 
 
+def test_a_high_speed_is_printed_as_a_number(miniature, capsys):
+    arguments = ("run", "librispeech_facodec", "--corpus", miniature("librispeech"), "--plan-only")
+    assert "at 1890 × real time" in run(capsys, *arguments, "--speed", 1890)[1]
+    assert "at 18,900 × real time" in run(capsys, *arguments, "--speed", 18900)[1]
+
+
 def test_printed_plan(miniature, capsys):
     code, out, err = run(
         capsys, "run", "librispeech_facodec", "--corpus", miniature("librispeech"), "--plan-only", "--speed", 20,

@@ -59,7 +59,8 @@ class SndfileSource:
             raise
         try:
             self._format, self._subtype = self._file.format, self._file.subtype  # each asks libsndfile
-            self._whole_blocks = _whole_blocks(self._file) if self._subtype == "GSM610" else None
+            is_gsm = (self._format, self._subtype) == ("WAV", "GSM610")
+            self._gsm_samples = _gsm_samples(self._file.extra_info) if is_gsm else None
             self._check_length()
             self._is_open_ended = self._file.frames >= _UNKNOWN_LENGTH
             self.info = self._read_info(counted)
@@ -78,7 +79,7 @@ class SndfileSource:
     def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
         """Yield `(samples, channels)` from sample `first` up to `stop`, or to the end if that is None."""
         start = self.begins(first)
-        stop = self._whole_blocks if stop is None else stop
+        stop = self._gsm_samples if stop is None else stop
         self._go_to(start)
         yield from trim(self._decode(stop), first - start, None if stop is None else stop - start)
 
@@ -112,7 +113,7 @@ class SndfileSource:
         path, name, file = self._recording.path, self._recording.name, self._file
         log = file.extra_info
         promise = _broken_promise(log)
-        if promise is None and _SEEMS_CUT.search(log) and self._whole_blocks is None:
+        if promise is None and _SEEMS_CUT.search(log) and self._gsm_samples is None:
             promise = (
                 "it ends without the mark of a last page" if self._format == "OGG" else "its end is missing"
             )
@@ -140,7 +141,7 @@ class SndfileSource:
         rate, num_samples = int(file.samplerate), int(file.frames)
         if self._is_open_ended:
             num_samples = sum(len(piece) for piece in self._decode(None))
-        num_samples = min(num_samples, self._whole_blocks or num_samples)
+        num_samples = min(num_samples, self._gsm_samples or num_samples)
         if counted is not None:
             if counted > num_samples + SLACK_SAMPLES:
                 raise unreadable(
@@ -238,11 +239,9 @@ def _broken_promise(log: str) -> str | None:
     return None
 
 
-def _whole_blocks(file: Any) -> int | None:
-    """Return the samples of a WAV file's GSM blocks if nothing is missing of them; None for all others."""
-    if file.format != "WAV":
-        return None
-    stated = _GSM_BLOCKS.search(file.extra_info)  # without "should be": the file holds what its header states
+def _gsm_samples(log: str) -> int | None:
+    """Return the samples in the GSM blocks of a WAV file, by libsndfile's log; None if a part of a block is missing."""
+    stated = _GSM_BLOCKS.search(log)  # without "should be": the file holds what its header states
     align, samples, num_bytes = (int(group) for group in stated.groups()) if stated else (1, 0, 1)
     return samples * (num_bytes // align) if num_bytes % align == 0 else None
 

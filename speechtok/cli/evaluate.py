@@ -129,7 +129,7 @@ def _tell(found: Any) -> None:
 
     click.echo(f"{count_text(len(found.rows), 'pair')}, {duration_text(found.seconds)}")
     if found.decode_seconds:
-        click.echo(f"decoded at {found.seconds / found.decode_seconds:,.3g} × real time")
+        click.echo(f"decoded at {number_text(found.seconds / found.decode_seconds)} × real time")
     for name, summary in found.summaries.items():
         item = MEASURES[name]
         line = f"{name:19} {number_text(summary.mean)}{' ' + item.unit if item.unit else ''}"

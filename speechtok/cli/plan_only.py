@@ -35,7 +35,7 @@ _OPTIONS: tuple[Decorator, ...] = (
 def show_plan(*, speed: float | None, price: float | None, as_json: bool, **arguments: Any) -> None:
     """Print what a job with these arguments would do and take."""
     from speechtok.jobs.estimate import estimate_job
-    from speechtok.wording import count_text, duration_text, size_text
+    from speechtok.wording import count_text, duration_text, number_text, size_text
 
     found = estimate_job(speed=speed, price=price, **arguments)
     if as_json:
@@ -54,7 +54,7 @@ def show_plan(*, speed: float | None, price: float | None, as_json: bool, **argu
     click.echo(f"tokens      {size_text(found.token_bytes)} with {found.tokenizer}")
     source = f"measured on {duration_text(found.measured_seconds)}" if found.measured_seconds else "given"
     click.echo(
-        f"time        {found.worker_hours:,.2f} worker hours at {found.speed:,.3g} × real time ({source}); "
+        f"time        {found.worker_hours:,.2f} worker hours at {number_text(found.speed)} × real time ({source}); "
         f"{found.wall_hours:,.2f} h with {count_text(found.workers, 'worker')}"
     )
     if found.cost is not None:

@@ -25,7 +25,6 @@ TRIES = 2
 RELEVANT_VARIABLES = ("PATH", "PYTHONPATH", "TMPDIR", "AWS_", "GOOGLE_", "AZURE_", "HF_", "SPEECHTOK_")
 """How the variables begin that decide what a recording's name leads to."""
 
-
 RECEIVED_BYTES = 4096
 """How much of the answers is fetched at once."""
 

@@ -86,7 +86,7 @@ ReadResult = Waveform | LongRecording | ReadError
 
 
 class ReaderPool:
-    """Some processes that read, for one worker.
+    """Some processes that read, for one worker; they start at once.
 
     Args:
         processes: how many.

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechtok.errors import AudioError
-from speechtok.tokenizers.waveforms import to_batch
+from speechtok.tokenizers.waveforms import _is_finite, to_batch
 
 RATE = 16000
 
@@ -182,6 +182,18 @@ def test_rate_given_for_arrays():
 def test_unusable_audio(waveform, sentence):
     with pytest.raises((AudioError, TypeError), match=sentence):
         batch(waveform)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_in_any_type(dtype, value):
+    """One among many; the largest finite values are numbers, though their sum is none."""
+    samples = torch.full((99,), torch.finfo(dtype).max, dtype=dtype, requires_grad=True)
+    assert _is_finite(samples)
+    wrong = samples.detach().clone()
+    wrong[77] = value
+    with pytest.raises(AudioError, match="holds NaN or infinite samples"):
+        batch(wrong)
 
 
 def test_three_axes_with_lengths():
