@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from speechtok.nets import anti_aliased, native
+from speechtok.nets import anti_aliased
 from speechtok.nets.anti_aliased import AntiAliasedSnake
 from speechtok.nets.weight_norm import fold
 
@@ -96,40 +96,6 @@ def test_gradients_pass_through(activation) -> None:
     activation(x).sum().backward()
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()
-
-
-def test_without_a_compiler_plain_torch_is_used(monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("CC", "no-such-compiler")
-    assert not native.available()
-    native.load_kernel.cache_clear()
-    assert native.load_kernel(tmp_path / "kernel.c") is None
-    monkeypatch.setenv("CC", "false")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (tmp_path / "kernel.c").write_text("int one(void) { return 1; }")
-    native.load_kernel.cache_clear()
-    assert native.load_kernel(tmp_path / "kernel.c") is None
-    native.load_kernel.cache_clear()
-
-
-def test_kernels_are_compiled_once_and_can_be_switched_off(monkeypatch, tmp_path) -> None:
-    if not native.available():
-        pytest.skip("no C compiler")
-    source = tmp_path / "kernel.c"
-    source.write_text("int one(void) { return 1; }")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for _ in range(2):
-        native.load_kernel.cache_clear()
-        library = native.load_kernel(source)
-        assert library is not None
-        assert library.one() == 1
-    assert [path.suffix for path in (tmp_path / "speechtok" / "kernels").iterdir()] == [".so"]
-    native.load_kernel.cache_clear()
-    source.write_text("int one(void) { return")
-    assert native.load_kernel(source) is None
-    native.load_kernel.cache_clear()
-    monkeypatch.setenv("SPEECHTOK_NATIVE", "0")
-    assert native.load_kernel(source) is None
-    native.load_kernel.cache_clear()
 
 
 def test_the_module_imports_where_nothing_can_be_written() -> None:
