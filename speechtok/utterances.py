@@ -19,6 +19,22 @@ RESERVED_COLUMNS = (
 )
 """Columns every token dataset has, in their order; a manifest cannot redefine what they mean."""
 
+OVERSHOOT_SECONDS = 0.5
+"""How far a segment, whose length its corpus states by begin and end alone, may reach beyond its recording and is
+then cut there, as Kaldi's `extract-segments` does when nothing else is asked for."""
+
+
+def cut_at_end(segment: float | None, seconds: float | None) -> float | None:
+    """Return the length to read of a segment: None, which is to the end, if it reaches little beyond it.
+
+    Args:
+        segment: seconds, as the corpus says; None runs to the end.
+        seconds: those there are of it; None if it is not known.
+    """
+    if segment is None or seconds is None or not seconds < segment <= seconds + OVERSHOOT_SECONDS:
+        return segment
+    return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:

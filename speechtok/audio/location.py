@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from speechtok.storage import Place
 
 _PART = re.compile(
-    r"^(?P<path>.+?)#(?=channel=\d|offset=\d|row=\d|rate=[1-9])(?:channel=(?P<channel>\d+)(?:&|$))?"
-    r"(?:offset=(?P<offset>\d+)(?:&bytes=(?P<bytes>\d+)&member=(?P<member>.*))?"
-    r"|row=(?P<row>\d+)&column=(?P<column>.+)|rate=(?P<rate>\d+))?$",
+    r"^(?P<path>.+?)#(?=channel=\d|offset=\d|row=\d|rate=[1-9])(?:channel=(?P<channel>\d{1,18})(?:&|$))?"
+    r"(?:offset=(?P<offset>\d{1,18})(?:&bytes=(?P<bytes>\d{1,18})&member=(?P<member>.*))?"
+    r"|row=(?P<row>\d{1,18})&column=(?P<column>.+)|rate=(?P<rate>\d{1,18}))?$",
     re.DOTALL,
 )
 

@@ -11,13 +11,14 @@ from functools import partial
 from itertools import pairwise
 from typing import Literal
 
+from speechtok.audio.blocks import SEGMENT_SLACK_SECONDS
 from speechtok.audio.io import probe_audio, read_blocks
 from speechtok.audio.segment import even_cuts, quiet_cuts
 from speechtok.audio.vad import VAD_RATE, Span, speech_spans
 from speechtok.corpora.corpus import Corpus, Pairs, Unique
 from speechtok.errors import AudioError, DatasetError
 from speechtok.storage import join
-from speechtok.utterances import Utterance
+from speechtok.utterances import Utterance, cut_at_end
 
 SegmentWay = Literal["vad", "silence", "fixed"]
 SEGMENT_ID = r"(.*)-(\d{8,})-(\d{8,})"
@@ -97,8 +98,14 @@ def _with_spans(
 
     def look(utterance: Utterance) -> Looked:
         try:
-            utterance = _measured(corpus, utterance)
-            found[utterance.id] = spans = _spans(corpus, utterance, way, max_seconds)
+            utterance, stated = _measured(corpus, utterance), utterance.seconds
+            segment = utterance.segment_seconds
+            if stated is None:
+                segment = cut_at_end(segment, utterance.seconds)
+            if segment is not None and segment > (utterance.seconds or 0.0) + SEGMENT_SLACK_SECONDS:
+                return utterance, ()  # of which not all is there
+            read = replace(utterance, segment_seconds=segment)
+            found[utterance.id] = spans = _spans(corpus, read, way, max_seconds)
         except AudioError:
             return utterance, ()
         return utterance, spans

@@ -36,6 +36,7 @@ from speechtok.shards.writer import ShardWriter
 from speechtok.storage import as_path, file_sha256, join
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import SpeechTokens, TokenizerInfo
+from speechtok.utterances import cut_at_end
 
 BATCHES_AHEAD = 4
 """Batches that are read ahead of the tokenizer."""
@@ -204,7 +205,7 @@ class ShardWorker:
         return Request(
             audio=self._path(row),
             start=row["start"],
-            duration=row["segment_seconds"],
+            duration=cut_at_end(row["segment_seconds"], row["seconds"]),
             seconds=row["seconds"],
         )
 

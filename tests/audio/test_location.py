@@ -38,7 +38,17 @@ def test_what_is_written_is_read(path, channel, part):
 
 
 @pytest.mark.parametrize(
-    "path", ["a.wav", "take #2.wav", "a#channel.wav", "#row=1", "x#offset=1&bytes=2", "a#row=1", "a#b=1"]
+    "path",
+    [
+        "a.wav",
+        "take #2.wav",
+        "a#channel.wav",
+        "#row=1",
+        "x#offset=1&bytes=2",
+        "a#row=1",
+        "a#b=1",
+        f"a.ark#offset={'9' * 5000}",
+    ],
 )
 def test_ordinary_paths_stay_paths(path):
     assert location_of(path) == Location(path=path)

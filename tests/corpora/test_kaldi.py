@@ -1,7 +1,16 @@
-import pytest
+from collections import Counter
 
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from speechtok.audio.io import read_waveform
 from speechtok.corpora import read_corpus
 from speechtok.errors import DatasetError
+from speechtok.jobs.run import tokenize_corpus
+from speechtok.jobs.settings import JobSettings
+from speechtok.shards.reader import TokenDataset
 
 
 @pytest.fixture
@@ -81,19 +90,41 @@ def test_records_of_an_archive(kaldi, tmp_path):
             {"wav_scp": "a a.wav\n", "segments": "x a 0\n"},
             "segments line 1 must be 'utterance recording start end'",
         ),
+        (
+            {"wav_scp": "a a.wav\n", "segments": "x a 0 1 0 A\n"},
+            "segments line 1 must be .* and a channel counted from 0 where one is meant, got 'x a 0 1 0 A'",
+        ),
+        ({"wav_scp": "a a.wav\n", "segments": "x a 0 1 A\n"}, "segments line 1 must be 'utterance rec"),
+        ({"wav_scp": "a a.wav\n", "segments": "x a 0 1 -1\n"}, "segments line 1 must be 'utterance rec"),
+        (
+            {"wav_scp": "a a.wav\n", "segments": f"x a 0 1 {'1' * 5000}\n"},
+            "segments line 1 must be 'utterance rec",
+        ),
+        (
+            {"wav_scp": "a a.wav#channel=1\n", "segments": "x a 0 1 0\n"},
+            "line 1 names channel 0 of 'a.wav#channel=1', of which wav.scp takes channel 1",
+        ),
+        ({"wav_scp": "a a.wav\n", "segments": "x a 3 -2\n"}, "0 <= start < end, or the end -1, got 3 and -2"),
+        (
+            {"wav_scp": "a a.wav\n", "utt2spk": "b s\na s t\n"},
+            "utt2spk line 2 must be 'id label', without white space in the label, got 'a s t'",
+        ),
         ({"wav_scp": "a a.wav\n", "segments": "x a 0 end\n"}, "segments line 1 must be 'utterance recording"),
         (
             {"wav_scp": "a a.wav\n", "segments": "x b 0 1\n"},
             "line 1 names the recording 'b', which wav.scp does not",
         ),
-        ({"wav_scp": "a a.wav\n", "segments": "x a 1 1\n"}, "line 1 must have 0 <= start < end, got 1 and 1"),
+        (
+            {"wav_scp": "a a.wav\n", "segments": "x a 1 1\n"},
+            "line 1 must have 0 <= start < end, or the end -1, got 1 and 1",
+        ),
         (
             {"wav_scp": "a a.wav\n", "segments": "x a nan 1\n"},
-            "line 1 must have 0 <= start < end, got nan and 1",
+            "line 1 must have 0 <= start < end, or the end -1, got nan and 1",
         ),
         (
             {"wav_scp": "a a.wav\n", "segments": "x a 0 inf\n"},
-            "line 1 must have 0 <= start < end, got 0 and inf",
+            "line 1 must have 0 <= start < end, or the end -1, got 0 and inf",
         ),
         (
             {"wav_scp": "a a.wav\n", "segments": "x a 0 1\nx a 1 2\n"},
@@ -110,3 +141,59 @@ def test_not_text(tmp_path):
     (tmp_path / "wav.scp").write_bytes(b"a \xff.wav\n")
     with pytest.raises(DatasetError, match=r"wav\.scp cannot be read as UTF-8 text"):
         read_corpus(tmp_path)
+
+
+@pytest.fixture
+def call(kaldi):
+    """A call of 2 s, a speaker on each channel, and what `segments` says of it."""
+
+    def write(segments, **files):
+        folder = kaldi(wav_scp="call call.wav\n", segments=segments, **files)
+        sides = np.stack([np.full(16000, 0.25), np.full(16000, -0.5)], axis=1)
+        soundfile.write(folder / "call.wav", sides, 8000)
+        return folder
+
+    return write
+
+
+def heard(folder, item):
+    read = read_waveform(folder / item.audio, start=item.start, duration=item.segment_seconds)
+    return read.duration, read.samples[0]
+
+
+def test_the_fifth_field_is_the_channel(call):
+    folder = call("a call 0 1.5 0\nb call 0 1.5 1\nboth call 0.5 2.0\n")
+    a, b, both = read_corpus(folder).utterances
+    assert [heard(folder, item) for item in (a, b, both)] == [(1.5, 0.25), (1.5, -0.5), (1.5, -0.125)]
+
+
+def test_the_channel_of_a_record(kaldi):
+    folder = kaldi(wav_scp="r x.ark:6\nc call.flac#channel=1\n", segments="a r 0 1 1\nb c 0 1 1\nd c 0 1\n")
+    assert [item.audio for item in read_corpus(folder).utterances] == [
+        "x.ark#channel=1&offset=6",
+        "call.flac#channel=1",
+        "call.flac#channel=1",
+    ]
+
+
+def test_the_end_of_the_recording(call):
+    folder = call("a call 0.5 -1\nb call 1.5 -1.00 1\n")
+    assert [heard(folder, item)[0] for item in read_corpus(folder).utterances] == [1.5, 0.5]
+
+
+@pytest.mark.parametrize("segment", [None, "fixed"])
+def test_what_reaches_beyond_its_recording(call, tmp_path, segment):
+    """Up to half a second is cut, as Kaldi does; what is further out is no rounding, and goes to quarantine."""
+    folder = call("cut call 0.5 2.5 1\nexact call 0.5 2\nfar call 0.5 2.6\nlater call 2 2.5\n")
+    settings = JobSettings(segment=segment, max_segment_seconds=1)
+    out = tmp_path / "out"
+    report = tokenize_corpus(folder, out, settings=settings, executor="local")
+    lengths = Counter[str]()
+    for row in TokenDataset(out):
+        lengths[row["id"].partition("-")[0]] += row["num_samples"]
+    assert lengths == {"cut": 24000, "exact": 24000}
+    assert report.quarantined == 2
+    reasons = pq.read_table(next((out / "quarantine").glob("*.parquet"))).to_pylist()
+    assert {row["id"] for row in reasons} == {"far", "later"}
+    assert all("lies outside the file, which is 2.000 s long" in row["message"] for row in reasons)
+    assert tokenize_corpus(folder, out, settings=settings, executor="local").shards_made == 0
