@@ -1,8 +1,14 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and texts from data as terminals, Markdown and JSON can show them."""
 
 from __future__ import annotations
 
+import json
 import math
+import unicodedata
+from typing import Any
+
+_JOINERS = "\u200c\u200d"
+"""Characters without a shape of their own that some scripts and emoji need."""
 
 
 def duration_text(seconds: float) -> str:
@@ -46,3 +52,29 @@ def number_text(value: float | None) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def printable(text: object) -> str:
+    """Return a text from data as one line that a terminal shows as it is.
+
+    Whatever moves the cursor, starts a command of the terminal, ends a line, or changes the direction of writing is
+    spelled out, as Python does; so are bytes that are no text. Joiners of scripts and emoji stay.
+    """
+    line = str(text)
+    if line.isprintable():
+        return line
+    return "".join(char if _is_harmless(char) else char.encode("unicode_escape").decode() for char in line)
+
+
+def json_text(value: Any) -> str:
+    """Return a value as indented JSON in which whatever a terminal would not show as it is is escaped."""
+    lines = json.dumps(value, indent=1, ensure_ascii=False).split("\n")  # no other line feed is left in them
+    return "\n".join("".join(map(_json_char, line)) for line in lines)
+
+
+def _is_harmless(char: str) -> bool:
+    return char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs"
+
+
+def _json_char(char: str) -> str:
+    return char if _is_harmless(char) else json.dumps(char)[1:-1]

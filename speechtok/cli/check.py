@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli.options import LOCAL_FILE, checkpoint, device, verbose
+from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 
@@ -31,7 +32,7 @@ def command(name: str, pin: Path | None, checkpoint: AnyPath | None, device: str
 
     check_tokenizer(
         name,
-        say=click.echo,
+        say=say,
         checkpoint=checkpoint,
         device=device,
         pin=pin,

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli.options import EXISTING, LOCAL_FOLDER, device, measuring, verbose
+from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 
@@ -117,7 +118,7 @@ def command(
         means = ", ".join(
             f"{name} {number_text(summary.mean)}" for name, summary in item.evaluation.summaries.items()
         )
-        click.echo(
+        say(
             f"{item.info.name}: {rate_text(item.info.bitrate_bps)}, tokenized at {number_text(item.encode_speed)} and decoded at "
             f"{number_text(item.decode_speed)} × real time; {means}"
         )
@@ -125,4 +126,4 @@ def command(
     write_comparison(
         found, page, names=tokenizers, checkpoints=checkpoints, speakers=speakers, examples=examples
     )
-    click.echo(f"Compared {count_text(len(found), 'tokenizer')}; wrote the page to {page}.")
+    say(f"Compared {count_text(len(found), 'tokenizer')}; wrote the page to {page}.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli.options import EXISTING, LOCAL_FILE, checkpoint, device, verbose
+from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 
@@ -63,4 +64,4 @@ def command(
         method=method,
     )
     voice = speaker or reference_id or reference[0]
-    click.echo(f"Wrote {output}: {duration_text(seconds)}, {source_id or source} in the voice of {voice}.")
+    say(f"Wrote {output}: {duration_text(seconds)}, {source_id or source} in the voice of {voice}.")

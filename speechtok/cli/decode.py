@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli.options import EXISTING, LOCAL_FOLDER, checkpoint, device, other_tokenizer, verbose
+from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 
@@ -57,4 +58,4 @@ def command(
             speaker=speaker,
             on_row=step,
         )
-    click.echo(f"Wrote {count_text(written, 'WAV file')} to {folder}.")
+    say(f"Wrote {count_text(written, 'WAV file')} to {folder}.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli.options import LOCAL_FOLDER, executor, verbose
+from speechtok.cli.printing import say
 
 
 @click.command("demo")
@@ -17,4 +18,4 @@ def command(output: Path, executor: str) -> None:
     """Turn a dozen clips into a verified token dataset and back into speech, in OUTPUT."""
     from speechtok.demo.run import run_demo
 
-    run_demo(output, say=click.echo, executor=executor)
+    run_demo(output, say=say, executor=executor)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from speechtok.cli import options
+from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 
@@ -37,14 +38,14 @@ def command(files: tuple[AnyPath, ...], output: Path, **arguments: Any) -> int:
     failures = 0
     for file, result in encode_files(files, output, **arguments):
         if isinstance(result, str):
-            click.echo(f"speechtok: {result}", err=True)
+            say(f"speechtok: {result}", err=True)
             failures += 1
         else:
-            click.echo(f"{file}: {result['duration']:.2f} s, {_shapes(result)}")
+            say(f"{file}: {result['duration']:.2f} s, {_shapes(result)}")
     if failures == len(files):
-        click.echo("speechtok: No file could be encoded; nothing was written.", err=True)
+        say("speechtok: No file could be encoded; nothing was written.", err=True)
     else:
-        click.echo(f"Wrote {count_text(len(files) - failures, 'row')} to {output}.")
+        say(f"Wrote {count_text(len(files) - failures, 'row')} to {output}.")
     return 1 if failures else 0
 
 

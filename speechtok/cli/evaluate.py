@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from speechtok.cli.options import (
     other_tokenizer,
     verbose,
 )
+from speechtok.cli.printing import say, say_json
 from speechtok.storage import AnyPath
 
 PAIRS_PER_WORKER = 16
@@ -62,17 +62,17 @@ def command(
         raise click.UsageError("Give either a token dataset or --pairs TABLE.", click.get_current_context())
     found = _evaluate_dataset(dataset, options) if dataset else _evaluate_pairs(pairs, options)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        say_json(found.to_dict())
     else:
         _tell(found)
     if table is not None:
         found.write_table(table)
-        click.echo(f"Wrote {len(found.rows):,} rows to {table}.", err=as_json)
+        say(f"Wrote {len(found.rows):,} rows to {table}.", err=as_json)
     if html is not None:
         from speechtok.report.evaluation import write_evaluation
 
         write_evaluation(found, html)
-        click.echo(f"Wrote the page to {html}.", err=as_json)
+        say(f"Wrote the page to {html}.", err=as_json)
 
 
 def _settings(options: dict[str, Any], pairs: int) -> Any:
@@ -127,9 +127,9 @@ def _tell(found: Any) -> None:
     from speechtok.metrics.measures import MEASURES
     from speechtok.wording import count_text, duration_text, number_text, rate_text
 
-    click.echo(f"{count_text(len(found.rows), 'pair')}, {duration_text(found.seconds)}")
+    say(f"{count_text(len(found.rows), 'pair')}, {duration_text(found.seconds)}")
     if found.decode_seconds:
-        click.echo(f"decoded at {number_text(found.seconds / found.decode_seconds)} × real time")
+        say(f"decoded at {number_text(found.seconds / found.decode_seconds)} × real time")
     for name, summary in found.summaries.items():
         item = MEASURES[name]
         line = f"{name:19} {number_text(summary.mean)}{' ' + item.unit if item.unit else ''}"
@@ -140,9 +140,9 @@ def _tell(found: Any) -> None:
             line += f"; worst {number_text(worst.scores.values[name])}, {worst.id}"
         if summary.failed:
             line += f"; {count_text(summary.failed, 'pair')} failed"
-        click.echo(line)
+        say(line)
     for stream in found.statistics.streams if found.statistics else ():
-        click.echo(
+        say(
             f"{stream.stream.name:19} {rate_text(stream.stream.bitrate_bps)}; {100 * stream.used.mean():.1f} % of codes used; "
             f"perplexity {stream.perplexity.mean():.1f} of {stream.stream.codebook_size}"
         )

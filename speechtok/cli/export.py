@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli.options import EXISTING, LOCAL_FOLDER, checkpoint, verbose
+from speechtok.cli.printing import say
 from speechtok.storage import AnyPath, StorePath
 
 
@@ -106,4 +107,4 @@ def command(
                 on_row=step,
             )
             place = folder / FORMATS[to][0]
-    click.echo(f"Wrote {count_text(written, 'utterance')} to {place}.")
+    say(f"Wrote {count_text(written, 'utterance')} to {place}.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli.options import LOCAL_EXISTING, PLACE, checkpoint, verbose
+from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 
@@ -28,4 +29,4 @@ def command(source: Path, output: AnyPath, tokenizer: str, split: str, checkpoin
     from speechtok.wording import count_text
 
     written = import_tokens(source, output, tokenizer=tokenizer, checkpoint=checkpoint, split=split)
-    click.echo(f"{output}: {count_text(written, 'utterance')}.")
+    say(f"{output}: {count_text(written, 'utterance')}.")

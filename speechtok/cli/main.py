@@ -16,6 +16,7 @@ import click
 
 from speechtok.cli.group import LazyGroup
 from speechtok.cli.options import VERBOSE
+from speechtok.cli.printing import say
 from speechtok.errors import CardError, SpeechtokError
 from speechtok.version import __version__
 
@@ -84,18 +85,20 @@ def run(arguments: list[str]) -> int:
         return 2
     except click.UsageError as error:
         hint = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
-        return _fail(f"{error.format_message()}{hint}", 2)
+        return _fail(f"{' '.join(error.format_message().split())}{hint}", 2)
     except BrokenPipeError:
         return 1
     except (SpeechtokError, ValueError, TypeError, OSError) as error:
         if state.get(VERBOSE):
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                say(line, err=True)
         return _fail(str(error), 2 if isinstance(error, CardError | ValueError | TypeError) else 1)
     return result if isinstance(result, int) else 0
 
 
 def _fail(sentence: str, code: int) -> int:
-    click.echo(f"speechtok: {sentence}", err=True)
+    """Print an error, whatever of the data it names, as one line."""
+    say(f"speechtok: {sentence}", err=True)
     return code
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from speechtok.cli.options import Decorator
+from speechtok.cli.printing import say, say_json
 
 
 def plan_options(command: Any) -> Any:
@@ -39,23 +39,23 @@ def show_plan(*, speed: float | None, price: float | None, as_json: bool, **argu
 
     found = estimate_job(speed=speed, price=price, **arguments)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        say_json(found.to_dict())
         return
     held = f"{count_text(found.utterances, 'utterance')}, {duration_text(found.seconds)}"
     if found.unknown_length:
         held += f"; {found.unknown_length:,} without a readable header"
-    click.echo(f"corpus      {found.corpus_kind}: {held}")
+    say(f"corpus      {found.corpus_kind}: {held}")
     for name, split in found.splits.items():
-        click.echo(
+        say(
             f"{name:11} {count_text(split.utterances, 'utterance')}, {duration_text(split.seconds)}, "
             f"{count_text(split.shards, 'shard')}"
         )
-    click.echo(f"shards      {found.shards:,}, of {duration_text(found.shard_seconds)} at most")
-    click.echo(f"tokens      {size_text(found.token_bytes)} with {found.tokenizer}")
+    say(f"shards      {found.shards:,}, of {duration_text(found.shard_seconds)} at most")
+    say(f"tokens      {size_text(found.token_bytes)} with {found.tokenizer}")
     source = f"measured on {duration_text(found.measured_seconds)}" if found.measured_seconds else "given"
-    click.echo(
+    say(
         f"time        {found.worker_hours:,.2f} worker hours at {number_text(found.speed)} × real time ({source}); "
         f"{found.wall_hours:,.2f} h with {count_text(found.workers, 'worker')}"
     )
     if found.cost is not None:
-        click.echo(f"cost        {found.cost:,.2f} at {price:,.2f} for a worker hour")
+        say(f"cost        {found.cost:,.2f} at {price:,.2f} for a worker hour")

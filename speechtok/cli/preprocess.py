@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli import options
+from speechtok.cli.printing import say
 
 
 @click.command("preprocess")
@@ -72,8 +73,8 @@ def command(
             settings,
             workers=workers or os.cpu_count(),
             max_errors=max_errors,
-            on_failure=lambda sentence: click.echo(f"speechtok: {sentence}", err=True),
+            on_failure=lambda sentence: say(f"speechtok: {sentence}", err=True),
             on_recording=step,
         )
     done = f"{output}: wrote {count_text(report.written, 'recording')}, {duration_text(report.seconds)}"
-    click.echo(f"{done}; {report.skipped:,} there already, {report.failed:,} unusable.")
+    say(f"{done}; {report.skipped:,} there already, {report.failed:,} unusable.")

@@ -14,7 +14,7 @@ from speechtok.corpora import Corpus
 from speechtok.jobs.settings import Progress as JobProgress
 from speechtok.jobs.watcher import Watcher
 from speechtok.shards.plan import Plan
-from speechtok.wording import count_text
+from speechtok.wording import count_text, printable
 
 T = TypeVar("T")
 
@@ -80,7 +80,8 @@ class _JobDisplay:
     def planned(self, plan: Plan, missing: int, corpus: Corpus | None) -> None:
         if corpus is not None and corpus.ignored:
             listed = ", ".join(f"{count:,} {what}" for what, count in corpus.ignored.most_common(5))
-            self._bar.console.print(f"Left out {count_text(corpus.ignored.total(), 'file')}: {listed}.")
+            sentence = f"Left out {count_text(corpus.ignored.total(), 'file')}: {listed}."
+            self._bar.console.print(printable(sentence), highlight=False, markup=False)
         if missing:
             pending = plan.tasks if missing == len(plan.tasks) else []
             seconds = sum(task.seconds for task in pending) or plan.seconds * missing / len(plan.tasks)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli.options import LOCAL, verbose
+from speechtok.cli.printing import say
 
 
 @click.command("pull")
@@ -23,7 +24,7 @@ def command(repository: str, folder: Path, revision: str | None) -> int:
 
     show_progress(sys.stderr.isatty())
     found = pull_dataset(repository, folder, revision=revision)
-    click.echo(
+    say(
         f"{folder} is intact: {count_text(found.shards, 'shard')}, {count_text(found.rows, 'utterance')}, "
         f"{duration_text(found.seconds)}, {size_text(found.bytes)}; {found.quarantined:,} in quarantine."
     )

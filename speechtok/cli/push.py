@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli.options import LOCAL, verbose
+from speechtok.cli.printing import say
 
 
 @click.command("push")
@@ -44,7 +45,7 @@ def command(
 
     absolute = absolute_recordings(dataset)
     if absolute:
-        click.echo(
+        say(
             f"{count_text(absolute, 'recording is', 'recordings are')} named by an absolute path of this machine, "
             "which everybody who sees the dataset will read.",
             err=True,
@@ -61,7 +62,7 @@ def command(
         citation=citation,
     )
     kept = "" if pushed.sent else "; it held everything already"
-    click.echo(
+    say(
         f"{pushed.url} ({'private' if pushed.private else 'public'}) is at commit {pushed.commit[:12]}: "
         f"{count_text(pushed.sent, 'file')} sent, {pushed.removed:,} removed{kept}."
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import click
 
 from speechtok.cli.options import EXISTING, LOCAL_FILE, checkpoint, other_tokenizer, verbose
+from speechtok.cli.printing import say, say_json
 from speechtok.storage import AnyPath
 
 
@@ -49,19 +49,17 @@ def command(
     with counting("Reading", len(TokenDataset(dataset))) as step:
         found = compute_statistics(dataset, on_rows=step)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        say_json(found.to_dict())
     else:
-        click.echo(
+        say(
             f"rows        {found.rows:,} ({', '.join(f'{name} {rows:,}' for name, rows in found.splits.items())})"
         )
-        click.echo(f"duration    {duration_text(found.seconds)}")
-        click.echo(
-            f"speakers    {len(found.speakers):,}; languages {', '.join(found.languages) or 'not stated'}"
-        )
-        click.echo(f"size        {size_text(found.bytes)}, {found.stored_bps:,.0f} bits per second of audio")
+        say(f"duration    {duration_text(found.seconds)}")
+        say(f"speakers    {len(found.speakers):,}; languages {', '.join(found.languages) or 'not stated'}")
+        say(f"size        {size_text(found.bytes)}, {found.stored_bps:,.0f} bits per second of audio")
         for item in found.streams:
             bound = math.log2(item.stream.codebook_size)
-            click.echo(
+            say(
                 f"{item.stream.name:11} {item.num_codes:,} codes; {item.stored_bits_per_code:.3f} of {bound:.3f} bits per code "
                 f"stored; entropy {item.entropy.mean():.3f} bits (lowest {item.entropy.min():.3f}); "
                 f"{100 * item.used.mean():.1f} % of codes used"
@@ -72,4 +70,4 @@ def command(
         write_report(
             dataset, html, corpus_root=corpus, examples=examples, tokenizer=tokenizer, checkpoint=checkpoint
         )
-        click.echo(f"Wrote the report to {html}.", err=as_json)
+        say(f"Wrote the report to {html}.", err=as_json)

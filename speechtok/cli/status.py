@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from speechtok.cli import options
+from speechtok.cli.printing import say, say_json
 from speechtok.storage import AnyPath
 
 
@@ -26,24 +25,24 @@ def command(output: AnyPath, as_json: bool) -> None:
 
     status = read_status(output)
     if as_json:
-        click.echo(json.dumps(asdict(status), ensure_ascii=False, indent=1))
+        say_json(asdict(status))
         return
-    click.echo(f"{output}: {status.sentence}")
-    click.echo(
+    say(f"{output}: {status.sentence}")
+    say(
         f"  {status.shards_done} of {status.shards} shards; {status.utterances_done:,} of {status.utterances:,} utterances, "
         f"{status.quarantined:,} in quarantine"
     )
     if status.state == "running":
         left = "" if status.left_seconds is None else f", about {duration_text(status.left_seconds)} left"
-        click.echo(f"  {status.times_real_time:,.0f} × real time{left}")
-        click.echo(f"  {'node':24} {'workers':>7} {'× real time':>11} {'read':>6} {'encode':>6} {'write':>6}")
+        say(f"  {status.times_real_time:,.0f} × real time{left}")
+        say(f"  {'node':24} {'workers':>7} {'× real time':>11} {'read':>6} {'encode':>6} {'write':>6}")
         for name, node in status.nodes.items():
             shares = " ".join(f"{100 * node['shares'][stage]:5.0f}%" for stage in ("read", "encode", "write"))
-            click.echo(f"  {name:24} {node['workers']:7} {node['times_real_time']:11,.0f} {shares}")
+            say(f"  {name:24} {node['workers']:7} {node['times_real_time']:11,.0f} {shares}")
     if status.bottleneck:
-        click.echo(f"  {status.bottleneck}")
+        say(f"  {status.bottleneck}")
     for worker in status.stalled:
-        click.echo(
+        say(
             f"  Stalled: shard {worker['shard']} on {worker['node']} (process {worker['pid']}) has been at "
             f"'{worker['stage']}' for {duration_text(worker['stage_seconds'])}."
         )

@@ -9,6 +9,7 @@ import click
 
 from speechtok.cli import options
 from speechtok.cli.plan_only import plan_options, show_plan
+from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 if TYPE_CHECKING:
@@ -135,10 +136,10 @@ def tell(report: JobReport, output: AnyPath) -> None:
     held = f"{count_text(report.rows, 'utterance')}, {duration_text(report.seconds)}, {size_text(report.bytes)}; {failed}"
     if not report.shards_made:
         whole = "its only shard is" if report.shards == 1 else f"all {report.shards} shards are"
-        click.echo(f"{output}: nothing to do, {whole} complete ({held}).")
+        say(f"{output}: nothing to do, {whole} complete ({held}).")
         return
-    click.echo(f"{output}: {held}.")
-    click.echo(
+    say(f"{output}: {held}.")
+    say(
         f"Made {report.shards_made} of {count_text(report.shards, 'shard')}, {duration_text(report.seconds_made)} of audio "
         f"in {duration_text(report.wall_seconds)}: {report.seconds_made / report.wall_seconds:,.0f} × real time."
     )

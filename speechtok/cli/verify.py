@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from speechtok.cli.options import EXISTING, verbose
+from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 
@@ -23,13 +24,11 @@ def command(dataset: AnyPath) -> int:
     with counting("Verifying", len(read_plan(layout).tasks)) as step:
         found = verify(layout, on_shard=step)
     for problem in found.problems:
-        click.echo(problem, err=True)
+        say(problem, err=True)
     if found.problems:
-        click.echo(
-            f"{dataset} is damaged or unfinished: {count_text(len(found.problems), 'problem')}.", err=True
-        )
+        say(f"{dataset} is damaged or unfinished: {count_text(len(found.problems), 'problem')}.", err=True)
         return 1
-    click.echo(
+    say(
         f"{dataset} is intact: {count_text(found.shards, 'shard')}, {count_text(found.rows, 'utterance')}, "
         f"{duration_text(found.seconds)}, {size_text(found.bytes)}; {found.quarantined:,} in quarantine."
     )

@@ -5,7 +5,6 @@ Contents: `import_units`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import zip_longest
@@ -21,7 +20,8 @@ from speechtok.formats.table import SAMPLES, read_table
 from speechtok.formats.unit_lines import UnitLine, read_unit_lines
 from speechtok.jobs.export_units import CONTENT, DURATIONS, LIST, PITCH, PITCHES, VOICES
 from speechtok.jobs.imported import Entry, write_imported
-from speechtok.jobs.settings import SPLIT_NAME, JobSettings
+from speechtok.jobs.settings import JobSettings
+from speechtok.shards.layout import is_split
 from speechtok.storage import AnyPath
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import TokenizerInfo
@@ -92,7 +92,7 @@ def _lists(source: Path, split: str) -> dict[str, Path]:
     if not found:
         raise DatasetError(f"{source} holds no lists of units: there is no file SPLIT{LIST} in it.")
     lists = {path.name.removesuffix(LIST): path for path in found}
-    odd = next((name for name in lists if not re.fullmatch(SPLIT_NAME, name)), None)
+    odd = next((name for name in lists if not is_split(name)), None)
     if odd is not None:
         raise DatasetError(
             f"{lists[odd]} cannot name a split, which may hold letters, digits, underscores and single dots; rename it."

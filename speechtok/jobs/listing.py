@@ -12,7 +12,8 @@ import pyarrow as pa
 from speechtok.corpora import Corpus
 from speechtok.errors import DatasetError
 from speechtok.jobs.ordering import Runs
-from speechtok.jobs.settings import SPLIT_NAME, JobSettings
+from speechtok.jobs.settings import JobSettings
+from speechtok.shards.layout import is_split
 from speechtok.shards.plan import PLAN_COLUMNS
 from speechtok.shards.schema import column_names
 from speechtok.storage import OwnedFolder
@@ -82,7 +83,7 @@ class Listing:
     def _add(self, utterances: Sequence[Utterance], seconds: list[float | None]) -> None:
         splits = [item.split or self._settings.split for item in utterances]
         for split in set(splits) - self._splits:
-            if not re.fullmatch(SPLIT_NAME, split):
+            if not is_split(split):
                 raise DatasetError(
                     f"The corpus {self._corpus.name} has the split {split!r}; a split's name may hold letters, digits, "
                     "underscores and single dots, such as 'train.clean.100'."

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
-SPLIT_NAME = r"\w+(\.\w+)*"
-"""What `datasets` accepts as the name of a split; it also becomes part of file names."""
-
+from speechtok.shards.layout import is_split
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "channels": ("mean", "first", "error"),
@@ -58,7 +56,7 @@ class JobSettings:
                 raise ValueError(f"`{name}` must be one of {listed}, got '{getattr(self, name)}'.")
         if not self.max_segment_seconds >= 1:
             raise ValueError(f"`max_segment_seconds` must be at least 1, got {self.max_segment_seconds}.")
-        if not re.fullmatch(SPLIT_NAME, self.split):
+        if not is_split(self.split):
             raise ValueError(
                 f"`split` may hold letters, digits, underscores and single dots, got {self.split!r}."
             )

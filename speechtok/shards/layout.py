@@ -15,17 +15,51 @@ object store, which cannot rename, it is written on the local disk and then put 
 
 from __future__ import annotations
 
+import re
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, relative, replacing, temporary_file
+
+SPLIT_NAME = r"\w+(\.\w+)*"
+"""What `datasets` accepts as the name of a split; it also becomes part of file names."""
+MOST_SPLIT_BYTES = 150
+"""Longest name of a split: file systems allow 255 bytes, and numbers, a suffix and a temporary name come on top."""
+
+
+def is_split(name: Any) -> bool:
+    """Return whether a value can be the name of a split, and so a part of file names: it never leads outside."""
+    return (
+        isinstance(name, str)
+        and re.fullmatch(SPLIT_NAME, name) is not None
+        and len(name.encode()) <= MOST_SPLIT_BYTES
+    )
+
+
+def check_split(name: Any) -> str:
+    """Return the name of a split that was read from somewhere.
+
+    Raises:
+        DatasetError: when it cannot be one.
+    """
+    if not is_split(name):
+        raise DatasetError(
+            f"{name!r} cannot be the name of a split: it may hold letters, digits, underscores and single dots, in at "
+            f"most {MOST_SPLIT_BYTES} bytes."
+        )
+    return str(name)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths of one token dataset."""
+    """Paths of one token dataset.
+
+    Those with the name of a split raise `DatasetError` for what cannot be one, wherever the name was read.
+    """
 
     root: AnyPath
     """The folder users call OUT."""
@@ -77,19 +111,19 @@ class Layout:
 
     def shard(self, split: str, index: int, count: int) -> AnyPath:
         """The Parquet file of one shard."""
-        return self.data / f"{split}-{index:05d}-of-{count:05d}.parquet"
+        return self.data / f"{check_split(split)}-{index:05d}-of-{count:05d}.parquet"
 
     def record(self, split: str, index: int) -> AnyPath:
         """The commit record of one shard."""
-        return self.state / "shards" / f"{split}-{index:05d}.json"
+        return self.state / "shards" / f"{check_split(split)}-{index:05d}.json"
 
     def attempts(self, split: str, index: int) -> AnyPath:
         """The note about a shard that is being made."""
-        return self.state / "attempts" / f"{split}-{index:05d}.json"
+        return self.state / "attempts" / f"{check_split(split)}-{index:05d}.json"
 
     def quarantine(self, split: str) -> AnyPath:
         """The Parquet file of the inputs of one split that failed."""
-        return self.root / "quarantine" / f"{split}.parquet"
+        return self.root / "quarantine" / f"{check_split(split)}.parquet"
 
     def relative(self, path: AnyPath) -> str:
         """Return a path inside the dataset as users see it."""

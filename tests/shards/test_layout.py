@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from speechtok.shards.layout import Layout
+from speechtok.errors import DatasetError
+from speechtok.shards.layout import Layout, is_split
 from speechtok.storage import file_sha256
 
 
@@ -16,6 +17,46 @@ def test_names(layout, tmp_path):
     assert layout.record("train", 3) == tmp_path / ".speechtok" / "shards" / "train-00003.json"
     assert layout.quarantine("dev") == tmp_path / "quarantine" / "dev.parquet"
     assert layout.relative(layout.quarantine("dev")) == "quarantine/dev.parquet"
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        "",
+        ".",
+        "..",
+        "../../x",
+        "/etc/x",
+        "a/b",
+        "a\\b",
+        "a\0b",
+        "a\nb",
+        "a..b",
+        ".a",
+        "a.",
+        "a b",
+        "\x1b[31m",
+        "a" * 151,
+        None,
+        3,
+    ],
+)
+def test_names_that_lead_outside(layout, split):
+    assert not is_split(split)
+    for path in (
+        lambda: layout.shard(split, 0, 1),
+        lambda: layout.record(split, 0),
+        lambda: layout.attempts(split, 0),
+        lambda: layout.quarantine(split),
+    ):
+        with pytest.raises(DatasetError, match="cannot be the name of a split: it may hold letters, digits"):
+            path()
+
+
+@pytest.mark.parametrize("split", ["train", "train.clean.100", "dev_other", "čeština", "a" * 150])
+def test_names_of_splits(layout, split):
+    assert is_split(split)
+    assert layout.shard(split, 0, 1).is_relative_to(layout.data)
 
 
 def test_replacing_is_whole_or_nothing(layout):

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli import options
+from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 
@@ -33,7 +34,7 @@ def command(corpus: AnyPath, output: Path, steps: int, seed: int) -> None:
     with counting("Training", settings.steps) as step:
         training.run(on_step=step)
     if not training.history:
-        click.echo(f"{output} already has {training.step} steps; ask for more with --steps.")
+        say(f"{output} already has {training.step} steps; ask for more with --steps.")
         return
     titles = {
         "reconstruction": "squared error of pitch",
@@ -44,7 +45,7 @@ def command(corpus: AnyPath, output: Path, steps: int, seed: int) -> None:
     curves = {title: [item[name] for item in training.history] for name, title in titles.items()}
     save_curves(training.folder / "training.png", curves)
     first, last = training.history[0], training.history[-1]
-    click.echo(
+    say(
         f"Wrote step {training.step} to {training.folder}; squared error {first['reconstruction']:.3f} at first, "
         f"{last['reconstruction']:.3f} at last, {last['used']:.0f} codes in use, {last['entropy_bits']:.2f} bit."
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from speechtok.cli import options
+from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 
@@ -72,7 +73,7 @@ def command(
             on_batch=lambda number, inertia: curve.append(inertia),
         )
     save_curves(output / "kmeans" / "training.png", {"mean squared distance to the nearest centre": curve})
-    click.echo(
+    say(
         f"Wrote {settings.num_clusters} units to {output} after {len(curve)} batches; "
         f"mean squared distance {curve[0]:.4g} at first, {curve[-1]:.4g} at last."
     )

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from speechtok.cli import options
-from speechtok.wording import number_text
+from speechtok.cli.printing import say
+from speechtok.wording import number_text, printable
 
 if TYPE_CHECKING:
     from speechtok.training.loop import Watcher
@@ -94,10 +95,10 @@ def watching(steps: int) -> Iterator[Watcher]:
             bar.update(task, completed=step, detail=_shown(metrics))
 
         def validated(step: int, metrics: Mapping[str, float]) -> None:
-            console.print(f"Step {step:,}: {_shown(metrics)}", highlight=False, soft_wrap=True)
+            console.print(f"Step {step:,}: {_shown(metrics)}", highlight=False, markup=False, soft_wrap=True)
 
         def unusable(reason: str) -> None:
-            console.print(f"Left out: {reason}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"Left out: {printable(reason)}", highlight=False, markup=False, soft_wrap=True)
 
         yield Watcher(started=started, stepped=stepped, validated=validated, unusable=unusable)
 
@@ -108,11 +109,11 @@ def report(folder: Path, history: list[dict[str, Any]]) -> None:
     names = [name for name in points[-1] if name not in ("step", "split")] if points else []
     for name in names:
         first, last = points[0], points[-1]
-        click.echo(
+        say(
             f"{name}: {number_text(first[name])} after step {first['step']:,}, "
             f"{number_text(last[name])} after step {last['step']:,}"
         )
-    click.echo(f"Wrote {folder / 'model'}, which --tokenizer takes, and {folder / 'report.html'}.")
+    say(f"Wrote {folder / 'model'}, which --tokenizer takes, and {folder / 'report.html'}.")
 
 
 def _shown(metrics: Mapping[str, float]) -> str:
