@@ -8,50 +8,81 @@ Names are imported when they are first used, so that `import speechtok` stays li
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speechtok.version import __version__
 
 if TYPE_CHECKING:
     from speechtok import errors, lm
     from speechtok.cards import list_tokenizers
+    from speechtok.hub import Pushed
+    from speechtok.jobs.run import tokenize_corpus as tokenize
+    from speechtok.jobs.settings import JobSettings, Progress, RunResult
+    from speechtok.jobs.watcher import Watcher
     from speechtok.loading import load_tokenizer
+    from speechtok.publish.dataset import pull_dataset as pull
+    from speechtok.publish.dataset import push_dataset as push
     from speechtok.shards.reader import TokenDataset
+    from speechtok.shards.verify import Verification, verify
     from speechtok.tokenizers.base import SpeechTokenizer
     from speechtok.tokens import RunLengthTokens, SpeechTokens, StreamInfo, TokenizerInfo
 
 __all__ = [
+    "JobSettings",
+    "Progress",
+    "Pushed",
     "RunLengthTokens",
+    "RunResult",
     "SpeechTokenizer",
     "SpeechTokens",
     "StreamInfo",
     "TokenDataset",
     "TokenizerInfo",
+    "Verification",
+    "Watcher",
     "__version__",
     "errors",
     "list_tokenizers",
     "lm",
     "load_tokenizer",
+    "pull",
+    "push",
+    "tokenize",
+    "verify",
 ]
 
 _HOMES = {
-    "RunLengthTokens": "speechtok.tokens",
-    "SpeechTokenizer": "speechtok.tokenizers.base",
-    "SpeechTokens": "speechtok.tokens",
-    "StreamInfo": "speechtok.tokens",
-    "TokenDataset": "speechtok.shards.reader",
-    "TokenizerInfo": "speechtok.tokens",
-    "list_tokenizers": "speechtok.cards",
-    "load_tokenizer": "speechtok.loading",
+    "JobSettings": "speechtok.jobs.settings:JobSettings",
+    "Progress": "speechtok.jobs.settings:Progress",
+    "Pushed": "speechtok.hub:Pushed",
+    "RunLengthTokens": "speechtok.tokens:RunLengthTokens",
+    "RunResult": "speechtok.jobs.settings:RunResult",
+    "SpeechTokenizer": "speechtok.tokenizers.base:SpeechTokenizer",
+    "SpeechTokens": "speechtok.tokens:SpeechTokens",
+    "StreamInfo": "speechtok.tokens:StreamInfo",
+    "TokenDataset": "speechtok.shards.reader:TokenDataset",
+    "TokenizerInfo": "speechtok.tokens:TokenizerInfo",
+    "Verification": "speechtok.shards.verify:Verification",
+    "Watcher": "speechtok.jobs.watcher:Watcher",
+    "errors": "speechtok.errors",
+    "list_tokenizers": "speechtok.cards:list_tokenizers",
+    "lm": "speechtok.lm",
+    "load_tokenizer": "speechtok.loading:load_tokenizer",
+    "pull": "speechtok.publish.dataset:pull_dataset",
+    "push": "speechtok.publish.dataset:push_dataset",
+    "tokenize": "speechtok.jobs.run:tokenize_corpus",
+    "verify": "speechtok.shards.verify:verify",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("errors", "lm"):
-        return import_module(f"speechtok.{name}")
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'speechtok' has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers read the imports above, and know the names that are not there
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'speechtok' has no attribute {name!r}")
+        module, _, attribute = _HOMES[name].partition(":")
+        home = import_module(module)
+        return getattr(home, attribute) if attribute else home
 
 
 def __dir__() -> list[str]:

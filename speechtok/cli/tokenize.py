@@ -13,7 +13,7 @@ from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 if TYPE_CHECKING:
-    from speechtok.jobs.settings import JobReport
+    from speechtok.jobs.settings import RunResult
 
 
 @click.command("tokenize")
@@ -126,7 +126,7 @@ def tokenize(
     tell(report, output)
 
 
-def tell(report: JobReport, output: AnyPath) -> None:
+def tell(report: RunResult, output: AnyPath) -> None:
     """Print what came of a job."""
     from speechtok.wording import count_text, duration_text, size_text
 

@@ -17,7 +17,7 @@ from speechtok.audio.io import read_waveform
 from speechtok.errors import DatasetError
 from speechtok.jobs.decode import decode_dataset, wav_path
 from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobReport
+from speechtok.jobs.settings import RunResult
 from speechtok.report import write_report
 from speechtok.report.tables import read_failures
 from speechtok.shards.layout import Layout
@@ -67,7 +67,7 @@ def run_demo(output: Path, *, say: Callable[[str], None], executor: str = "ray")
     return report
 
 
-def _tell_job(say: Callable[[str], None], job: JobReport, tokens: Path) -> None:
+def _tell_job(say: Callable[[str], None], job: RunResult, tokens: Path) -> None:
     if job.shards_made:
         speed = job.seconds_made / job.wall_seconds if job.wall_seconds else 0.0
         say(

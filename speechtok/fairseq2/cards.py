@@ -8,9 +8,9 @@ from typing import Any
 from fairseq2.assets import AssetCard, AssetCardError, AssetStore
 from fairseq2.runtime.dependency import get_dependency_resolver
 
-import speechtok
 from speechtok.cards import find_card, list_tokenizers
 from speechtok.errors import SpeechtokError
+from speechtok.loading import load_tokenizer
 from speechtok.tokenizers.base import SpeechTokenizer
 
 FIELD = "speechtok_tokenizer"
@@ -57,6 +57,6 @@ def load_speech_tokenizer(card: AssetCard | str, **options: Any) -> SpeechTokeni
     if checkpoint is not None:
         options.setdefault("checkpoint", Path(str(checkpoint.as_(str))))
     try:
-        return speechtok.load_tokenizer(name, **options)
+        return load_tokenizer(name, **options)
     except SpeechtokError as error:
         raise AssetCardError(card.name, str(error)) from error

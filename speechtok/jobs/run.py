@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import filelock
 
@@ -22,7 +22,7 @@ from speechtok.jobs.local import run_locally
 from speechtok.jobs.made import Made, check_errors
 from speechtok.jobs.plan import check_same, make_plan, segmented
 from speechtok.jobs.ray import run_on_ray
-from speechtok.jobs.settings import JobReport, JobSettings, Progress, RunSettings
+from speechtok.jobs.settings import JobSettings, Progress, RunResult, RunSettings
 from speechtok.jobs.watcher import Watcher
 from speechtok.jobs.worker import WorkerSettings
 from speechtok.loading import load_tokenizer
@@ -56,8 +56,17 @@ def tokenize_corpus(
     checkpoint: str | AnyPath | None = None,
     settings: JobSettings | None = None,
     watcher: Watcher | None = None,
-    **how: Any,
-) -> JobReport:
+    device: str = "cpu",
+    executor: Literal["ray", "local"] = "ray",
+    workers: int | None = None,
+    ray_address: str | None = None,
+    cpus_per_worker: float = 1.0,
+    gpus_per_worker: float | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
+    max_errors: int | str | None = None,
+    timeout_seconds: float = 300.0,
+    memory_mb: int = 2048,
+) -> RunResult:
     """Tokenize a corpus into a token dataset, or finish one that was begun.
 
     The plan is frozen on disk first; each shard then appears whole or not at all and is recorded
@@ -71,7 +80,16 @@ def tokenize_corpus(
         checkpoint: folder with the published files, local or in an object store.
         settings: what decides the rows.
         watcher: hooks for a progress display.
-        how: where and how to run, fields of `RunSettings` such as `device`, `executor` and `workers`.
+        device: where workers run the tokenizer, such as "cuda".
+        executor: "ray", or "local" for this process alone.
+        workers: most Ray workers; None takes as many as there is room for.
+        ray_address: a running Ray cluster; None starts Ray on this machine.
+        cpus_per_worker: CPUs each worker takes.
+        gpus_per_worker: GPUs each worker takes; None takes one where the device is a GPU.
+        runtime_env: what Ray prepares on each node.
+        max_errors: quarantined inputs after which the job gives up, a number or a share such as "1%"; None never does.
+        timeout_seconds: how long reading one recording may take.
+        memory_mb: memory that decoding one recording may take, in MiB.
 
     Raises:
         CardError, CheckpointError, HubError: when the tokenizer cannot be loaded.
@@ -79,9 +97,21 @@ def tokenize_corpus(
         StorageError: when an object store fails or refuses.
         JobError: when the output is not ours, belongs to another job or cannot be written, when too
             many inputs fail, or when not a single one could be tokenized.
-        ValueError, TypeError: when a field of `RunSettings` is out of its range or unknown.
+        ValueError: when a setting is out of its range.
     """
-    settings, watcher, run = settings or JobSettings(), watcher or Watcher(), RunSettings(**how)
+    settings, watcher = settings or JobSettings(), watcher or Watcher()
+    run = RunSettings(
+        device=device,
+        executor=executor,
+        workers=workers,
+        ray_address=ray_address,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        runtime_env=runtime_env,
+        max_errors=max_errors,
+        timeout_seconds=timeout_seconds,
+        memory_mb=memory_mb,
+    )
     loaded = load_tokenizer(tokenizer, checkpoint=checkpoint)
     if settings.num_codebooks is not None:
         loaded.check_codebooks(settings.num_codebooks)
@@ -107,8 +137,17 @@ def retry_quarantined(
     tokenizer: str | None = None,
     checkpoint: str | AnyPath | None = None,
     watcher: Watcher | None = None,
-    **how: Any,
-) -> JobReport:
+    device: str = "cpu",
+    executor: Literal["ray", "local"] = "ray",
+    workers: int | None = None,
+    ray_address: str | None = None,
+    cpus_per_worker: float = 1.0,
+    gpus_per_worker: float | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
+    max_errors: int | str | None = None,
+    timeout_seconds: float = 300.0,
+    memory_mb: int = 2048,
+) -> RunResult:
     """Try again what is in the quarantine of a dataset, and finish it where it is not.
 
     Batches without a quarantined input are taken over and the others made anew, so that the dataset
@@ -121,13 +160,34 @@ def retry_quarantined(
         tokenizer: name, card path or folder for `load_tokenizer`; None takes that of the last run.
         checkpoint: folder with the published files; None takes that of the last run.
         watcher: hooks for a progress display.
-        how: where and how to run, fields of `RunSettings`.
+        device: where workers run the tokenizer, such as "cuda".
+        executor: "ray", or "local" for this process alone.
+        workers: most Ray workers; None takes as many as there is room for.
+        ray_address: a running Ray cluster; None starts Ray on this machine.
+        cpus_per_worker: CPUs each worker takes.
+        gpus_per_worker: GPUs each worker takes; None takes one where the device is a GPU.
+        runtime_env: what Ray prepares on each node.
+        max_errors: quarantined inputs after which the job gives up, a number or a share such as "1%"; None never does.
+        timeout_seconds: how long reading one recording may take.
+        memory_mb: memory that decoding one recording may take, in MiB.
 
     Raises:
         DatasetError: when there is no dataset, or nothing says where its corpus lies.
         JobError: as `tokenize_corpus`.
     """
-    watcher, run, layout = watcher or Watcher(), RunSettings(**how), Layout(as_path(output))
+    watcher, layout = watcher or Watcher(), Layout(as_path(output))
+    run = RunSettings(
+        device=device,
+        executor=executor,
+        workers=workers,
+        ray_address=ray_address,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        runtime_env=runtime_env,
+        max_errors=max_errors,
+        timeout_seconds=timeout_seconds,
+        memory_mb=memory_mb,
+    )
     plan = read_plan(layout)
     about = read_run(layout).get("about", {})
     if corpus_root is None and not about:
@@ -172,7 +232,7 @@ class _Source:
 
 def _make(
     layout: Layout, plan: Plan, tasks: list[ShardTask], source: _Source, run: RunSettings, watcher: Watcher
-) -> JobReport:
+) -> RunResult:
     """Make shards, then what summarises all of them."""
     allowed, made = run.errors_allowed(plan.num_rows), Made()
     if tasks:
@@ -320,9 +380,9 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _report(plan: Plan, records: Sequence[ShardRecord], made: Made) -> JobReport:
+def _report(plan: Plan, records: Sequence[ShardRecord], made: Made) -> RunResult:
     failures = [failure for record in records for failure in record.quarantined]
-    report = JobReport(
+    report = RunResult(
         shards=len(plan.tasks),
         shards_made=len(made.records),
         rows=sum(record.rows for record in records),

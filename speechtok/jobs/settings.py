@@ -167,7 +167,7 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobReport:
+class RunResult:
     """What a job has done."""
 
     shards: int

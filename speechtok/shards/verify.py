@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord, ShardTask, read_plan, read_record
 from speechtok.shards.schema import METADATA_KEY, quarantine_schema, token_schema
-from speechtok.storage import file_sha256, local_copy, readable
+from speechtok.storage import AnyPath, as_path, file_sha256, local_copy, readable
 
 SECONDS_TOLERANCE = 0.3
 """How far a decoded length may lie from its header: compressed formats round up to their frames."""
@@ -40,19 +40,22 @@ class Verification:
     """Size of the token shards."""
 
 
-def verify(layout: Layout, *, on_shard: Callable[[ShardTask], None] | None = None) -> Verification:
+def verify(
+    dataset: str | AnyPath | Layout, *, on_shard: Callable[[ShardTask], None] | None = None
+) -> Verification:
     """Check every file of a token dataset.
 
     Each shard must exist with the recorded sha256, hold the planned utterances that are not in
     quarantine, in order, with the schema and fingerprint of the plan and every code in range.
 
     Args:
-        layout: the dataset.
+        dataset: its folder, or its URI in an object store.
         on_shard: called after each shard, for a progress display.
 
     Raises:
         DatasetError: when there is no plan to check against.
     """
+    layout = dataset if isinstance(dataset, Layout) else Layout(as_path(dataset))
     plan = read_plan(layout)
     schema = token_schema(plan.info, plan.card, plan.extra_types)
     problems: list[str] = []
