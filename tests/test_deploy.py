@@ -50,8 +50,10 @@ def test_kuberay_job_has_the_shape_of_a_ray_job(job):
     assert spec["submissionMode"] in ("K8sJobMode", "HTTPMode", "SidecarMode")
     cluster = spec["rayClusterSpec"]
     assert set(cluster) == {
-        *("rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs")
+        *("rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions"),
+        *("headGroupSpec", "workerGroupSpecs"),
     }
+    assert cluster["authOptions"] == {"mode": "token"}
     for group in cluster["workerGroupSpecs"]:
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
         assert group["groupName"]

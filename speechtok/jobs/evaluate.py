@@ -29,6 +29,7 @@ from speechtok.loading import load_tokenizer
 from speechtok.metrics.evaluation import Evaluation, EvaluationRow, summarize_rows
 from speechtok.metrics.judges import Judges
 from speechtok.metrics.measures import MEASURES, MODEL_MEASURES, Scores, check_installed, measure
+from speechtok.processes import safe_path
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import compute_statistics
 from speechtok.storage import AnyPath
@@ -263,7 +264,8 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
     if workers == 1:
         yield None
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
+    context = get_context("spawn")
+    with safe_path(), ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
         yield pool
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from speechtok.errors import JobError, SpeechtokError
@@ -22,6 +23,7 @@ from speechtok.jobs.hooks import Hooks
 from speechtok.jobs.settings import RunSettings
 from speechtok.jobs.stages import WorkerStatus
 from speechtok.jobs.worker import ShardWorker, WorkerSettings
+from speechtok.processes import SAFE_PATH, import_paths, safe_path
 from speechtok.shards.plan import ShardRecord, ShardTask
 
 POLL_SECONDS = 0.5
@@ -32,7 +34,10 @@ MOST_FAILED_STARTS = 8
 """Workers that may die one after the other before any was ready."""
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Tasks and records are small; audio never enters the object store."""
+LOOPBACK = "127.0.0.1"
+"""Address of a Ray of our own, which no other machine is to reach."""
 WORKER_ENVIRONMENT = {
+    SAFE_PATH: "1",
     "OMP_NUM_THREADS": "1",
     # glibc returns large blocks to the system at once, and page faults then cost up to half the time.
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -83,7 +88,7 @@ class _Pool:
             "num_gpus": run.gpus,
             "max_restarts": 0,  # a lost worker is replaced wherever there is room now
             "max_concurrency": 2,  # one shard at a time is sent; the other thread answers `status`
-            "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+            "runtime_env": {"env_vars": _environment(run)},
         }
         self._actor: Any = ray.remote(**options)(ShardWorker)
         self._settings, self._run, self._hooks = settings, run, hooks
@@ -245,17 +250,21 @@ def _start(run: RunSettings) -> None:
     if run.runtime_env:
         options["runtime_env"] = dict(run.runtime_env)
     try:
-        if run.ray_address is not None:
-            _check_reachable(run.ray_address)
-            ray.init(address=run.ray_address, **options)
+        if run.ray_address is None:
+            with _on_loopback(), safe_path():
+                ray.init(
+                    address="local",
+                    num_cpus=max(_cpus(), round((run.workers or 1) * run.cpus_per_worker)),
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    job_config=_job_config(),
+                    **options,
+                )
         else:
-            ray.init(
-                address="local",
-                num_cpus=max(_cpus(), round((run.workers or 1) * run.cpus_per_worker)),
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                **options,
-            )
+            _check_reachable(run.ray_address)
+            if "://" not in run.ray_address:  # a Ray Client's server starts the driver, elsewhere
+                options["job_config"] = _job_config()
+            ray.init(address=run.ray_address, **options)
     except Exception as error:  # of many kinds, a bare one included where a busy machine takes too long
         where = f"at {run.ray_address}" if run.ray_address else "on this machine"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -263,6 +272,51 @@ def _start(run: RunSettings) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray puts its own there, which ends the process at once
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a Ray that is started in this block listen on the loopback address alone, as it does on a desktop.
+
+    Raises:
+        RuntimeError: when it does not.
+    """
+    import ray
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+    found = {node["NodeManagerAddress"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
+    if found != {LOOPBACK}:
+        ray.shutdown()
+        raise RuntimeError(
+            f"version {ray.__version__} listens on {', '.join(sorted(found))} and not only on {LOOPBACK}; use --executor local."
+        )
+
+
+def _job_config() -> Any:
+    """Return a job's configuration that adds no folder to the paths workers import from.
+
+    Ray adds the driver's working folder, which may hold the corpus and with it any `json.py`, in front of all others.
+    """
+    from ray.job_config import JobConfig
+
+    class OwnPaths(JobConfig):
+        _py_driver_sys_path = property(lambda self: [], lambda self, folders: None)
+
+    return OwnPaths()
+
+
+def _environment(run: RunSettings) -> dict[str, str]:
+    """Return variables of the workers; on this machine they import what this process imports."""
+    given = dict((run.runtime_env or {}).get("env_vars") or {})
+    if run.ray_address is not None or "PYTHONPATH" in given:
+        return WORKER_ENVIRONMENT
+    return {**WORKER_ENVIRONMENT, "PYTHONPATH": import_paths()}
 
 
 def _check_reachable(address: str) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from speechtok.jobs import reader_process
 from speechtok.jobs.reader_process import FAILED, HEADER, IN_FILE
 from speechtok.jobs.ring import Ring, unnamed_file
+from speechtok.processes import import_paths
 
 TRIES = 2
 """How often a recording may end the process that reads it, before it is given up."""
@@ -246,7 +247,7 @@ class Reader:
         descriptors = (requests, theirs.fileno(), lifeline, shared)
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", reader_process.__name__, *map(str, descriptors)],
+                [sys.executable, "-P", "-m", reader_process.__name__, *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
                 start_new_session=True,
@@ -279,7 +280,7 @@ def _cause(code: int) -> str:
 
 def _environment() -> dict[str, str]:
     """Return what the process needs to import what this one imports, in one thread."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": import_paths(), "OMP_NUM_THREADS": "1"}
 
 
 def _relevant(environment: dict[str, str]) -> dict[str, str]:

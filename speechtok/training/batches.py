@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from speechtok.errors import AudioError, DatasetError
+from speechtok.processes import safe_path
 from speechtok.training.task import Batch, Examples
 from speechtok.wording import count_text
 
@@ -103,7 +104,9 @@ class Batches(Dataset[Any]):
             num_workers=workers,
             multiprocessing_context="forkserver" if workers else None,
         )
-        for result in loader:
+        with safe_path():
+            results = iter(loader)  # which starts the processes
+        for result in results:
             if isinstance(result, DatasetError):
                 raise result
             parts, unusable = result
