@@ -1,164 +1,128 @@
-"""Read arrays from joblib pickles without running anything a file says.
+"""Read arrays from joblib pickles and `.npy` files without running anything a file says.
 
 Conventions: joblib writes an object as a pickle in which each array is a small description, followed in the
 stream by the array's bytes (with a count byte and so many bytes of alignment before them, in newer files).
-A whole file may be compressed with zlib, gzip, bz2 or lzma.
+A whole file may be compressed with zlib, gzip, bz2, xz or lzma.
 
-Here the pickle can only name arrays, their types, and classes of scikit-learn and numpy's random generators; the
-latter become inert bags of attributes. Every other name is refused.
+The pickle is read as plain values (`checkpoints/pickles.py`) and may name arrays, their types, and classes of
+scikit-learn and NumPy's random generators alone. NumPy sees type, shape and bytes after they were checked.
 
-Contents: `load_joblib`, `Bag`.
+Contents: `read_arrays`.
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import ast
 import io
-import lzma
-import math
-import pickle
-import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
-from numpy.lib.format import read_array
 
+from speechtok.checkpoints.pickles import ForeignNameError, Made, Name, numpy_type, plain_array, read_pickle
 from speechtok.errors import CheckpointError
+from speechtok.limits import CENTRES_BYTES, inflate, inflated_bytes, read_bytes
 
-_COMPRESSED = {
-    b"\x1f\x8b": gzip.decompress,
-    b"BZ": bz2.decompress,
-    b"\xfd7zXZ": lzma.decompress,
-    b"]\x00": lzma.decompress,
-    b"\x78": zlib.decompress,
+_WRAPPERS = {
+    Name("joblib.numpy_pickle", "NumpyArrayWrapper"),
+    Name("sklearn.externals.joblib.numpy_pickle", "NumpyArrayWrapper"),
 }
-"""First bytes of a compressed file → what undoes it. A plain pickle starts with 0x80."""
-
-
-class Bag:
-    """Stands in for an object of a known harmless class: keeps its attributes, does nothing."""
-
-    attributes: dict[str, Any]
-
-    def __new__(cls, *arguments: Any) -> Self:
-        """Make one however a pickle chooses to: with or without a call of `__init__`."""
-        bag = super().__new__(cls)
-        bag.attributes = {"arguments": arguments}
-        return bag
-
-    def __init__(self, *arguments: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.attributes |= {str(name): value for name, value in state.items()}
-
-
-class _Wrapper(Bag):
-    """Stands in for the description of an array whose bytes follow."""
-
-
-def _empty_array(*arguments: Any) -> np.ndarray[Any, Any]:
-    """Stand in for numpy's reconstruction of an array; its state fills it."""
-    return np.ndarray.__new__(np.ndarray, (0,), np.dtype("b"))
-
-
-def _scalar(dtype: Any, content: bytes) -> Any:
-    """Stand in for numpy's scalar; object scalars would hold a pickle and are refused."""
-    if not isinstance(dtype, np.dtype) or dtype.hasobject:
-        raise pickle.UnpicklingError("a numpy scalar of type object")
-    return np.frombuffer(content, dtype=dtype)[0]
-
-
-def _array_type(*arguments: Any, **options: Any) -> Any:
-    """Stand in for `numpy.dtype`; types that hold Python objects are refused."""
-    dtype = np.dtype(*arguments, **options)
-    if dtype.hasobject:
-        raise pickle.UnpicklingError("an array of Python objects")
-    return dtype
-
-
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Wrapper,
-    ("sklearn.externals.joblib.numpy_pickle", "NumpyArrayWrapper"): _Wrapper,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _array_type,
+"""Descriptions of arrays whose bytes follow."""
+_RECONSTRUCTED = {Name(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")}
+"""Arrays whose bytes are in their state."""
+_ADMITTED = {
+    *_WRAPPERS,
+    *_RECONSTRUCTED,
+    *(Name(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
+    Name("numpy", "ndarray"),
+    Name("numpy", "dtype"),
 }
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _ADMITTED[_module, "_reconstruct"] = _empty_array
-    _ADMITTED[_module, "scalar"] = _scalar
+_NPY = b"\x93NUMPY"
+_LONGEST_HEADER = 10_000
+"""Bytes of the description in a `.npy` file, as NumPy bounds it."""
 
 
-_Unpickler: Any = pickle._Unpickler
-"""The pure-Python unpickler, whose steps can be overridden one by one."""
-
-
-class _Reader(_Unpickler):  # type: ignore[misc]
-    """The unpickler with its names restricted and arrays read after their descriptions."""
-
-    dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
-
-    def __init__(self, stream: io.BytesIO) -> None:
-        super().__init__(stream)
-        self.stream = stream
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ADMITTED:
-            return _ADMITTED[module, name]
-        if module.split(".")[0] == "sklearn" and "joblib" not in module:
-            return Bag
-        if module.startswith("numpy.random"):
-            return Bag
-        raise pickle.UnpicklingError(f"{module}.{name}")
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("a persistent id")
-
-    def load_build(self) -> None:
-        super().load_build()
-        if isinstance(self.stack[-1], _Wrapper):
-            self.stack[-1] = self._array(self.stack[-1].attributes)
-
-    dispatch[pickle.BUILD[0]] = load_build
-
-    def _array(self, about: dict[str, Any]) -> np.ndarray[Any, Any]:
-        dtype, shape = about["dtype"], tuple(int(size) for size in about["shape"])
-        if not isinstance(dtype, np.dtype) or dtype.hasobject:
-            raise pickle.UnpicklingError("an array of Python objects")
-        if about.get("numpy_array_alignment_bytes") is not None:
-            self.stream.read(self.stream.read(1)[0])
-        size = math.prod(shape) * dtype.itemsize
-        content = self.stream.read(size)
-        if len(content) != size:
-            raise EOFError("an array is cut short")
-        order = "F" if about.get("order") == "F" else "C"
-        return np.frombuffer(content, dtype=dtype).reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
-
-
-def load_joblib(path: Path) -> Any:
-    """Return the content of a joblib file: plain values, arrays, and `Bag`s for objects.
+def read_arrays(path: Path) -> Mapping[str, np.ndarray[Any, Any]]:
+    """Return the arrays of a joblib file or a `.npy` file: those of an estimator by attribute, a single one as "".
 
     Args:
-        path: The file.
+        path: The file; its first bytes tell which it is.
 
     Raises:
-        CheckpointError: If the file is damaged or names anything but arrays and estimators.
+        CheckpointError: If the file is damaged, too large, or names anything but arrays and estimators.
     """
-    data = path.read_bytes()
-    if data[:6] == b"\x93NUMPY":
-        return read_array(io.BytesIO(data), allow_pickle=False)
+    data = read_bytes(path, CENTRES_BYTES, "k-means file", error=CheckpointError)
+    if data.startswith(_NPY) or path.suffix == ".npy":
+        try:
+            return {"": _npy(data)}
+        except ValueError as error:
+            raise CheckpointError(f"'{path}' is not a plain .npy array ({error}).") from error
     try:
-        for start, undo in _COMPRESSED.items():
-            if data.startswith(start):
-                data = undo(data)  # type: ignore[operator]
-                break
-        return _Reader(io.BytesIO(data)).load()
-    except pickle.UnpicklingError as error:
+        stream = io.BytesIO(inflate(data, min(CENTRES_BYTES, inflated_bytes(len(data)))))
+        content = read_pickle(stream, admits=_admits, built=lambda made: _read_array(made, stream))
+    except ForeignNameError as error:
         raise CheckpointError(
             f"'{path}' is refused because it is a pickle that names {error}, not only arrays. "
             "Use the published file, or its centres as .npy."
         ) from error
-    except Exception as error:  # a damaged pickle can fail in any way
+    except ValueError as error:
         raise CheckpointError(f"'{path}' is damaged or not a joblib file ({error}).") from error
+    if isinstance(content, Made) and isinstance(content.value, np.ndarray):
+        return {"": content.value}
+    attributes = content.state if isinstance(content, Made) else None
+    return {
+        name: item.value
+        for name, item in (attributes if isinstance(attributes, dict) else {}).items()
+        if isinstance(name, str) and isinstance(item, Made) and isinstance(item.value, np.ndarray)
+    }
+
+
+def _admits(name: Name) -> bool:
+    top = name.module.split(".")[0]
+    estimator = top == "sklearn" and "joblib" not in name.module
+    return estimator or name in _ADMITTED or name.module.startswith("numpy.random")
+
+
+def _read_array(made: Made, stream: io.BytesIO) -> None:
+    """Take an array once its description is whole."""
+    if made.name in _WRAPPERS and isinstance(made.state, dict):
+        about = made.state
+        _refuse_objects(about.get("dtype"))
+        if about.get("numpy_array_alignment_bytes") is not None:
+            stream.read(int.from_bytes(stream.read(1)))
+        code, shape, fortran = numpy_type(about.get("dtype")), about.get("shape"), about.get("order") == "F"
+        made.value = plain_array(code, shape, stream.read, fortran=fortran)
+    elif made.name in _RECONSTRUCTED and isinstance(made.state, tuple) and len(made.state) == 5:
+        _, shape, dtype, fortran, content = made.state
+        _refuse_objects(dtype)
+        if not isinstance(content, bytes):
+            raise ValueError("it holds an array without bytes")
+        made.value = plain_array(numpy_type(dtype), shape, content, fortran=fortran is True)
+
+
+def _refuse_objects(dtype: object) -> None:
+    if isinstance(dtype, Made) and dtype.arguments[:1] in (("O",), ("O8",)):
+        raise ForeignNameError("an array of Python objects")
+
+
+def _npy(data: bytes) -> np.ndarray[Any, Any]:
+    """Return the array of a `.npy` file: a magic string, a version, the length of a description, and bytes.
+
+    Raises:
+        ValueError: If the file is damaged or holds other than plain numbers.
+    """
+    if not data.startswith(_NPY):
+        raise ValueError("its first bytes are others")
+    width = 2 if data[6:7] == b"\1" else 4
+    start = 8 + width + int.from_bytes(data[8 : 8 + width], "little")
+    if start > _LONGEST_HEADER or start > len(data):
+        raise ValueError("its description is damaged")
+    try:
+        about = ast.literal_eval(data[8 + width : start].decode("latin-1").strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise ValueError("its description is damaged") from None
+    if not isinstance(about, dict):
+        raise ValueError("its description is damaged")
+    code, fortran = about.get("descr"), about.get("fortran_order") is True
+    return plain_array(code, about.get("shape"), data[start:], fortran=fortran)

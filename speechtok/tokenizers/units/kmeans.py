@@ -8,8 +8,6 @@ Contents: `KMeans`, `read_centers`.
 
 from __future__ import annotations
 
-import io
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +16,9 @@ from torch import Tensor, nn
 
 from speechtok.checkpoints.read import read_state_dict
 from speechtok.errors import CheckpointError
+from speechtok.limits import require_regular_file
 from speechtok.nets.matmul import exact_fast_matmul
-from speechtok.tokenizers.units.joblib_file import load_joblib
+from speechtok.tokenizers.units.joblib_file import read_arrays
 
 ENTRY = "cluster_centers_"
 """Name of the centres in an estimator and in safetensors files."""
@@ -54,8 +53,8 @@ def read_centers(path: str | Path) -> Tensor:
     """Return the centres in a joblib pickle of scikit-learn, a `.npy` or a safetensors file.
 
     Args:
-        path: a name ending in `.npy` or `.safetensors` is read as such, any other as a joblib pickle, by a reader
-            that admits arrays and the estimator's plain attributes and nothing that could run.
+        path: a name ending in `.safetensors` is read as such, any other as `.npy` or a joblib pickle by its first
+            bytes, by a reader that admits arrays and the estimator's plain attributes and nothing that could run.
 
     Returns:
         `(num_units, channels)`, float, in the stored type.
@@ -64,25 +63,17 @@ def read_centers(path: str | Path) -> Tensor:
         CheckpointError: if the file is missing, damaged, holds no centres, or is a pickle that would run code.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"There is no k-means file '{path}'. Check the checkpoint directory.")
+    require_regular_file(path, "k-means file", error=CheckpointError)
     if path.suffix == ".safetensors":
         stored = read_state_dict(path)
-        found: object = stored.get(ENTRY, next(iter(stored.values())) if len(stored) == 1 else None)
-        centers = found.numpy() if isinstance(found, Tensor) else None
-    elif path.suffix == ".npy":
-        try:
-            centers = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-        except (ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"'{path}' is not a plain .npy array ({error}).") from error
+        found = stored.get(ENTRY, next(iter(stored.values())) if len(stored) == 1 else None)
+        centers = found.numpy() if found is not None and found.dtype != torch.bfloat16 else None
     else:
-        content = load_joblib(path)
-        centers = (
-            content if isinstance(content, np.ndarray) else getattr(content, "attributes", {}).get(ENTRY)
-        )
-    if not isinstance(centers, np.ndarray) or centers.ndim != 2 or centers.dtype.kind != "f":
+        arrays = read_arrays(path)
+        centers = arrays.get("", arrays.get(ENTRY))
+    if centers is None or centers.ndim != 2 or centers.dtype.kind != "f" or not np.isfinite(centers).all():
         raise CheckpointError(
-            f"'{path}' holds no k-means centres: a float array (num_units, channels) is needed, or an "
+            f"'{path}' holds no k-means centres: a finite float array (num_units, channels) is needed, or an "
             f"estimator that has one as `{ENTRY}`."
         )
     native = centers.astype(centers.dtype.newbyteorder("="), order="C", copy=True)
