@@ -19,7 +19,7 @@ from speechtok.cards import (
 from speechtok.cards.yaml_file import nearest
 from speechtok.errors import CardError, CheckpointError, HubError
 from speechtok.hub import check_sha256, download_file, is_repository
-from speechtok.storage import AnyPath, as_path, download_folder, is_store
+from speechtok.storage import AnyPath, as_path, download_folder, inside, is_store
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ def load_tokenizer(
     Raises:
         CardError: for an unknown name, a malformed card or an unknown family.
         CheckpointError: for missing, damaged or misshaped weights.
-        HubError, StorageError: when files must be fetched and cannot be.
+        HubError, StorageError: when files must be fetched and cannot be, or a card names one outside its folder.
         ValueError: when `device` cannot be used here.
     """
     card, files = locate_files(name, checkpoint=checkpoint, revision=revision)
@@ -157,7 +157,7 @@ def _locate(
 ) -> Path | None:
     """Return where a file lies; None for an optional one that a local folder lacks."""
     if checkpoint is not None:
-        path = checkpoint / file.local_path
+        path = inside(checkpoint, file.local_path, follow_links=True)
         if path.is_file():
             return path
         if file.optional:
@@ -167,7 +167,7 @@ def _locate(
         )
     if file.repository:
         return download_file(file.repository, file.path, revision=revision or file.revision)
-    path = folder / file.path
+    path = inside(folder, file.path, follow_links=True)
     if not path.is_file():
         raise CheckpointError(
             f"Tokenizer '{card.name}' needs the file {file.path} beside its card in {folder}."

@@ -162,6 +162,15 @@ def test_checkpoint_folder(tmp_path, weighted):
         speechtok.load_tokenizer(tmp_path / "weighted.yaml")
 
 
+def test_files_of_a_card_lie_in_its_folder(tmp_path, weighted):
+    card, folder = weighted
+    for path in ("../secret.bin", "/etc/passwd", "a\\..\\b"):
+        replace(card, files=(CardFile(path=path),)).write(folder / "tokenizer.yaml")
+        for checkpoint in (None, folder):
+            with pytest.raises(StorageError, match="only plain paths below it are taken"):
+                speechtok.load_tokenizer(folder, checkpoint=checkpoint)
+
+
 def test_hash_is_checked(tmp_path, weighted):
     card, folder = weighted
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()

@@ -10,7 +10,7 @@ from typing import Any
 
 from speechtok.errors import CheckpointError, HubError
 from speechtok.hub.faults import call
-from speechtok.storage import file_sha256
+from speechtok.storage import file_sha256, inside
 
 FILE_SUFFIXES = (".yaml", ".yml", ".parquet")
 """A name that ends so is a file, also one that is not there."""
@@ -46,12 +46,19 @@ def download_repository(
 
     Raises:
         HubError: when something cannot be fetched; the same call later fetches only what is missing.
+        StorageError: when a name or a link leads out of the folder; nothing is fetched then.
     """
     from huggingface_hub import HfApi, snapshot_download
 
     what = f"{kind.capitalize()} '{repository}' could not be pulled"
     where: dict[str, Any] = {"repo_id": repository, "repo_type": kind}
     commit = call(lambda: str(HfApi().repo_info(**where, revision=revision).sha), what)
+    for name in call(lambda: HfApi().list_repo_files(**where, revision=commit), what):
+        for written in (
+            name,
+            f".cache/huggingface/download/{name}.metadata",
+        ):  # the latter is the client's own
+            inside(folder, written)
     call(lambda: snapshot_download(**where, revision=commit, local_dir=folder), what)
     return commit
 

@@ -1,6 +1,6 @@
 """Files that are needed whole on a disk, or put somewhere whole.
 
-Contents: `replacing`, `temporary_file`, `OwnedFolder`, `put_in_place`, `copy_bytes`, `local_copy`, `download_folder`, `join`, `relative`,
+Contents: `replacing`, `temporary_file`, `OwnedFolder`, `put_in_place`, `copy_bytes`, `local_copy`, `download_folder`, `inside`, `join`, `relative`,
 `readable`, `file_sha256`, `flush`.
 """
 
@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import unicodedata
 import uuid
 import weakref
 from collections.abc import Iterator
@@ -32,6 +33,42 @@ def join(root: AnyPath, name: str) -> AnyPath:
     if is_uri(name):
         return as_path(name)
     return Path(name) if name.startswith("/") else root / name
+
+
+def inside(folder: Path, name: str, *, follow_links: bool = False) -> Path:
+    """Return where a file lies whose name somebody else chose: a store's listing, a repository, a card.
+
+    Every name that comes from outside becomes a local path here and nowhere else.
+
+    Args:
+        folder: what the file must lie in; it may be a link itself.
+        name: path below the folder, with slashes.
+        follow_links: whether links in the folder may lead out of it, as those of a user's own checkpoint may.
+
+    Raises:
+        StorageError: when the name leaves the folder, on any system, or holds control characters; or when a link
+            leads out of it.
+    """
+    is_plain = (
+        not set(name.split("/")) & {"", ".", ".."}
+        and "\\" not in name
+        and name[1:2] != ":"  # a drive
+        and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+    )
+    if not is_plain:
+        raise StorageError(
+            f"{name!r} is no name for a file in {folder}: only plain paths below it are taken; rename it where it comes from."
+        )
+    path = folder / name
+    try:
+        is_within = follow_links or path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # links in a circle
+        is_within = False
+    if not is_within:
+        raise StorageError(
+            f"{path} is reached through a link that leads out of {folder}; remove the link, or choose another folder."
+        )
+    return path
 
 
 def readable(path: AnyPath) -> Any:
@@ -172,26 +209,28 @@ def download_folder(folder: AnyPath) -> Path:
     has another version of it, and each is compared with the sha256 that was stored with it, if any.
 
     Raises:
-        StorageError: when there is nothing, or a file cannot be fetched or arrives damaged.
+        StorageError: when there is nothing, a name leads out of the copy, or a file cannot be fetched, arrives
+            damaged or cannot be kept.
     """
     if isinstance(folder, Path):
         return folder
     cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "speechtok")
-    copy = cache / "stores" / hashlib.sha256(str(folder).encode()).hexdigest()[:32]
-    names = []
-    for path in folder.files():
-        name = path.relative_to(folder).as_posix()
-        _keep(path, copy / name)
-        names.append(name)
-    if not names:
+    copy = inside(cache, f"stores/{hashlib.sha256(str(folder).encode()).hexdigest()[:32]}")
+    listed = [(path, inside(copy, str(path.relative_to(folder)))) for path in folder.files()]
+    if not listed:
         raise StorageError(f"There is nothing at {folder}; check the address.")
-    for file in sorted(copy.rglob("*")):
-        if (
-            file.is_file()
-            and not file.name.startswith(".")
-            and file.relative_to(copy).as_posix() not in names
-        ):
-            file.unlink()
+    try:
+        for path, file in listed:
+            _keep(path, file)
+        kept = {file for _, file in listed}
+        for file in sorted(copy.rglob("*")):
+            if file.is_file() and not file.name.startswith(".") and file not in kept:
+                file.unlink()
+    except OSError as error:
+        raise StorageError(
+            f"{folder} could not be copied to {copy}: {error.strerror or error}; give {CACHE_VARIABLE} a folder that "
+            "you can write to, and check that the names in the store can be those of files."
+        ) from error
     return copy
 
 
@@ -203,7 +242,7 @@ def file_sha256(path: AnyPath) -> str:
 
 def _keep(path: StorePath, copy: Path) -> None:
     """Bring a kept copy up to date; what it was made from is noted beside it."""
-    head, note = path.stat(), copy.with_name(f".{copy.name}.version")
+    head, note = path.stat(), inside(copy.parent, f".{copy.name}.version")
     stated = f"{head.version} {head.st_size}"
     if (
         copy.is_file()
@@ -214,7 +253,9 @@ def _keep(path: StorePath, copy: Path) -> None:
         return
     with replacing(copy) as temporary:
         with temporary.open("wb") as file:
-            copy_bytes(path, file)
+            copied = copy_bytes(path, file, size=head.st_size)
+        if copied != head.st_size or path.stat().version != head.version:
+            raise StorageError(f"{path} changed while it was fetched; run the same command again.")
         if head.sha256 is not None and file_sha256(temporary) != head.sha256:
             raise StorageError(
                 f"{path} arrived damaged: its sha256 is not the one stored with it; fetch it again."

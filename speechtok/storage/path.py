@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeAlias, overload
 from urllib.parse import unquote
 
+from speechtok.errors import StorageError
 from speechtok.storage.faults import call
 from speechtok.storage.stores import Head, Store, store_of
 from speechtok.storage.uri import is_uri, split_uri
@@ -250,6 +251,10 @@ class StorePath:
         while more:
             names, after = self._page(recursive, after)
             for name in sorted(names):
+                if not name.startswith(f"{self._key}/"):
+                    raise StorageError(
+                        f"{self} could not be listed: the store names {name!r}, which lies elsewhere."
+                    )
                 path = StorePath(f"{self._scheme}://{name}")
                 path._is_folder = name.endswith("/")
                 yield path

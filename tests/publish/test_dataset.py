@@ -13,12 +13,13 @@ import yaml
 
 from speechtok import TokenDataset, load_tokenizer
 from speechtok.cli import main
-from speechtok.errors import DatasetError, HubError
+from speechtok.errors import DatasetError, HubError, StorageError
 from speechtok.hub import faults
 from speechtok.jobs.run import retry_quarantined, tokenize_corpus
 from speechtok.jobs.settings import JobSettings
 from speechtok.publish.card import PLOT, _size_category
 from speechtok.publish.dataset import absolute_recordings, pull_dataset, push_dataset
+from tests.local_hub import regular
 
 NAME = "anna/tokens"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -354,6 +355,33 @@ def test_absolute_recordings(made, tmp_path, write_corpus):
     (tmp_path / "wav.scp").write_text(f"a {corpus / 'a.wav'}\n")
     tokenize_corpus(tmp_path / "wav.scp", tmp_path / "out", executor="local")
     assert absolute_recordings(tmp_path / "out") == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["../out.txt", "data/../../out.txt", "/out.txt", "C:/out.txt", "a\\..\\out.txt", "a\x1bb"]
+)
+def test_names_of_a_repository_stay_in_the_folder(hub, tmp_path, name):
+    """All names are looked at before the first file is fetched."""
+    api(hub).create_repo(NAME, repo_type="dataset")
+    hub.repos["dataset", NAME].commit("main", {"a.txt": regular(b"good"), name: regular(b"bad")}, "hostile")
+    with pytest.raises(StorageError, match="only plain paths below it are taken") as caught:
+        pull_dataset(NAME, tmp_path / "deep" / "back")
+    assert str(caught.value).isprintable()
+    assert not list((tmp_path / "deep").rglob("*.txt"))
+
+
+@pytest.mark.parametrize("link", ["data", "data/a.parquet", ".cache", ".cache/huggingface/download/data"])
+def test_a_pull_follows_no_link_out_of_the_folder(hub, tmp_path, link):
+    api(hub).create_repo(NAME, repo_type="dataset")
+    hub.repos["dataset", NAME].commit("main", {"data/a.parquet": regular(b"new")}, "a file")
+    back, outside = tmp_path / "back", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.parquet").write_bytes(b"mine")
+    (back / link).parent.mkdir(parents=True)
+    (back / link).symlink_to(outside / "a.parquet" if link.endswith(".parquet") else outside)
+    with pytest.raises(StorageError, match="through a link that leads out of"):
+        pull_dataset(NAME, back)
+    assert [(path.name, path.read_bytes()) for path in outside.iterdir()] == [("a.parquet", b"mine")]
 
 
 def test_pulled_damage_is_named(hub, made, tmp_path):
