@@ -19,7 +19,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from speechtok.errors import SpeechtokError
 from speechtok.wording import size_text
@@ -30,6 +30,8 @@ JSON_BYTES = 16 * MIB
 """Length of a JSON file that is read whole; the largest published config has some 10 kB, as objects it takes tenfold."""
 YAML_BYTES = MIB
 """Length of a YAML text; cards and recipes have some kB, and a MiB takes the parser seconds."""
+TEXT_BYTES = MIB
+"""Length of the transcript of one recording; an hour of speech takes some 60 kB."""
 LINE_BYTES = 64 * MIB
 """Length of one line of a text file; ten hours of units in one line take 10 MB."""
 INFLATION = 200
@@ -58,7 +60,7 @@ _KINDS = {
 class _Openable(Protocol):
     """A path on a disk or in a store."""
 
-    def open(self, mode: str) -> Any: ...
+    def open(self, mode: Literal["rb"]) -> Any: ...
 
 
 def require_regular_file(

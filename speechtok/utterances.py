@@ -19,6 +19,11 @@ RESERVED_COLUMNS = (
 )
 """Columns every token dataset has, in their order; a manifest cannot redefine what they mean."""
 
+CORPUS_FORMATS = (
+    *("folder", "kaldi", "hugging_face", "webdataset", "fairseq", "lhotse", "manifest"),
+    *("audiofolder", "common_voice", "ljspeech", "vctk", "librispeech", "libritts"),
+)
+"""Formats of corpora, by the names that a corpus and `--corpus-format` have for them."""
 OVERSHOOT_SECONDS = 0.5
 """How far a segment, whose length its corpus states by begin and end alone, may reach beyond its recording and is
 then cut there, as Kaldi's `extract-segments` does when nothing else is asked for."""

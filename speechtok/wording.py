@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 _JOINERS = "\u200c\u200d"
 """Characters without a shape of their own that some scripts and emoji need."""
+
+
+def labels_text(labels: Mapping[str, int]) -> str:
+    """Return "10 with text, 3 with speaker, none with language" of counts by label."""
+    return ", ".join(
+        f"{count:,} with {name}" if count else f"none with {name}" for name, count in labels.items()
+    )
 
 
 def duration_text(seconds: float) -> str:

@@ -98,7 +98,7 @@ def test_printed_plan(miniature, capsys):
     )  # fmt: skip
     assert code == 0, err
     assert [line.split(maxsplit=1)[0] for line in out.splitlines()] == (
-        ["corpus", "dev.other", "train.clean.100", "shards", "tokens", "time", "cost"]
+        ["corpus", "labels", "dev.other", "train.clean.100", "shards", "tokens", "time", "cost"]
     )
     assert "librispeech: 6 utterances, 2.4 s" in out
     assert "at 20 × real time (given)" in out

@@ -63,6 +63,8 @@ class Recipe:
     """Float type of all computation: float32 or float64."""
     columns: dict[str, str] | None = None
     """Names a manifest uses, by the name they have here."""
+    corpus_format: str | None = None
+    """Format of the corpus, such as folder or ljspeech, instead of looking what it is."""
     executor: str | None = None
     """ray or local."""
     ray: RaySection | None = None

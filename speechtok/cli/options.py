@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from speechtok.storage import StorePath, as_path, is_uri
+from speechtok.utterances import CORPUS_FORMATS
 
 VERBOSE = "verbose"
 """Key of the flag in the state that `main` reads."""
@@ -110,6 +111,12 @@ columns: Decorator = click.option(
     callback=_columns,
     metavar="NAME=THEIRS",
     help="Name the corpus uses for audio, id, text, speaker, language, split, start or duration.",
+)
+
+corpus_format: Decorator = click.option(
+    "--corpus-format",
+    type=click.Choice(CORPUS_FORMATS),
+    help="Format of the corpus. [default: told by what it is]",
 )
 
 num_codebooks: Decorator = click.option(

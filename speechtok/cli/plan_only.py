@@ -35,7 +35,7 @@ _OPTIONS: tuple[Decorator, ...] = (
 def show_plan(*, speed: float | None, price: float | None, as_json: bool, **arguments: Any) -> None:
     """Print what a job with these arguments would do and take."""
     from speechtok.jobs.estimate import estimate_job
-    from speechtok.wording import count_text, duration_text, number_text, size_text
+    from speechtok.wording import count_text, duration_text, labels_text, number_text, size_text
 
     found = estimate_job(speed=speed, price=price, **arguments)
     if as_json:
@@ -45,6 +45,7 @@ def show_plan(*, speed: float | None, price: float | None, as_json: bool, **argu
     if found.unknown_length:
         held += f"; {found.unknown_length:,} without a readable header"
     say(f"corpus      {found.corpus_kind}: {held}")
+    say(f"labels      {labels_text(found.labels)}")
     for name, split in found.splits.items():
         say(
             f"{name:11} {count_text(split.utterances, 'utterance')}, {duration_text(split.seconds)}, "

@@ -14,7 +14,7 @@ from speechtok.corpora import Corpus
 from speechtok.jobs.settings import Progress as JobProgress
 from speechtok.jobs.watcher import Watcher
 from speechtok.shards.plan import Plan
-from speechtok.wording import count_text, printable
+from speechtok.wording import count_text, labels_text, printable
 
 T = TypeVar("T")
 
@@ -78,14 +78,18 @@ class _JobDisplay:
             self._bar.advance(self._task)
 
     def planned(self, plan: Plan, missing: int, corpus: Corpus | None) -> None:
+        if corpus is not None:
+            self._say(f"{corpus.kind}: {count_text(plan.num_rows, 'utterance')}, {labels_text(plan.labels)}.")
         if corpus is not None and corpus.ignored:
             listed = ", ".join(f"{count:,} {what}" for what, count in corpus.ignored.most_common(5))
-            sentence = f"Left out {count_text(corpus.ignored.total(), 'file')}: {listed}."
-            self._bar.console.print(printable(sentence), highlight=False, markup=False)
+            self._say(f"Left out {count_text(corpus.ignored.total(), 'file')}: {listed}.")
         if missing:
             pending = plan.tasks if missing == len(plan.tasks) else []
             seconds = sum(task.seconds for task in pending) or plan.seconds * missing / len(plan.tasks)
             self._begin("Starting workers", seconds)
+
+    def _say(self, sentence: str) -> None:
+        self._bar.console.print(printable(sentence), highlight=False, markup=False)
 
     def ready(self) -> None:
         self._started = time.monotonic()

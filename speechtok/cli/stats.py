@@ -44,7 +44,7 @@ def command(
     from speechtok.cli.progress import counting
     from speechtok.shards.reader import TokenDataset
     from speechtok.shards.statistics import compute_statistics
-    from speechtok.wording import duration_text, size_text
+    from speechtok.wording import duration_text, labels_text, size_text
 
     with counting("Reading", len(TokenDataset(dataset))) as step:
         found = compute_statistics(dataset, on_rows=step)
@@ -55,6 +55,8 @@ def command(
             f"rows        {found.rows:,} ({', '.join(f'{name} {rows:,}' for name, rows in found.splits.items())})"
         )
         say(f"duration    {duration_text(found.seconds)}")
+        kind = "" if found.corpus_kind is None else f"{found.corpus_kind}: "
+        say(f"labels      {kind}{labels_text(found.labels)}")
         say(f"speakers    {len(found.speakers):,}; languages {', '.join(found.languages) or 'not stated'}")
         say(f"size        {size_text(found.bytes)}, {found.stored_bps:,.0f} bits per second of audio")
         for item in found.streams:

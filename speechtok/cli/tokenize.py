@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     help="Float type of all computation.",
 )
 @options.columns
+@options.corpus_format
 @options.running
 @plan_options
 @options.verbose

@@ -10,16 +10,22 @@ from speechtok.corpora.fairseq import is_fairseq, read_fairseq
 from speechtok.corpora.folder import read_folder, walk
 from speechtok.corpora.hugging_face import holds_audio, is_saved, read_hugging_face
 from speechtok.corpora.kaldi import read_kaldi
-from speechtok.corpora.layouts import read_layout
+from speechtok.corpora.layouts import LAYOUTS, read_layout
 from speechtok.corpora.lhotse import lhotse_kind, read_lhotse
 from speechtok.corpora.manifest import SUFFIXES, read_manifest
 from speechtok.corpora.segments import segment_corpus
 from speechtok.corpora.webdataset import read_webdataset
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, as_path
+from speechtok.utterances import CORPUS_FORMATS
+
+WITH_COLUMNS = ("manifest", "webdataset", "hugging_face", "audiofolder", "ljspeech")
+"""Formats whose columns have names."""
 
 
-def read_corpus(path: str | AnyPath, *, columns: Mapping[str, str] | None = None) -> Corpus:
+def read_corpus(
+    path: str | AnyPath, *, columns: Mapping[str, str] | None = None, corpus_format: str | None = None
+) -> Corpus:
     """Return a corpus, its format told by what `path` is.
 
     Only as much is read as tells the format; what is wrong with a corpus shows when its utterances are
@@ -30,17 +36,62 @@ def read_corpus(path: str | AnyPath, *, columns: Mapping[str, str] | None = None
             with `wav.scp`, or that file; a fairseq `.tsv`; a WebDataset `.tar`; a lhotse `.jsonl.gz`; a folder
             that `datasets` saved; or a `.csv`, `.tsv`, `.jsonl` or `.parquet` manifest with an `audio` column.
         columns: names the corpus uses, by the name they have here, for formats that have such.
+        corpus_format: one of `CORPUS_FORMATS`, instead of looking.
 
     Raises:
-        DatasetError: when nothing is there, the format is unknown, or the beginning is malformed.
+        DatasetError: when nothing is there, the format is unknown or another, or the beginning is malformed.
+        ValueError: when `corpus_format` is none.
     """
     path, columns = as_path(path), columns or {}
+    if corpus_format is not None and corpus_format not in CORPUS_FORMATS:
+        raise ValueError(
+            f"`corpus_format` must be one of {', '.join(CORPUS_FORMATS)}, got {corpus_format!r}."
+        )
     if not path.exists():
         raise DatasetError(f"There is no corpus at {path}.")
-    found = _folder(path, columns) if path.is_dir() else _file(path, columns)
-    if columns and found.kind not in ("manifest", "webdataset", "hugging_face"):
+    if not path.is_dir() and not path.is_file():
+        raise DatasetError(f"{path} is a pipe or a device; a corpus is a regular file or a folder.")
+    if corpus_format is not None:
+        found = _forced(path, columns, corpus_format)
+    else:
+        found = _folder(path, columns) if path.is_dir() else _file(path, columns)
+    if columns and found.kind not in WITH_COLUMNS:
         raise DatasetError(
             f"{path} is a corpus of the format {found.kind}, whose columns have no names that could be changed."
+        )
+    return found
+
+
+def _forced(path: AnyPath, columns: Mapping[str, str], wanted: str) -> Corpus:
+    """Return the corpus in the format that the user names, whatever it looks like."""
+    found: Corpus | None = None
+    if path.is_dir():
+        if wanted == "folder":
+            found = read_folder(path)
+        elif wanted == "kaldi" and (path / "wav.scp").is_file():
+            found = read_kaldi(path / "wav.scp")
+        elif wanted == "hugging_face":
+            found = read_hugging_face(path, columns)
+        elif wanted == "webdataset":
+            found = read_webdataset(path, columns)
+        elif wanted in LAYOUTS:
+            found = read_layout(path, columns, [wanted])
+    elif wanted == "kaldi":
+        found = read_kaldi(path)
+    elif wanted == "webdataset":
+        found = read_webdataset(path, columns)
+    elif wanted == "hugging_face":
+        found = read_hugging_face(path, columns)
+    elif wanted == "fairseq":
+        found = read_fairseq(path)
+    elif wanted == "lhotse" and (kind := lhotse_kind(path)) is not None:
+        found = read_lhotse(path, kind)
+    elif wanted == "manifest":
+        found = read_manifest(path, columns)
+    if found is None:
+        raise DatasetError(
+            f"{path} cannot be read as a corpus of the format {wanted}: it lacks the files of one; leave the format out to "
+            "have it told."
         )
     return found
 
@@ -50,7 +101,7 @@ def _folder(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
         return read_kaldi(path / "wav.scp")
     if is_saved(path):
         return read_hugging_face(path, columns)
-    layout = read_layout(path)
+    layout = read_layout(path, columns)
     if layout is not None:
         return layout
     for file in walk(path):  # the first file that tells the format does

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from array import array
 from collections import Counter
@@ -15,9 +16,13 @@ import numpy as np
 
 from speechtok.audio.location import is_location
 from speechtok.errors import DatasetError
+from speechtok.limits import TEXT_BYTES, read_bytes
 from speechtok.storage import AnyPath, as_path, is_uri
 from speechtok.utterances import Utterance
 
+UNREADABLE = "transcripts that cannot be read"
+"""How files beside recordings are counted that should hold their text and do not."""
+_LABEL = re.compile(r"\d+\s+\d+\s+\S+(\s.*)?")
 Pairs = Iterable[tuple[Utterance, str]]
 """Utterances, each with the place it was read from."""
 
@@ -134,6 +139,26 @@ def renamed(values: Mapping[str, Any], columns: Mapping[str, str], source: str) 
     used = {*columns, *columns.values()}
     kept = {name: value for name, value in values.items() if name not in used}
     return kept | {ours: values[theirs] for ours, theirs in columns.items()}
+
+
+def transcript(path: AnyPath, ignored: Counter[str]) -> str | None:
+    """Return the text of a small file beside a recording, in one line; of one that is no text nothing, and it is counted.
+
+    Files of times and labels, as HTK writes them under the same suffix, are no transcripts.
+
+    Args:
+        path: the file.
+        ignored: where it is counted as one that cannot be read.
+    """
+    try:
+        content = read_bytes(path, TEXT_BYTES, "transcript", error=DatasetError).decode("utf-8-sig")
+    except (DatasetError, UnicodeDecodeError):
+        ignored[UNREADABLE] += 1
+        return None
+    lines = content.split("\n")
+    if any(lines) and all(_LABEL.fullmatch(line.strip()) for line in lines if line.strip()):
+        return None
+    return text_of(" ".join(content.split("\n")).replace("\r", "").strip())
 
 
 def plain_path(audio: str, source: str) -> str:

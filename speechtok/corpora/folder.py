@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 
 from speechtok.audio.io import looks_like_audio
-from speechtok.corpora.corpus import Corpus, Pairs, Unique, plain_path
+from speechtok.corpora.corpus import Corpus, Pairs, Unique, plain_path, transcript
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, relative
 from speechtok.utterances import Utterance
 
+TRANSCRIPTS = (".txt", ".lab", ".normalized.txt")
+"""What follows the name of a recording, without its suffix, in the name of its text; the first that is there."""
+
 
 def read_folder(root: AnyPath) -> Corpus:
-    """Return all audio files below a folder, in the order of their paths.
+    """Return all audio files below a folder, in the order of their paths, with the texts that lie beside them.
 
     A file counts as audio by its suffix or, without one, by its first bytes. Hidden files and
-    folders are skipped, and so are links that lead back to a folder they lie in. Ids keep the suffix, so `a.wav` and `a.flac` may lie side by side.
+    folders are skipped, and a folder that links reach in several ways is read once. Ids keep the suffix, so `a.wav` and
+    `a.flac` may lie side by side.
 
     Raises:
         DatasetError: when iterated, if there is no audio file (what was found instead is counted by
@@ -29,12 +34,16 @@ def read_folder(root: AnyPath) -> Corpus:
     def read() -> Pairs:
         ignored.clear()
         is_empty = True
-        for path in walk(root):
-            if looks_like_audio(path):
-                name = plain_path(relative(path, root), str(root))
-                yield Utterance(id=name, audio=name), name
+        for _, group in groupby(walk(root), key=_name):
+            beside = {path.name: path for path in group}
+            recordings = [path for path in beside.values() if looks_like_audio(path)]
+            texts = {path: _text(path, beside) for path in recordings}
+            for path in recordings:
+                name, text = plain_path(relative(path, root), str(root)), texts[path]
+                words = None if text is None else transcript(text, ignored)
+                yield Utterance(id=name, audio=name, text=words), name
                 is_empty = False
-            else:
+            for path in {*beside.values()} - {*recordings} - {*texts.values()}:
                 ignored[path.suffix.lower() or "no suffix"] += 1
         if is_empty:
             found = ", ".join(f"{count} {suffix}" for suffix, count in ignored.most_common()) or "nothing"
@@ -44,36 +53,73 @@ def read_folder(root: AnyPath) -> Corpus:
     return Corpus(kind="folder", name=name, root=root, utterances=Unique(read, str(root)), ignored=ignored)
 
 
+def _name(path: AnyPath) -> tuple[AnyPath, str]:
+    """Return what a recording and the files beside it have in common; they follow each other."""
+    return path.parent, path.name.partition(".")[0]
+
+
+def _text(recording: AnyPath, beside: Mapping[str, AnyPath]) -> AnyPath | None:
+    return next((beside[name] for end in TRANSCRIPTS if (name := recording.stem + end) in beside), None)
+
+
 def walk(root: AnyPath) -> Iterator[AnyPath]:
     """Yield the files below a folder in the order of their paths, links followed, hidden ones left out.
+
+    However many ways links make, each folder is gone through once: where it lies, or, outside of the root, by the
+    first link that leads to it.
 
     Raises:
         DatasetError: when a folder cannot be read.
     """
     if isinstance(root, Path):
-        yield from _walk(root, root)
+        yield from _walk(root)
         return
     for path in root.files():
         if not any(part.startswith(".") for part in path.relative_to(root).parts):
             yield path
 
 
-def _walk(root: Path, folder: Path) -> Iterator[Path]:
+def _walk(root: Path) -> Iterator[Path]:
+    real, seen = root.resolve(), {_identity(root)}
+    waiting = [_entries(root)]
+    while waiting:
+        path, is_folder, is_link = next(waiting[-1], (None, False, False))
+        if path is None:
+            waiting.pop()
+        elif not is_folder:
+            yield path
+        elif not (is_link and _is_elsewhere(path.resolve(), real)) and (own := _identity(path)) not in seen:
+            seen.add(own)
+            waiting.append(_entries(path))
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path | None, bool, bool]]:
+    """Return what lies in a folder: paths, whether each is a folder, and whether it is a link."""
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+            found = [
+                (entry.name, entry.is_dir(), entry.is_symlink())
+                for entry in entries
+                if not entry.name.startswith(".")
+            ]
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error
-    for name, is_folder in sorted(found, key=lambda item: f"{item[0]}/" if item[1] else item[0]):
-        if not is_folder:
-            yield folder / name
-        elif not _loops(root, folder, name):
-            yield from _walk(root, folder / name)
+    found.sort(key=lambda item: f"{item[0]}/" if item[1] else item[0])
+    return ((folder / name, is_folder, is_link) for name, is_folder, is_link in found)
 
 
-def _loops(root: Path, folder: Path, name: str) -> bool:
-    """Return whether an entry is a link to a folder, or above a folder, on the way from root to it."""
-    if not (folder / name).is_symlink():
-        return False
-    target, way = (folder / name).resolve(), [folder, *folder.parents]
-    return any(place.resolve().is_relative_to(target) for place in way[: way.index(root) + 1])
+def _identity(folder: Path) -> tuple[int, int]:
+    try:
+        found = folder.stat()
+    except OSError as error:
+        raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error
+    return found.st_dev, found.st_ino
+
+
+def _is_elsewhere(target: Path, root: Path) -> bool:
+    """Return whether the target of a link is gone through where it lies, or holds the root itself."""
+    if root.is_relative_to(target):
+        return True
+    return target.is_relative_to(root) and not any(
+        part.startswith(".") for part in target.relative_to(root).parts
+    )

@@ -1,7 +1,8 @@
 """Well-known corpora in the folders they are published in: LibriSpeech, LibriTTS, VCTK, LJSpeech, Common Voice.
 
-A folder is one of them if its files lie as published; then ids, text, speaker, language and split are
-those of the corpus. Everything else is an ordinary folder of audio.
+A folder is one of them if its files lie as published; then ids, text, speaker and split are those of the corpus, and
+so is the language if the names are those of the corpus itself and not only its way. Everything else is an ordinary
+folder of audio.
 
 Sources: the README files of openslr.org/12 and /60, of datashare.ed.ac.uk/handle/10283/3443, of
 keithito.com/LJ-Speech-Dataset, and of commonvoice.mozilla.org.
@@ -10,39 +11,56 @@ keithito.com/LJ-Speech-Dataset, and of commonvoice.mozilla.org.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import PurePosixPath
 
 from speechtok.audio.containers import AUDIO_SUFFIXES
-from speechtok.corpora.corpus import Corpus, Pairs, Unique, labelled, plain_path, read_lines, text_of
+from speechtok.corpora.corpus import Corpus, Pairs, Unique, labelled, plain_path, read_lines, transcript
 from speechtok.corpora.manifest import delimited
+from speechtok.corpora.metadata import Read, find_audiofolder, find_ljspeech
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, relative
 from speechtok.utterances import Utterance
 
 COMMON_VOICE_SPLITS = ("train", "dev", "test")
 """Lists of a Common Voice language that are read; the others repeat or lack recordings."""
+_LOOKED_AT = 20
+"""Chapters that are looked at for a transcript."""
+_LIBRI_SUBSET = re.compile(r"train-(clean-100|clean-360|other-500)|(dev|test)-(clean|other)")
+_VCTK_SPEAKER = re.compile(r"[ps]\d+")
 _VCTK_FOLDERS = ("wav48_silence_trimmed", "wav48", "wav16")
 
 
-def read_layout(root: AnyPath) -> Corpus | None:
+LAYOUTS = ("audiofolder", "common_voice", "ljspeech", "vctk", "librispeech", "libritts")
+"""Layouts known here, in the order in which they are looked for."""
+
+
+def read_layout(root: AnyPath, columns: Mapping[str, str], kinds: Iterable[str] = LAYOUTS) -> Corpus | None:
     """Return the corpus that a folder holds as published, or None when it is none of these.
+
+    Args:
+        root: the folder.
+        columns: names the corpus uses, by the name they have here; of layouts with a list of fields.
+        kinds: which of `LAYOUTS` to look for.
 
     Raises:
         DatasetError: when iterated, for a malformed list, or an id that occurs twice.
     """
-    for kind, find in _LAYOUTS.items():
-        read = find(root)
+    for kind in kinds:
+        ignored = Counter[str]()
+        read = _LAYOUTS[kind](root, columns, ignored)
         if read is not None:
-            return Corpus(kind=kind, name=root.resolve().name, root=root, utterances=Unique(read, str(root)))
+            utterances = Unique(read, str(root))
+            return Corpus(
+                kind=kind, name=root.resolve().name, root=root, utterances=utterances, ignored=ignored
+            )
     return None
 
 
-Read = Callable[[], Pairs]
-
-
-def _librispeech(root: AnyPath) -> Read | None:
+def _librispeech(root: AnyPath, *_: object) -> Read | None:
     subsets = _subsets(root, "*-*.trans.txt")
     return partial(_librispeech_rows, root, subsets) if subsets else None
 
@@ -55,57 +73,49 @@ def _librispeech_rows(root: AnyPath, subsets: list[AnyPath]) -> Pairs:
                 key, _, words = line.partition(" ")
                 text[key] = words.strip()
         for audio in _audio(chapter):
-            values = {"text": text.get(audio.stem), "speaker": chapter.parent.name, "language": "en"}
-            yield _pair(root, audio, audio.stem, values | {"split": split})
+            values = {"text": text.get(audio.stem), "split": split, **_reader(chapter)}
+            yield _pair(root, audio, audio.stem, values)
 
 
-def _libritts(root: AnyPath) -> Read | None:
+def _libritts(root: AnyPath, columns: Mapping[str, str], ignored: Counter[str]) -> Read | None:
     subsets = _subsets(root, "*_*.normalized.txt")
-    return partial(_libritts_rows, root, subsets) if subsets else None
+    return partial(_libritts_rows, root, subsets, ignored) if subsets else None
 
 
-def _libritts_rows(root: AnyPath, subsets: list[AnyPath]) -> Pairs:
+def _libritts_rows(root: AnyPath, subsets: list[AnyPath], ignored: Counter[str]) -> Pairs:
+    ignored.clear()
     for chapter, split in _chapters(subsets):
         for audio in _audio(chapter):
-            text = _whole(audio.with_suffix(".normalized.txt"))
-            values = {"text": text, "speaker": chapter.parent.name, "language": "en"}
-            yield _pair(root, audio, audio.stem, values | {"split": split})
+            text = _beside(audio.with_suffix(".normalized.txt"), ignored)
+            yield _pair(root, audio, audio.stem, {"text": text, "split": split, **_reader(chapter)})
 
 
-def _vctk(root: AnyPath) -> Read | None:
+def _reader(chapter: AnyPath) -> dict[str, str | None]:
+    """Return the speaker of a chapter, and the language if the subset is one of those that were published."""
+    speaker, subset = chapter.parent.name, chapter.parent.parent.resolve().name
+    is_published = speaker.isdecimal() and _LIBRI_SUBSET.fullmatch(subset)
+    return {"speaker": speaker, "language": "en" if is_published else None}
+
+
+def _vctk(root: AnyPath, columns: Mapping[str, str], ignored: Counter[str]) -> Read | None:
     folders = [root / name for name in _VCTK_FOLDERS if (root / name).is_dir()]
     if not folders or not (root / "txt").is_dir():
         return None
-    return partial(_vctk_rows, root, folders[0])
+    return partial(_vctk_rows, root, folders[0], ignored)
 
 
-def _vctk_rows(root: AnyPath, folder: AnyPath) -> Pairs:
+def _vctk_rows(root: AnyPath, folder: AnyPath, ignored: Counter[str]) -> Pairs:
+    ignored.clear()
     for speaker in _folders(folder):
         for audio in _audio(speaker):
             sentence, _, microphone = audio.stem.partition("_mic")
-            text = _whole(root / "txt" / speaker.name / f"{sentence}.txt")
-            values = {"text": text, "speaker": speaker.name, "language": "en"}
+            text = _beside(root / "txt" / speaker.name / f"{sentence}.txt", ignored)
+            language = "en" if _VCTK_SPEAKER.fullmatch(speaker.name) else None
+            values = {"text": text, "speaker": speaker.name, "language": language}
             yield _pair(root, audio, audio.stem, values | ({"microphone": microphone} if microphone else {}))
 
 
-def _ljspeech(root: AnyPath) -> Read | None:
-    is_one = (root / "metadata.csv").is_file() and (root / "wavs").is_dir()
-    return partial(_ljspeech_rows, root) if is_one else None
-
-
-def _ljspeech_rows(root: AnyPath) -> Pairs:
-    table = root / "metadata.csv"
-    for number, line in enumerate(read_lines(table), start=1):
-        if not line:
-            continue
-        name, *texts = line.split("|")
-        if not 1 <= len(texts) <= 2:
-            raise DatasetError(f"{table} line {number} must be 'id|text|normalized text', got '{line[:60]}'.")
-        values = {"text": texts[-1], "speaker": "LJ", "language": "en"}
-        yield labelled(name, f"wavs/{name}.wav", values), f"{table.name} line {number}"
-
-
-def _common_voice(root: AnyPath) -> Read | None:
+def _common_voice(root: AnyPath, *_: object) -> Read | None:
     languages = [folder for folder in [root, *_folders(root)] if _is_common_voice(folder)]
     return partial(_common_voice_rows, root, languages) if languages else None
 
@@ -157,9 +167,8 @@ def _subsets(root: AnyPath, beside: str) -> list[AnyPath]:
 
 
 def _has_chapters(folder: AnyPath, beside: str) -> bool:
-    speaker = next((item for item in _folders(folder) if item.name.isdecimal()), None)
-    chapter = speaker and next((item for item in _folders(speaker) if item.name.isdecimal()), None)
-    return bool(chapter and next(chapter.glob(beside), None))
+    chapters = (chapter for speaker in _folders(folder) for chapter in _folders(speaker))
+    return any(next(chapter.glob(beside), None) for chapter in islice(chapters, _LOOKED_AT))
 
 
 def _chapters(subsets: list[AnyPath]) -> Iterator[tuple[AnyPath, str | None]]:
@@ -188,8 +197,8 @@ def _audio(folder: AnyPath) -> list[AnyPath]:
     return sorted(found, key=str)
 
 
-def _whole(path: AnyPath) -> str | None:
-    return text_of(" ".join(read_lines(path)).strip()) if path.is_file() else None
+def _beside(path: AnyPath, ignored: Counter[str]) -> str | None:
+    return transcript(path, ignored) if path.exists() else None
 
 
 def _pair(
@@ -199,9 +208,10 @@ def _pair(
     return labelled(name, path, values), path
 
 
-_LAYOUTS: dict[str, Callable[[AnyPath], Read | None]] = {
+_LAYOUTS: dict[str, Callable[[AnyPath, Mapping[str, str], Counter[str]], Read | None]] = {
+    "audiofolder": find_audiofolder,
     "common_voice": _common_voice,
-    "ljspeech": _ljspeech,
+    "ljspeech": find_ljspeech,
     "vctk": _vctk,
     "librispeech": _librispeech,
     "libritts": _libritts,

@@ -57,6 +57,8 @@ class JobEstimate:
     """Name of the tokenizer."""
     utterances: int
     """Utterances planned."""
+    labels: Mapping[str, int]
+    """How many of them have a text, a speaker and a language."""
     unknown_length: int
     """Those whose headers cannot be read; they will go to quarantine."""
     left_out: Mapping[str, int]
@@ -132,7 +134,7 @@ def estimate_job(
     else:
         card, full = loaded.card, loaded.info
     info = with_codebooks(full, settings.num_codebooks)
-    found = read_corpus(corpus, columns=settings.columns)
+    found = read_corpus(corpus, columns=settings.columns, corpus_format=settings.corpus_format)
     plan = make_plan(segmented(found, settings), info, card.to_dict(), settings)
     measured = 0.0
     if loaded is not None:
@@ -165,6 +167,7 @@ def _estimate(
         corpus_kind=corpus.kind,
         tokenizer=info.name,
         utterances=plan.num_rows,
+        labels=plan.labels,
         unknown_length=sum(rows["seconds"].null_count for rows in plan.batches(["seconds"])),
         left_out=dict(Counter(corpus.ignored)),
         seconds=seconds,

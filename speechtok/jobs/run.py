@@ -116,7 +116,7 @@ def tokenize_corpus(
     if settings.num_codebooks is not None:
         loaded.check_codebooks(settings.num_codebooks)
     info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
-    found = read_corpus(corpus, columns=settings.columns)
+    found = read_corpus(corpus, columns=settings.columns, corpus_format=settings.corpus_format)
     layout = Layout(as_path(output))
     with claimed(layout) as check_claim:
         plan = _frozen_plan(layout, found, info, card, settings, watcher)

@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 from speechtok.shards.layout import is_split
+from speechtok.utterances import CORPUS_FORMATS
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "channels": ("mean", "first", "error"),
     "dtype": ("float32", "float64"),
     "segment": (None, "vad", "silence", "fixed"),
+    "corpus_format": (None, *CORPUS_FORMATS),
 }
 
 
@@ -44,6 +46,8 @@ class JobSettings:
     """Float type of all computation."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Names a manifest uses, by the name they have here, such as {"audio": "path"}."""
+    corpus_format: str | None = None
+    """Format of the corpus, one of `speechtok.utterances.CORPUS_FORMATS`; None looks what it is."""
 
     def __post_init__(self) -> None:
         for name in ("shard_seconds", "batch_seconds", "chunk_seconds"):

@@ -201,6 +201,15 @@ class Plan:
         )
         return {**({"start": pa.float64()} if has_segments else {}), **extra}
 
+    @cached_property
+    def labels(self) -> dict[str, int]:
+        """How many utterances have a text, a speaker and a language."""
+        found = dict.fromkeys(("text", "speaker", "language"), 0)
+        for rows in self.batches(list(found)):
+            for name in found:
+                found[name] += pc.sum(pc.greater(pc.binary_length(rows[name]), 0)).as_py() or 0
+        return found
+
     @property
     def splits(self) -> list[str]:
         """Splits in the order they were planned."""

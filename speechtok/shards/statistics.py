@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from speechtok.errors import DatasetError
+from speechtok.shards.layout import Layout
 from speechtok.shards.parquet import open_parquet
+from speechtok.shards.plan import has_plan, read_plan
 from speechtok.shards.reader import TokenDataset, split_of, token_files
 from speechtok.storage import AnyPath
 from speechtok.tokens import StreamInfo
@@ -79,10 +82,21 @@ class Statistics:
     """Rows by language; rows without one are left out."""
     texts: int
     """Rows with a text."""
+    corpus_kind: str | None
+    """Format of the corpus that the dataset was made of; None where nothing says so."""
     durations: np.ndarray[Any, np.dtype[np.float64]] = field(repr=False)
     """`(rows,)`, seconds."""
     streams: tuple[StreamStatistics, ...] = field(repr=False)
     """Code usage by stream."""
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Rows with a text, a speaker and a language."""
+        return {
+            "text": self.texts,
+            "speaker": sum(self.speakers.values()),
+            "language": sum(self.languages.values()),
+        }
 
     @property
     def hours(self) -> float:
@@ -105,6 +119,8 @@ class Statistics:
             "speakers": len(self.speakers),
             "languages": self.languages,
             "texts": self.texts,
+            "labels": self.labels,
+            "corpus_kind": self.corpus_kind,
             "streams": {
                 item.stream.name: {
                     "codes": item.num_codes,
@@ -158,6 +174,7 @@ def compute_statistics(path: AnyPath, *, on_rows: Callable[[int], None] | None =
         speakers=dict(speakers.most_common()),
         languages=dict(languages.most_common()),
         texts=texts,
+        corpus_kind=_corpus_kind(path),
         durations=np.asarray(durations, dtype=np.float64),
         streams=tuple(
             StreamStatistics(
@@ -166,6 +183,14 @@ def compute_statistics(path: AnyPath, *, on_rows: Callable[[int], None] | None =
             for item in dataset.info.streams
         ),
     )
+
+
+def _corpus_kind(path: AnyPath) -> str | None:
+    layout = Layout(path)
+    try:
+        return str(read_plan(layout).settings["corpus"]["kind"]) if has_plan(layout) else None
+    except (DatasetError, KeyError, TypeError):  # which `verify` explains
+        return None
 
 
 def count_codes(table: Counts, codes: np.ndarray[Any, Any]) -> None:

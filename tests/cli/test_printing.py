@@ -1,6 +1,7 @@
 """What comes from data never reaches the terminal as a command of it."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,7 +56,8 @@ def test_suffixes_that_are_left_out(monkeypatch, capsys, tmp_path, speech):
     corpus = read_corpus(tmp_path)
     assert list(corpus.utterances)
     with progress.job_display() as watcher:
-        watcher.planned(None, 0, corpus)
+        labels = {"text": 0, "speaker": 0, "language": 0}
+        watcher.planned(SimpleNamespace(num_rows=1, labels=labels), 0, corpus)
     printed = capsys.readouterr().err
     assert harmless(printed)
     assert "Left out 1 file: 1 .[bold]\\x1b[31m[link=x]." in printed

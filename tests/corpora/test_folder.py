@@ -1,4 +1,5 @@
 import os
+from itertools import pairwise
 
 import pytest
 
@@ -65,7 +66,68 @@ def test_mutual_links_end(tmp_path, write_corpus):
     write_corpus(tmp_path, {"a/x.wav": b"x", "b/y.wav": b"x"})
     (tmp_path / "a" / "to_b").symlink_to(tmp_path / "b")
     (tmp_path / "b" / "to_a").symlink_to(tmp_path / "a")
-    assert ids(tmp_path) == ["a/to_b/y.wav", "a/x.wav", "b/to_a/x.wav", "b/y.wav"]
+    assert ids(tmp_path) == ["a/x.wav", "b/y.wav"]
+
+
+def test_a_graph_of_links_is_gone_through_once(tmp_path, write_corpus):
+    """Of 22 folders, each with two links to the next, which makes 2 ** 22 ways."""
+    folders = [tmp_path / "outside" / str(number) for number in range(23)]
+    for one, other in pairwise(folders):
+        other.mkdir(parents=True)
+        one.mkdir(parents=True, exist_ok=True)
+        (one / "left").symlink_to(other)
+        (one / "right").symlink_to(other)
+    write_corpus(folders[-1], {"x.wav": b"x"})
+    write_corpus(tmp_path / "in" / ".hidden", {"y.wav": b"x"})
+    (tmp_path / "in" / "graph").symlink_to(folders[0])
+    (tmp_path / "in" / "seen").symlink_to(".hidden")
+    assert ids(tmp_path / "in") == [f"graph/{'left/' * 22}x.wav", "seen/y.wav"]
+
+
+def test_deep_folders(tmp_path, write_corpus, run_python):
+    """Deeper than the stack may be."""
+    write_corpus(tmp_path, {f"{'d/' * 400}x.wav": b"x"})
+    script = """
+import sys
+from speechtok.corpora import read_corpus
+corpus = read_corpus(sys.argv[1])
+sys.setrecursionlimit(300)
+print([item.id for item in corpus.utterances][0].count("d/"))
+"""
+    assert run_python(script, tmp_path).strip() == "400"
+
+
+def test_texts_beside_recordings(tmp_path, write_corpus):
+    names = {
+        "a.wav": b"x",
+        "a.txt": "\ufeffgood\r\nmorning \n".encode(),
+        "a-1.flac": b"x",
+        "a-1.lab": b"good evening",
+        "b/1.2.wav": b"x",
+        "b/1.2.normalized.txt": b"mister",
+        "b/1.2.original.txt": b"Mr.",
+        "b/2.wav": b"x",
+        "b/2.lab": b"0 1000 sil\n1000 2000 g\n",
+        "c.wav": b"x",
+        "c.txt": b"\xff",
+        "d.wav": b"x",
+        "e.wav": b"x",
+        "readme.txt": b"about",
+    }
+    write_corpus(tmp_path, names)
+    os.mkfifo(tmp_path / "d.txt")
+    (tmp_path / "e.lab").write_bytes(b"a" * 2_000_000)
+    corpus = read_corpus(tmp_path)
+    assert {item.id: item.text for item in corpus.utterances} == {
+        "a.wav": "good morning",
+        "a-1.flac": "good evening",
+        "b/1.2.wav": "mister",
+        "b/2.wav": None,
+        "c.wav": None,
+        "d.wav": None,
+        "e.wav": None,
+    }
+    assert corpus.ignored == {".txt": 2, "transcripts that cannot be read": 3}
 
 
 def test_no_audio(tmp_path, write_corpus):
