@@ -22,7 +22,7 @@ demo: $(STAMP)  ## Run the main job on the shipped clips: corpus, Ray, Parquet, 
 	$(BIN)/speechtok demo demo-out
 
 test: $(STAMP)  ## Run all tests: those without Ray two files at a time, then those with
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not ray" --numprocesses $(PROCESSES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not ray and not types" --numprocesses $(PROCESSES) --dist loadfile
 	$(BIN)/python -m pytest -q -m ray
 
 test-hub: .venv-hub/.installed  ## Run the tests of the Hub with the oldest client that is supported
@@ -59,8 +59,9 @@ lint: $(STAMP)  ## Check style
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(STAMP)  ## Check types
+types: $(STAMP)  ## Check types, and those that users of the wheel see
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m types tests/test_wheel.py
 
 rows: $(STAMP)  ## Check that imports point downwards only
 	$(BIN)/lint-imports
