@@ -2,6 +2,7 @@
 
     SpeechtokError
     ├── CardError         a tokenizer card or recipe is missing, malformed or unknown
+    │   └── RequestError  what was asked for is not there: a card, a recipe, or a field of one
     ├── CheckpointError   published weights are missing, damaged or of another shape
     ├── AudioError        a recording cannot be used: unreadable, empty, NaN, too short
     ├── TokensError       tokens do not fit together, or not with this tokenizer
@@ -20,6 +21,10 @@ class SpeechtokError(Exception):
 
 class CardError(SpeechtokError):
     """A tokenizer card or recipe is missing, malformed or unknown."""
+
+
+class RequestError(CardError, ValueError):
+    """A card, a recipe or a field of one was asked for that there is not; a wrong argument."""
 
 
 class CheckpointError(SpeechtokError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speechtok.cards.tokenizer_card import CARD_FILE, TokenizerCard, read_tokenizer_card
 from speechtok.cards.yaml_file import nearest
-from speechtok.errors import CardError
+from speechtok.errors import RequestError
 
 CARDS_VARIABLE = "SPEECHTOK_CARDS"
 """Environment variable with more folders of cards, searched first, separated as in PATH."""
@@ -39,18 +39,21 @@ def find_card(name: str | Path) -> tuple[TokenizerCard, Path]:
         name: name of a card, path of a card file, or a folder that `save_pretrained` wrote.
 
     Raises:
-        CardError: when nothing of that name exists (the nearest names are listed) or the card is malformed.
+        RequestError: when nothing of that name exists; the nearest names are listed.
+        CardError: when the card is malformed.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
+        if not path.exists():
+            raise RequestError(f"There is no card {path}.")
         return read_tokenizer_card(path), path
     if (path / CARD_FILE).is_file():
         return read_tokenizer_card(path / CARD_FILE), path / CARD_FILE
     cards = _cards()
     if str(name) not in cards and path.is_dir():
-        raise CardError(f"{path} is a folder without a {CARD_FILE}; `save_pretrained` writes one.")
+        raise RequestError(f"{path} is a folder without a {CARD_FILE}; `save_pretrained` writes one.")
     if str(name) not in cards:
-        raise CardError(
+        raise RequestError(
             f"There is no tokenizer '{name}'{nearest(str(name), cards) or '.'} "
             f"`speechtok tokenizers` lists those there are."
         )
@@ -65,18 +68,27 @@ def find_recipe(name: str | Path, kind: str = "") -> Path:
         kind: sub-folder of the shipped ones, such as "training"; those of datasets lie in none.
 
     Raises:
-        CardError: when there is none; the nearest shipped names are listed.
+        RequestError: when there is none; the nearest shipped names are listed.
     """
     path = Path(name)
     if path.is_file():
         return path
-    shipped = {
-        file.name: file for folder in reversed(recipe_folders()) for file in (folder / kind).glob("*.yaml")
-    }
-    wanted = path.name if path.suffix else f"{path.name}.yaml"
+    shipped = list_recipes(kind)
+    wanted = path.name.removesuffix(".yaml")
     if wanted not in shipped or path.parent.name not in ("", kind or "pipelines"):
-        raise CardError(f"There is no recipe {name}{nearest(wanted, shipped) or '.'}")
+        known = nearest(wanted, shipped) or f"; there are {', '.join(shipped)}."
+        raise RequestError(f"There is no recipe {name}{known}")
     return shipped[wanted]
+
+
+def list_recipes(kind: str = "") -> dict[str, Path]:
+    """Return the files of the shipped recipes by name, sorted.
+
+    Args:
+        kind: sub-folder, such as "training"; those of datasets lie in none.
+    """
+    files = [file for folder in reversed(recipe_folders()) for file in (folder / kind).glob("*.yaml")]
+    return dict(sorted((file.stem, file) for file in files))
 
 
 def _cards() -> dict[str, Path]:

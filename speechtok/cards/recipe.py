@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from speechtok.cards.yaml_file import apply_changes, build, read_yaml
+from speechtok.errors import CardError, RequestError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +94,12 @@ def read_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
             section follows a dot, such as `ray.workers=8`.
 
     Raises:
-        CardError: when the file is missing or malformed, a change is none, or a field is unknown or of a
-            wrong type.
+        RequestError: when the file is missing or malformed, a change is none, or a field is unknown or of a
+            wrong type: a recipe is a request in writing.
     """
-    content = read_yaml(path)
-    apply_changes(content, changes)
-    return build(Recipe, content, f"Recipe {path}")
+    try:
+        content = read_yaml(path)
+        apply_changes(content, changes)
+        return build(Recipe, content, f"Recipe {path}")
+    except CardError as error:
+        raise RequestError(str(error)) from error

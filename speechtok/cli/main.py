@@ -6,6 +6,10 @@ Ctrl-C or SIGTERM.
 
 from __future__ import annotations
 
+import dis
+import os
+import select
+import shlex
 import signal
 import sys
 import traceback
@@ -17,7 +21,7 @@ import click
 from speechtok.cli.group import LazyGroup
 from speechtok.cli.options import VERBOSE
 from speechtok.cli.printing import say
-from speechtok.errors import CardError, SpeechtokError
+from speechtok.errors import SpeechtokError
 from speechtok.version import __version__
 
 COMMANDS = (
@@ -44,6 +48,12 @@ COMMANDS = (
 )
 """Sub-commands, each in the module of its name, where a hyphen is an underscore."""
 
+RESUMED = ("tokenize", "run", "retry", "compare", "train", "push", "pull", "demo")
+"""Commands that go on where they were stopped."""
+
+MESSAGE = 300
+"""Characters of a library's own message that are told."""
+
 
 class Terminated(BaseException):
     """SIGTERM arrived; raised so that everything is left as tidily as after Ctrl-C."""
@@ -68,32 +78,80 @@ def main() -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code; errors become one sentence on stderr."""
+    """Run one command and return its exit code; every error becomes one sentence on stderr."""
     state: dict[str, Any] = {}
     try:
-        result = cli.main(arguments, prog_name="speechtok", standalone_mode=False, obj=state)
+        with cli.make_context("speechtok", list(arguments), obj=state) as context:
+            result = cli.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:  # after --help or --version
+        return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        return _fail(
-            "Stopped by Ctrl-C; finished work is kept, and the same command goes on from there.", 130
-        )
+        return _fail(f"Stopped by Ctrl-C{_advice(arguments)}", 130)
     except Terminated:
-        return _fail(
-            "Stopped by SIGTERM; finished work is kept, and the same command goes on from there.", 143
-        )
+        return _fail(f"Stopped by SIGTERM{_advice(arguments)}", 143)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
     except click.UsageError as error:
         hint = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
         return _fail(f"{' '.join(error.format_message().split())}{hint}", 2)
-    except BrokenPipeError:
-        return 1
-    except (SpeechtokError, ValueError, TypeError, OSError) as error:
+    except BaseException as error:  # of any library below; some of those raise no `Exception`
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 1
         if state.get(VERBOSE):
             for line in traceback.format_exc().splitlines():
                 say(line, err=True)
-        return _fail(str(error), 2 if isinstance(error, CardError | ValueError | TypeError) else 1)
+        if _is_wrong_argument(error):
+            return _fail(str(error), 2)
+        if isinstance(error, SpeechtokError):
+            return _fail(str(error), 1)
+        return _fail(_unforeseen(error, arguments), 1)
     return result if isinstance(result, int) else 0
+
+
+def _advice(arguments: list[str]) -> str:
+    if arguments and arguments[0] in RESUMED:
+        return "; finished work is kept, and the same command goes on from there."
+    return "."
+
+
+def _nobody_reads() -> bool:
+    """Return whether what reads our output has ended, as `head` does, and write no more of it then."""
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # it is kept in memory
+        return False
+    pipe = select.poll()
+    pipe.register(output, 0)
+    if not any(event & select.POLLERR for _, event in pipe.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
+
+
+def _is_wrong_argument(error: BaseException) -> bool:
+    """Return whether speechtok itself refused an argument; libraries raise `ValueError` for anything."""
+    if not isinstance(error, ValueError | TypeError):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not str(trace.tb_frame.f_globals.get("__name__")).startswith("speechtok."):
+        return False
+    return dis.opname[trace.tb_frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"  # not int("x")
+
+
+def _unforeseen(error: BaseException, arguments: list[str]) -> str:
+    """Return a sentence about an error that no module of speechtok has one for."""
+    command = shlex.join(["speechtok", *arguments])
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"'{command}' failed at {error.filename}: {error.strerror}; --verbose shows the trace."
+    what = type(error).__name__
+    said = " ".join(str(error).split())
+    if said:
+        what += f" ({said if len(said) <= MESSAGE else f'{said[:MESSAGE]} …'})"
+    return f"'{command}' ended with an unforeseen {what}; --verbose shows the trace."
 
 
 def _fail(sentence: str, code: int) -> int:

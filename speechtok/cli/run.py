@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from speechtok.cards import find_recipe, read_recipe
+from speechtok.cards import find_recipe, list_recipes, read_recipe
 from speechtok.cli.options import EXISTING, PLACE, verbose
 from speechtok.cli.plan_only import plan_options
+from speechtok.cli.printing import say
 from speechtok.cli.tokenize import tokenize
 from speechtok.storage import as_path
 
 
 @click.command("run")
-@click.argument("recipe")
+@click.argument("recipe", required=False)
 @click.option("--corpus", type=EXISTING, help="What to tokenize.")
 @click.option("--output", type=PLACE, help="Folder of the token dataset.")
 @click.option("--checkpoint", type=EXISTING, help="Folder with the published files.")
@@ -29,11 +31,19 @@ from speechtok.storage import as_path
 )
 @plan_options
 @verbose
-def command(recipe: str, changes: tuple[str, ...], **given: Any) -> None:
-    """Run RECIPE, a YAML file with the arguments of `tokenize`, or the name of a shipped one.
+def command(recipe: str | None, changes: tuple[str, ...], **given: Any) -> None:
+    """Run RECIPE, a YAML file with the arguments of `tokenize`, or the name of a shipped one; without it, list those.
 
     Paths are given as options, which override what the recipe says.
     """
+    if recipe is None:
+        if changes or any(given.values()):
+            raise click.UsageError(
+                "Give the RECIPE to run; without options, `speechtok run` lists those there are."
+            )
+        for name, path in list_recipes().items():
+            say(f"{name:24} {_described(path)}")
+        return
     path = find_recipe(recipe)
     arguments = read_recipe(path, changes).arguments() | {
         name: value for name, value in given.items() if value is not None
@@ -47,3 +57,8 @@ def command(recipe: str, changes: tuple[str, ...], **given: Any) -> None:
         if name in arguments:
             arguments[name] = as_path(arguments[name])
     tokenize(**arguments)
+
+
+def _described(path: Path) -> str:
+    """Return the second line of a recipe, which says what the run is."""
+    return path.read_text(encoding="utf-8").splitlines()[1].removeprefix("#").strip()

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from speechtok.cards import find_recipe
 from speechtok.cards.yaml_file import apply_changes, build, read_yaml
+from speechtok.errors import CardError, RequestError
 
 T = TypeVar("T")
 
@@ -69,8 +70,11 @@ def read_training_recipe(kind: type[T], path: str | Path | None, changes: Iterab
         changes: fields to set, each as `NAME=VALUE`; fields of sections as `SECTION.NAME=VALUE`.
 
     Raises:
-        CardError: when there is no such file, or a field is unknown or of a wrong type.
+        RequestError: when there is no such file, or a field is unknown or of a wrong type.
     """
-    content = {} if path is None else read_yaml(file := find_recipe(path, "training"))
-    apply_changes(content, changes)
-    return build(kind, content, "The recipe" if path is None else f"Recipe {file}")
+    try:
+        content = {} if path is None else read_yaml(file := find_recipe(path, "training"))
+        apply_changes(content, changes)
+        return build(kind, content, "The recipe" if path is None else f"Recipe {file}")
+    except CardError as error:
+        raise RequestError(str(error)) from error
