@@ -47,6 +47,14 @@ PICKLE_STEPS = 1_000_000
 """Steps of the program that a pickle is; 40 make a tensor, so 25,000 tensors fit, and they take seconds."""
 PICKLED_BYTES = 256 * MIB
 """Bytes a pickle may hold itself, beside the tensors and arrays that follow it."""
+ARCHIVE_LIST_BYTES = 8 * MIB
+"""Length of the list of records in a torch file, and of the header of a safetensors file: some 50,000 tensors."""
+WEIGHT_ENTRIES = 100_000
+"""Entries of a weights file, counted with each path that leads to them; the largest published ones have 5,000."""
+ENTRY_NAME = 1000
+"""Characters of the name of such an entry."""
+TENSOR_REUSE = 16
+"""How many times the length of a file its tensors may take: those that share numbers, or repeat one."""
 
 _KINDS = {
     stat.S_ISFIFO: "a named pipe",

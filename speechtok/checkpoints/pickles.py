@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import pickletools
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -99,7 +100,11 @@ def read_pickle(
         ForeignNameError: For a name that is not admitted, or a call of what is no name.
         ValueError: For a damaged pickle, or one beyond the bounds.
     """
-    return _Machine(stream, admits, make, built).run()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # strings of old pickles with escapes of their own
+        return _Machine(stream, admits, make, built).run()
 
 
 class _Short:

@@ -2,19 +2,17 @@
 
 Conventions: a *state dict* maps flat entry names to tensors. A torch file that nests dictionaries
 (`{"model": {...}}`) is flattened with dots, so `wanted` and the caller see one level of names; values
-that are not tensors are skipped. Reading is lazy: safetensors and zip-form torch files are
-memory-mapped, so an entry nobody wants is never brought into memory. Old torch files (before torch
-1.6) have no such form and are read whole.
+that are not tensors are skipped. Reading is lazy: an entry nobody wants is never brought into memory. What a
+file claims is compared with its length before memory is taken.
 
 Contents: `read_state_dict`, `read_shapes`, `load_plain`, `load_strict`, `check_entries`.
 """
 
 from __future__ import annotations
 
-import pickle
-import re
-import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,22 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from speechtok.checkpoints.pickles import ForeignNameError, Made, Name, Pointer
+from speechtok.checkpoints.torch_file import StoredTensor, TorchFile
 from speechtok.errors import CheckpointError
+from speechtok.limits import (
+    ARCHIVE_LIST_BYTES,
+    ENTRY_NAME,
+    PICKLE_STEPS,
+    TENSOR_REUSE,
+    WEIGHT_ENTRIES,
+    inflated_bytes,
+    require_regular_file,
+)
+from speechtok.wording import size_text
 
-_INERT = ("argparse.Namespace", "fairseq.data.dictionary.Dictionary")
-"""Classes of harmless objects that published files hold beside their tensors; empty shells stand in for them."""
+_DEPTH = 32
+"""Levels of lists and dictionaries in a small torch file."""
 _NAMED = 4
 """How many entries a message names before it only counts the rest."""
 
@@ -54,7 +64,7 @@ def read_state_dict(
     """
     with _Entries(path) as entries:
         names = [name for name in entries.names if wanted is None or wanted(name)]
-        return {name: _owned(entries.tensor(name), dtype) for name in names}
+        return {name: _owned(value, dtype) for name, value in entries.tensors(names)}
 
 
 def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
@@ -71,7 +81,7 @@ def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 
 def load_plain(path: str | Path) -> Mapping[Any, Any]:
-    """Return the dictionary a small torch file holds: numbers, strings, lists, tensors.
+    """Return the dictionary a small torch file holds: numbers, strings, lists, tensors, arrays; other objects are None.
 
     Args:
         path: File to read.
@@ -80,12 +90,12 @@ def load_plain(path: str | Path) -> Mapping[Any, Any]:
         CheckpointError: As in `read_state_dict`, or if the file does not hold a dictionary.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"There is no file '{path}'. Check the checkpoint directory.")
-    content = _torch_load(path)
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"'{path}' must hold a dictionary, but holds {type(content).__name__}.")
-    return content
+    require_regular_file(path, "file", error=CheckpointError)
+    with _refusing(path), TorchFile(path) as file:
+        if not isinstance(file.content, dict):
+            raise CheckpointError(f"'{path}' must hold a dictionary, but holds something else.")
+        content: dict[Any, Any] = _plain(file.content, file, _Budget(file.size))
+        return content
 
 
 def load_strict(
@@ -167,81 +177,136 @@ class _Entries:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._safe: Any = None
-        self._tensors: dict[str, Tensor] = {}
-        if not self._path.is_file():
-            raise CheckpointError(f"There is no weights file '{self._path}'. Check the checkpoint directory.")
-        if self._path.suffix == ".safetensors":
+        self._torch: TorchFile | None = None
+        self._tensors: dict[str, StoredTensor] = {}
+        require_regular_file(self._path, "weights file", error=CheckpointError)
+        with _refusing(self._path):
             try:
-                self._safe = safe_open(str(self._path), framework="pt", device="cpu")
-            except (SafetensorError, OSError) as error:
-                raise CheckpointError(f"'{self._path}' is not a safetensors file ({error}).") from error
-            self.names: list[str] = list(self._safe.keys())
-        else:
-            self._tensors = dict(_flat(_torch_load(self._path)))
-            self.names = list(self._tensors)
-        if not self.names:
-            raise CheckpointError(f"'{self._path}' holds no tensors, so it is not a weights file.")
+                self.names = self._open()
+                if not self.names:
+                    raise CheckpointError(f"'{self._path}' holds no tensors, so it is not a weights file.")
+            except BaseException:
+                self.__exit__()
+                raise
+
+    def _open(self) -> list[str]:
+        if self._path.suffix != ".safetensors":
+            self._torch = TorchFile(self._path)
+            self._tensors = dict(_flat(self._torch.content))
+            return list(self._tensors)
+        with self._path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        if ARCHIVE_LIST_BYTES < header < self._path.stat().st_size:
+            raise ValueError(f"its list of tensors takes {size_text(header)}")
+        self._safe = safe_open(str(self._path), framework="pt", device="cpu")
+        return list(self._safe.keys())
 
     def __enter__(self) -> _Entries:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tensors = {}
         self._safe = None
+        if self._torch is not None:
+            self._torch.close()
 
-    def tensor(self, name: str) -> Tensor:
-        if self._safe is None:
-            return self._tensors[name]
-        value: Tensor = self._safe.get_tensor(name)
-        return value
+    def tensors(self, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        with _refusing(self._path):
+            budget = _Budget(self._path.stat().st_size)
+            for name in names:
+                if self._torch is None:
+                    yield name, self._safe.get_tensor(name)
+                else:
+                    budget.spend(self._tensors[name])
+                    yield name, self._torch.read(self._tensors[name])
 
     def shape(self, name: str) -> tuple[int, ...]:
-        if self._safe is None:
-            return tuple(self._tensors[name].shape)
+        if self._torch is not None:
+            return self._tensors[name].shape
         return tuple(self._safe.get_slice(name).get_shape())
 
 
-def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        yield prefix, value
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+class _Budget:
+    """The memory that the tensors of a file may take together."""
+
+    def __init__(self, stored: int) -> None:
+        self._left = max(TENSOR_REUSE * stored, inflated_bytes(0))
+        self._values = PICKLE_STEPS
+
+    def count(self) -> None:
+        """Count a value, again on each path that leads to it."""
+        self._values -= 1
+        if self._values < 0:
+            raise ValueError("it has too many values")
+
+    def spend(self, tensor: StoredTensor) -> None:
+        """Count the bytes of a tensor."""
+        self._left -= tensor.num_bytes
+        if self._left < 0:
+            raise ValueError("its tensors claim far more numbers than it holds")
 
 
-class _Shell:
-    """Takes the place of an object and keeps nothing of it."""
+def _flat(content: object) -> Iterator[tuple[str, StoredTensor]]:
+    """Yield the tensors of nested dictionaries, names joined with dots.
 
-    def __setstate__(self, state: object) -> None:
-        pass
+    Raises:
+        ValueError: When there are too many paths to them, or a path is too long.
+    """
+    waiting: list[tuple[str, object]] = [("", content)]
+    seen = 0
+    while waiting:
+        name, value = waiting.pop()
+        seen += 1
+        if seen > WEIGHT_ENTRIES or len(name) > ENTRY_NAME:
+            raise ValueError("it has too many entries, or names that are too long")
+        if isinstance(value, StoredTensor):
+            yield name, value
+        elif isinstance(value, dict):
+            inner = [(f"{name}.{key}" if name else str(key), item) for key, item in value.items()]
+            waiting += reversed([(key, item) for key, item in inner if isinstance(item, StoredTensor | dict)])
 
 
-def _torch_load(path: Path) -> object:
+def _plain(value: object, file: TorchFile, budget: _Budget, depth: int = 0) -> Any:
+    """Return a value with its tensors read; an object that is none of ours is None."""
+    if depth > _DEPTH:
+        raise ValueError("it is nested too deeply")
+    budget.count()
+    if isinstance(value, StoredTensor):
+        budget.spend(value)
+        return file.read(value).contiguous()
+    if isinstance(value, Made | Name | Pointer):
+        return value.value if isinstance(value, Made) else None
+    if isinstance(value, dict):
+        return {key: _plain(item, file, budget, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item, file, budget, depth + 1) for item in value)
+    return value
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn what reading a damaged or foreign file raises into one sentence that names it."""
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([(_Shell, name) for name in _INERT]):
-            warnings.simplefilter("ignore", UserWarning)  # newer pickle protocols are reported that way
-            try:
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            except RuntimeError as error:
-                if "mmap" not in str(error):
-                    raise
-                return torch.load(path, map_location="cpu", weights_only=True)  # the form before torch 1.6
-    except (pickle.UnpicklingError, AttributeError, ModuleNotFoundError) as error:
-        raise CheckpointError(_refusal(path, error)) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, OSError) as error:
-        reason = re.split(r"\n|\. ", str(error), maxsplit=1)[0].rstrip(".") or type(error).__name__
+        yield
+    except ForeignNameError as error:
         raise CheckpointError(
-            f"'{path}' is damaged or not a torch weights file ({reason}); get it anew."
-        ) from error
-
-
-def _refusal(path: Path, error: Exception) -> str:
-    """Tell a pickle that names functions or classes from a file that is no pickle at all."""
-    if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "GLOBAL" in str(error):
-        return (
-            f"'{path}' is refused because it is a pickle that would run code, not plain tensors. "
+            f"'{path}' is refused because it is a pickle that would run code, not plain tensors ({error}). "
             "Use the published file or a safetensors copy."
-        )
-    return (
-        f"'{path}' is not a torch weights file but maybe a text page or a Git LFS pointer; download it again."
-    )
+        ) from error
+    except (
+        SafetensorError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        OSError,
+    ) as error:
+        with path.open("rb") as file:
+            start = file.read(16).lstrip()
+        if start.startswith((b"version https", b"<")) or not start:
+            raise CheckpointError(
+                f"'{path}' is not a weights file but maybe a text page or a Git LFS pointer; download it again."
+            ) from error
+        kind = "a safetensors" if path.suffix == ".safetensors" else "a torch weights"
+        reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".") or type(error).__name__
+        raise CheckpointError(f"'{path}' is damaged or not {kind} file ({reason}); get it anew.") from error
