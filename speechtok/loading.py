@@ -31,6 +31,7 @@ FAMILIES = {
     "facodec": "speechtok.tokenizers.facodec.tokenizer:FacodecTokenizer",
     "facodec_24k": "speechtok.tokenizers.facodec_24k.tokenizer:Facodec24kTokenizer",
     "units": "speechtok.tokenizers.units.tokenizer:UnitTokenizer",
+    "transformers_codecs": "speechtok.tokenizers.transformers_codecs.tokenizer:TransformersCodecTokenizer",
     "funcodec": "speechtok.tokenizers.funcodec.tokenizer:FuncodecTokenizer",
 }
 """Family name → the class that builds it."""

@@ -29,7 +29,7 @@ from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the weights inside a folder that `save_pretrained` wrote."""
-EMBEDDING_FAMILIES = ("facodec", "facodec_24k", "funcodec", "units")
+EMBEDDING_FAMILIES = ("facodec", "facodec_24k", "funcodec", "transformers_codecs", "units")
 """Families whose tokenizers have `embed`."""
 CONVERTING_FAMILIES = ("facodec", "facodec_24k", "units")
 """Families whose tokenizers have `convert_voice`."""

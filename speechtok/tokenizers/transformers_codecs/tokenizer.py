@@ -1,0 +1,208 @@
+"""Codecs of `transformers` behind the shared interface, each utterance with the codes it has alone.
+
+One stream, `acoustic`: the codebooks of the codec, coarse first. The published folder is what
+`from_pretrained` of transformers reads: `config.json` and `model.safetensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechtok.cards import CardFile, TokenizerCard
+from speechtok.errors import TokensError
+from speechtok.nets.windows import plan_windows
+from speechtok.tokenizers.base import WEIGHTS_FILE, SpeechTokenizer
+from speechtok.tokenizers.fingerprint import fingerprint
+from speechtok.tokenizers.transformers_codecs.architectures import Dac, Mimi
+from speechtok.tokenizers.transformers_codecs.convert import (
+    CONFIG_FILE,
+    build_codec,
+    read_config,
+    read_weights,
+)
+from speechtok.tokenizers.transformers_codecs.streaming import MimiStream
+from speechtok.tokenizers.writing import write_tokenizer
+from speechtok.tokens import SpeechTokens, StreamInfo
+
+METHOD = "transformers_codecs/1"
+"""Family and version; the version rises when a change of code changes codes."""
+STREAM = "acoustic"
+"""The only stream."""
+WINDOW_SECONDS = 10.0
+"""Length of the pieces in which DAC encodes, and of the blocks of a stream, unless `chunk_seconds` says otherwise."""
+
+
+class TransformersCodecTokenizer(SpeechTokenizer):
+    """A codec of transformers.
+
+    Utterances of a batch are computed one by one: these models give other codes to an utterance that
+    was padded, and on a CPU padding costs more than a batch saves. `chunk_seconds` bounds the memory of DAC and Mimi,
+    whose codes are the same in pieces; EnCodec (an LSTM), WavTokenizer, X-Codec and X-Codec 2 (attention and
+    norms over the whole utterance) encode an utterance whole, whatever it is.
+
+    Args:
+        card: what was released; its `architecture` holds `model_type`.
+        files: local path of `config.json` and of the file of weights.
+        device: where tensors live.
+        dtype: float type of all computation.
+
+    Raises:
+        CardError: when the card's architecture or streams do not fit.
+        CheckpointError: when a file is damaged, does not fit, or needs another version of transformers.
+    """
+
+    def __init__(
+        self,
+        card: TokenizerCard,
+        files: Mapping[str, Path],
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        codec = read_config(card, files)
+        self._config_text = files[CONFIG_FILE].read_text(encoding="utf-8")
+        self._weights_path, stored = read_weights(card, files)
+        stream = StreamInfo(
+            name=STREAM,
+            num_codebooks=codec.num_codebooks,
+            codebook_size=codec.codebook_size,
+            frame_rate=codec.sample_rate / codec.hop_length,
+            hop_length=codec.hop_length,
+        )
+        analysis = {name: value for name, value in stored.items() if not name.startswith(codec.synthesis)}
+        identity = fingerprint(METHOD, codec.settings, analysis)
+        super().__init__(card, fingerprint=identity, streams=(stream,), device=device, dtype=dtype)
+        self.codec = build_codec(codec, stored, self._weights_path, dtype=dtype)
+        self.codec.model.to(self.device)
+
+    def num_frames(self, num_samples: int, stream: str = STREAM) -> int:
+        """Return the frames of `num_samples` samples: ceil(num_samples / hop_length), one more at whole frames of X-Codec 2."""
+        self.info.stream(stream)
+        return self.codec.num_frames(num_samples)
+
+    @torch.no_grad()
+    def encode_blocks(
+        self,
+        blocks: Iterable[np.ndarray[Any, Any]],
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
+    ) -> SpeechTokens:
+        """Return the tokens of one utterance that arrives in blocks; Mimi holds a few seconds of it and its codes.
+
+        Args:
+            blocks: consecutive float `(samples,)` pieces at the tokenizer's rate, of any length.
+            chunk_seconds: length of the pieces that are processed at once.
+            num_codebooks: keep only the first codebooks.
+
+        Raises:
+            AudioError: when the blocks hold no sample.
+        """
+        if not isinstance(self.codec, Mimi):
+            return super().encode_blocks(blocks, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks)
+        stream = MimiStream(self.codec, block_samples=self._window(chunk_seconds) * self.codec.hop_length)
+        kept = []
+        for block in blocks:
+            piece = torch.as_tensor(np.require(block, requirements="W")).to(self.device, self.dtype)
+            kept.append(stream.feed(piece)[:num_codebooks].to(torch.int32))
+        self._check_length(torch.tensor([stream.num_samples]))
+        kept.append(stream.finish()[:num_codebooks].to(torch.int32))
+        return self._tokens(
+            [torch.cat(kept, dim=1).long()], torch.tensor([stream.num_samples], device=self.device)
+        )
+
+    @torch.no_grad()
+    def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
+        """Return the quantized latents of the codec.
+
+        Args:
+            tokens: made by this tokenizer.
+            stream: None or "acoustic".
+
+        Returns:
+            `(batch, channels, frames)`, float, zero past `num_frames`.
+
+        Raises:
+            TokensError: when the tokens are another tokenizer's.
+        """
+        self.check_tokens(tokens)
+        self.info.stream(stream or STREAM)
+        rows = [self.codec.latents(codes) for codes in self._rows(tokens.to(self.device))]
+        return torch.nn.utils.rnn.pad_sequence([row.T for row in rows], batch_first=True).transpose(1, 2)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write card, configuration and weights, so that `load_tokenizer(folder)` gives this tokenizer."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG_FILE).write_text(self._config_text, encoding="utf-8")
+        card = self.card.with_files((CardFile(path=CONFIG_FILE), CardFile(path=WEIGHTS_FILE)))
+        write_tokenizer(folder, card, self._state_dict())
+
+    def _encode(
+        self,
+        waveform: Tensor,
+        num_samples: Tensor,
+        *,
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
+    ) -> SpeechTokens:
+        rows = [
+            self._encode_one(item[:samples], chunk_seconds)[:num_codebooks]
+            for item, samples in zip(waveform, num_samples.tolist(), strict=True)
+        ]
+        return self._tokens(rows, num_samples)
+
+    def _encode_one(self, waveform: Tensor, chunk_seconds: float | None) -> Tensor:
+        codec = self.codec
+        if isinstance(codec, Dac):
+            hop = codec.hop_length
+            windows = plan_windows(
+                codec.num_frames(len(waveform)), self._window(chunk_seconds), codec.context
+            )
+            return torch.cat(
+                [codec.encode_window(waveform[w.start * hop : w.end * hop], w) for w in windows], dim=1
+            )
+        if isinstance(codec, Mimi) and chunk_seconds is not None:
+            stream = MimiStream(codec, block_samples=self._window(chunk_seconds) * codec.hop_length)
+            return torch.cat([stream.feed(waveform), stream.finish()], dim=1)
+        return codec.encode(waveform)
+
+    def _decode(self, tokens: SpeechTokens) -> Tensor:
+        rows = []
+        for codes, samples in zip(self._rows(tokens), tokens.num_samples.tolist(), strict=True):
+            waveform = self.codec.decode(codes)[:samples]
+            rows.append(torch.nn.functional.pad(waveform, (0, samples - len(waveform))))
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def _rows(self, tokens: SpeechTokens) -> list[Tensor]:
+        """Return the codes `(codebooks, frames)` of each utterance without padding."""
+        if STREAM not in tokens.streams:
+            raise TokensError(f"The tokens lack the stream '{STREAM}', which '{self.name}' decodes.")
+        frames = tokens.num_frames[STREAM].tolist()
+        return [codes[:, :count] for codes, count in zip(tokens[STREAM], frames, strict=True)]
+
+    def _tokens(self, rows: list[Tensor], num_samples: Tensor) -> SpeechTokens:
+        frames = torch.tensor([row.shape[1] for row in rows], device=self.device)
+        codes = torch.nn.utils.rnn.pad_sequence([row.T for row in rows], batch_first=True).transpose(1, 2)
+        return SpeechTokens(
+            streams={STREAM: codes.contiguous()},
+            num_frames={STREAM: frames},
+            num_samples=num_samples,
+            info=self.info,
+        )
+
+    def _window(self, seconds: float | None) -> int:
+        """Return the frames of a piece of so many seconds, at least one."""
+        return max(1, round((seconds or WINDOW_SECONDS) * self.codec.sample_rate / self.codec.hop_length))
+
+    def _networks(self) -> tuple[torch.nn.Module, ...]:
+        return (self.codec.model,)
+
+    def _state_dict(self) -> dict[str, Tensor]:
+        return read_weights(self.card, {self._weights_path.name: self._weights_path})[1]
