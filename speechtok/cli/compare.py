@@ -124,6 +124,12 @@ def command(
         )
     page = output / "index.html"
     write_comparison(
-        found, page, names=tokenizers, checkpoints=checkpoints, speakers=speakers, examples=examples
+        found,
+        page,
+        names=tokenizers,
+        corpus=corpus,
+        checkpoints=checkpoints,
+        speakers=speakers,
+        examples=examples,
     )
     say(f"Compared {count_text(len(found), 'tokenizer')}; wrote the page to {page}.")

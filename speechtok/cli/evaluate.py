@@ -28,7 +28,7 @@ PAIRS_PER_WORKER = 16
 @click.command("evaluate")
 @click.argument("dataset", type=EXISTING, required=False)
 @click.option("--pairs", type=LOCAL_EXISTING, help="Tab-separated table of audio files instead of a dataset.")
-@click.option("--corpus", type=EXISTING, help="Folder of the original audio, if it moved since the job.")
+@click.option("--corpus", type=EXISTING, help="Folder of the original audio; nothing outside it is opened.")
 @click.option("--split", help="Only this split.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many pairs, spread over a dataset.")
 @measuring

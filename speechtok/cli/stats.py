@@ -19,7 +19,7 @@ from speechtok.storage import AnyPath
     type=LOCAL_FILE,
     help="Also write a page with plots and players.",
 )
-@click.option("--corpus", type=EXISTING, help="Folder of the original audio, if it moved since the job.")
+@click.option("--corpus", type=EXISTING, help="Folder of the original audio; nothing outside it is opened.")
 @click.option(
     "--examples",
     type=click.IntRange(min=0),

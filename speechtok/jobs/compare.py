@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speechtok.corpora import read_corpus
-from speechtok.corpora.originals import read_run
+from speechtok.corpora.originals import corpus_folders, read_run
 from speechtok.errors import DatasetError
 from speechtok.jobs.evaluate import EvaluationSettings, OnRow, evaluate_dataset
 from speechtok.jobs.run import tokenize_corpus
@@ -70,6 +70,7 @@ def compare_tokenizers(
     cards = {name: locate_files(name, checkpoint=checkpoints.get(name))[0].name for name in names}
     folder.mkdir(parents=True, exist_ok=True)
     chosen = corpus if limit is None else _selection(corpus, folder / "corpus.jsonl", limit)
+    root, folders = corpus_folders(corpus)
     contenders = []
     for name in names:
         output = folder / cards[name]
@@ -84,6 +85,8 @@ def compare_tokenizers(
         )
         evaluation = evaluate_dataset(
             output,
+            corpus_root=root,
+            folders=folders,
             tokenizer=name,
             checkpoint=checkpoints.get(name),
             speaker=speakers.get(name),

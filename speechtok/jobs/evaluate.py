@@ -106,6 +106,7 @@ def evaluate_dataset(
     dataset: AnyPath,
     *,
     corpus_root: AnyPath | None = None,
+    folders: Iterable[AnyPath] = (),
     split: str | None = None,
     limit: int | None = None,
     tokenizer: str | None = None,
@@ -118,7 +119,8 @@ def evaluate_dataset(
 
     Args:
         dataset: a token dataset, or one Parquet file of tokens.
-        corpus_root: folder that the recordings' paths start from; None asks the dataset's last run.
+        corpus_root: folder that the recordings' paths start from, and below which alone they are opened.
+        folders: further folders that they may lie below.
         split: only this split.
         limit: at most this many rows, spread evenly over the dataset; None takes all.
         tokenizer: name, card path or folder for `load_tokenizer`; None takes the name in the dataset.
@@ -129,7 +131,7 @@ def evaluate_dataset(
 
     Raises:
         ValueError: when a measure cannot be computed here at all, or the decoder has no voice of that name.
-        DatasetError: when there is no token dataset.
+        DatasetError: when there is no token dataset, or nobody named the folder of its recordings.
         CardError, CheckpointError, HubError: when tokenizer or models cannot be loaded.
         TokensError: when the tokens were made by another tokenizer.
         JobError: when not a single pair could be measured.
@@ -137,7 +139,8 @@ def evaluate_dataset(
     settings = settings or EvaluationSettings()
     settings.names()
     rows = TokenDataset(dataset, split=split)
-    originals = find_originals(dataset, corpus_root)
+    originals = find_originals(dataset, corpus_root, folders)
+    originals.check("--corpus")
     loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint, device=settings.device)
     asked = None if speaker is None else loaded.find_voice(speaker)
     chosen = [index for index, _ in choose_rows(dataset, split=split)]

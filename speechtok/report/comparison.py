@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from speechtok.corpora.originals import find_originals
+from speechtok.corpora.originals import corpus_folders, find_originals
 from speechtok.loading import load_tokenizer
 from speechtok.metrics.contender import Contender
 from speechtok.metrics.measures import MEASURES
@@ -16,6 +16,7 @@ from speechtok.report.listening import Example, choose_rows, make_examples, wav_
 from speechtok.report.plots import plot_quality
 from speechtok.report.render import write_page
 from speechtok.shards.reader import TokenDataset
+from speechtok.storage import AnyPath
 from speechtok.wording import number_text, rate_text
 
 
@@ -24,6 +25,7 @@ def write_comparison(
     html: Path,
     *,
     names: Sequence[str],
+    corpus: AnyPath,
     checkpoints: Mapping[str, Path] | None = None,
     speakers: Mapping[str, str] | None = None,
     examples: int = 4,
@@ -34,6 +36,7 @@ def write_comparison(
         contenders: what was found, in the order of `names`.
         html: the file to write or replace.
         names: what `load_tokenizer` takes for each.
+        corpus: what all of them tokenized.
         checkpoints: folder with the published files, by name.
         speakers: voice of the decoder's table for all rows, by name.
         examples: utterances to listen to.
@@ -42,7 +45,7 @@ def write_comparison(
         OSError: when the page cannot be written.
     """
     measures = list(contenders[0].evaluation.summaries)
-    listening = _listening(contenders, names, checkpoints or {}, speakers or {}, examples)
+    listening = _listening(contenders, names, corpus, checkpoints or {}, speakers or {}, examples)
     plots = [
         {
             "title": MEASURES[name].title,
@@ -106,6 +109,7 @@ def _cells(values: Sequence[float | None], better: str, text: Any) -> list[dict[
 def _listening(
     contenders: Sequence[Contender],
     names: Sequence[str],
+    corpus: AnyPath,
     checkpoints: Mapping[str, Path],
     speakers: Mapping[str, str],
     count: int,
@@ -121,10 +125,11 @@ def _listening(
     if not len(lengths):
         return []
     ids = [datasets[0][shared[place]]["id"] for place in choose_rows(lengths, count)]
+    root, folders = corpus_folders(corpus)
     by_tokenizer: list[list[Example]] = []
     for contender, dataset, place, name in zip(contenders, datasets, places, names, strict=True):
         loaded = load_tokenizer(name, checkpoint=checkpoints.get(name))
-        originals = find_originals(contender.dataset)
+        originals = find_originals(contender.dataset, root, folders)
         voice = loaded.find_voice(speakers[name]) if name in speakers else None
         chosen = [place[item] for item in ids]
         by_tokenizer.append(list(make_examples(dataset, chosen, loaded, originals, voice=voice)))

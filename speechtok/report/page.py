@@ -46,7 +46,8 @@ def write_report(
     Args:
         dataset: a token dataset, or one Parquet file of tokens.
         html: the file to write or replace, under a temporary name first; its folder is made if need be.
-        corpus_root: folder that the recordings' paths start from; None asks the dataset's last run.
+        corpus_root: folder that the recordings' paths start from, and below which alone they are opened; without it
+            the page has no originals and says how to hear them.
         examples: rows to listen to, at least 0, each at most 15 s.
         tokenizer: name, card path or folder for `load_tokenizer`; None takes the name in the dataset.
         checkpoint: local folder with the tokenizer's published files.

@@ -40,9 +40,13 @@ def dataset(tmp_path, speech):
     return tmp_path / "out"
 
 
+def corpus_of(dataset):
+    return dataset.parent / "corpus"
+
+
 def test_rows_of_a_dataset(dataset):
     seen = []
-    found = evaluate_dataset(dataset, settings=FAST, on_row=seen.append)
+    found = evaluate_dataset(dataset, corpus_root=corpus_of(dataset), settings=FAST, on_row=seen.append)
     assert [row.id for row in found.rows] == ["0.wav", "1.wav", "gone.wav", "silence.wav"]
     assert tuple(seen) == found.rows
     assert found.failures == 2
@@ -64,13 +68,16 @@ def test_rows_of_a_dataset(dataset):
 
 
 def test_processes_change_nothing(dataset):
-    alone = evaluate_dataset(dataset, settings=FAST)
-    shared = evaluate_dataset(dataset, settings=replace(FAST, workers=2))
+    alone = evaluate_dataset(dataset, corpus_root=corpus_of(dataset), settings=FAST)
+    shared = evaluate_dataset(dataset, corpus_root=corpus_of(dataset), settings=replace(FAST, workers=2))
     assert shared.rows == alone.rows
 
 
 def test_a_selection_is_spread_over_the_dataset(dataset):
-    assert [row.id for row in evaluate_dataset(dataset, limit=2, settings=FAST).rows] == [
+    assert [
+        row.id
+        for row in evaluate_dataset(dataset, corpus_root=corpus_of(dataset), limit=2, settings=FAST).rows
+    ] == [
         "1.wav",
         "silence.wav",
     ]
@@ -78,8 +85,9 @@ def test_a_selection_is_spread_over_the_dataset(dataset):
 
 def test_a_corpus_that_moved(dataset, tmp_path):
     shutil.move(tmp_path / "corpus", tmp_path / "moved")
+    (tmp_path / "corpus").mkdir()
     with pytest.raises(JobError, match=r"Nothing in out could be measured\. The original recording is not"):
-        evaluate_dataset(dataset, settings=FAST)
+        evaluate_dataset(dataset, corpus_root=corpus_of(dataset), settings=FAST)
     found = evaluate_dataset(dataset, corpus_root=tmp_path / "moved", settings=FAST)
     assert found.summaries["vde"].count == 3
 
@@ -160,6 +168,8 @@ def test_the_command(dataset, tmp_path, capsys):
     code, out, err = run(
         capsys,
         dataset,
+        "--corpus",
+        corpus_of(dataset),
         "--measure",
         "stoi",
         "--measure",
@@ -194,7 +204,7 @@ def test_each_cpu_measures_where_it_pays(dataset, capsys, monkeypatch, words, wo
         return pool(1)
 
     monkeypatch.setattr(evaluate, "_pool", counted)
-    code, _, err = run(capsys, dataset, "--measure", "vde", *words)
+    code, _, err = run(capsys, dataset, "--corpus", corpus_of(dataset), "--measure", "vde", *words)
     assert (code, asked) == (0, [workers]), err
 
 
@@ -243,8 +253,10 @@ def test_infinite_values_are_text_in_json():
     assert json.loads(json.dumps(found, allow_nan=False))["rows"][0]["values"] == {"si_sdr": "inf"}
 
 
-def test_originals_without_a_place(tmp_path):
-    with pytest.raises(
-        AudioError, match="does not say where its recordings lie; name the folder of the corpus"
-    ):
+def test_recordings_whose_folder_nobody_named(dataset, capsys):
+    with pytest.raises(AudioError, match="Recordings are opened only below a folder that you name"):
         Originals(root=None).read("a", "a.wav", 16000, 100)
+    code, _, err = run(capsys, dataset)
+    assert code == 1
+    assert "Recordings are opened only below a folder that you name" in err
+    assert "give it with --corpus FOLDER." in err

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from speechtok.corpora import read_corpus
-from speechtok.corpora.originals import find_originals
+from speechtok.corpora.originals import corpus_folders, find_originals
 from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobSettings
 from speechtok.shards.reader import TokenDataset
@@ -194,7 +194,7 @@ def test_same_tokens_for_the_same_ids(name, folder, rows, expected, tmp_path, re
     columns = {"id": "name"} if name == "webdataset" else {}
     found = tokenized(corpus, tmp_path / "tokens", columns)
     assert list(found) == list(expected) == sorted(RECORDINGS)
-    originals = find_originals(tmp_path / "tokens")
+    originals = find_originals(tmp_path / "tokens", *corpus_folders(corpus))
     for key, row in found.items():
         assert (row["mel"] == expected[key]["mel"]).all()
         assert row["num_samples"] == expected[key]["num_samples"]

@@ -17,7 +17,7 @@ HOSTILE = "<script>alert(1)</script>\"' & <img src=x onerror=alert(2)> {{ 7 * 7 
 
 
 def test_the_page_is_whole_and_asks_for_nothing(dataset, tmp_path, read_page):
-    write_report(dataset, tmp_path / "new/report.html")
+    write_report(dataset, tmp_path / "new/report.html", corpus_root=CORPUS.parent)
     page = read_page(tmp_path / "new/report.html")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.html"]
     assert not page.all("script")
@@ -36,7 +36,7 @@ def test_the_page_is_whole_and_asks_for_nothing(dataset, tmp_path, read_page):
 
 
 def test_the_page_says_what_the_dataset_holds(dataset, tmp_path, read_page):
-    write_report(dataset, tmp_path / "report.html")
+    write_report(dataset, tmp_path / "report.html", corpus_root=CORPUS.parent)
     page = read_page(tmp_path / "report.html")
     for said in (
         "dmel_16k",
@@ -60,7 +60,7 @@ def test_the_page_says_what_the_dataset_holds(dataset, tmp_path, read_page):
 
 
 def test_originals_and_reconstructions_play(dataset, tmp_path, read_page):
-    write_report(dataset, tmp_path / "report.html", examples=2)
+    write_report(dataset, tmp_path / "report.html", corpus_root=CORPUS.parent, examples=2)
     players = read_page(tmp_path / "report.html").all("audio")
     assert [player["aria-label"].split()[0] for player in players] == ["Original", "Reconstruction"] * 2
     lengths = []
@@ -94,7 +94,7 @@ def test_a_lone_file_has_no_quarantine_and_no_originals(dataset, tmp_path, read_
     write_report(tmp_path / "some.parquet", tmp_path / "report.html", examples=1)
     page = read_page(tmp_path / "report.html")
     assert "nothing is known of inputs that failed" in page.text
-    assert "does not say where its recordings lie" in page.text
+    assert "Recordings are opened only below a folder that you name" in page.text
     assert "By split" not in page.text
     assert "By speaker" in page.text
     write_report(tmp_path / "some.parquet", tmp_path / "report.html", corpus_root=CORPUS.parent, examples=1)
@@ -167,7 +167,7 @@ def test_wrong_arguments_are_named(dataset, tmp_path):
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 def test_a_browser_has_no_complaint(dataset, tmp_path):
-    write_report(dataset, tmp_path / "report.html", examples=1)
+    write_report(dataset, tmp_path / "report.html", corpus_root=CORPUS.parent, examples=1)
     quiet = (
         "headless no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update"
     )

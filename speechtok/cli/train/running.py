@@ -51,7 +51,7 @@ _FROM_TOKENS: tuple[options.Decorator, ...] = (
     click.option(
         "--corpus-root",
         type=options.EXISTING,
-        help="Folder that the recordings' paths start from. [default: that of the dataset's last run, or, for a list, its own]",
+        help="Folder that the recordings lie below; nothing outside it is opened. A dataset needs it. [default: a list's own]",
     ),
 )
 

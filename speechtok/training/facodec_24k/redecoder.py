@@ -170,7 +170,7 @@ def train_facodec_redecoder(
         settings: of the run.
         tokenizer: what made the dataset, for `load_tokenizer`; None takes the name in the dataset.
         checkpoint: local folder with the tokenizer's published files.
-        corpus_root: folder that the recordings' paths start from; None asks the dataset's last run.
+        corpus_root: folder that the recordings' paths start from, and below which alone they are opened.
         device: "cpu", or "cuda".
         watcher: is told of progress.
 
@@ -187,6 +187,7 @@ def train_facodec_redecoder(
     config, data = config_of(loaded, settings), settings.data
     own, dev = dataset_splits(source, data.train_split, data.dev_split)
     originals = find_originals(own.path, None if corpus_root is None else as_path(corpus_root))
+    originals.check("--corpus-root")
     rows = read_rows(own, data.clip_frames)
     if dev is None:
         rows, dev_rows = held_out(rows, data.held_out, settings.loop.seed)

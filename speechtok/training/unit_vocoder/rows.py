@@ -100,13 +100,14 @@ def read_dataset(
         train_split: name of the first.
         dev_split: name of the second; None takes `dev` where the dataset has it.
         hop_length: samples per unit.
-        corpus_root: folder that the recordings' paths start from; None asks the dataset's last run.
+        corpus_root: folder that the recordings' paths start from, and below which alone they are opened.
 
     Raises:
         DatasetError: when there is no such dataset or split, or it is damaged.
     """
     own, dev = dataset_splits(path, train_split, dev_split)
     originals = find_originals(own.path, None if corpus_root is None else as_path(corpus_root))
+    originals.check("--corpus-root")
     recordings = Recordings(originals, hop_length)
     return (_rows_of(own), recordings), None if dev is None else (_rows_of(dev), recordings)
 

@@ -46,8 +46,8 @@ def train_unit_vocoder(
         folder: of the run; what was begun there goes on.
         settings: of the run.
         dev_list: list that is looked at for validation, where `source` is one; None holds out a share.
-        corpus_root: folder that the recordings' paths start from; None asks the dataset's last run, or takes
-            the list's folder.
+        corpus_root: folder that the recordings' paths start from, and below which alone they are opened; a dataset
+            needs it, and None takes a list's own.
         tokenizer: what made the units, for `load_tokenizer`; None takes the name in the dataset.
         checkpoint: local folder with the tokenizer's published files.
         start: checkpoint whose weights the networks begin with, see `warm_start`.

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import soundfile
 import torch
@@ -12,6 +13,7 @@ import torch
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.tokenizers.facodec_24k.saving import codec_entries, own_card
 from speechtok.tokenizers.writing import write_tokenizer
+from speechtok.training.facodec_24k import redecoder
 from speechtok.training.facodec_24k.networks import PARTS, TrainedCodec
 from speechtok.training.facodec_24k.run import train_facodec
 from speechtok.training.facodec_24k.settings import (
@@ -26,6 +28,7 @@ from speechtok.training.facodec_24k.settings import (
 from speechtok.training.loop import Watcher
 from speechtok.training.settings import LoopSettings
 from tests.goldens import recipe
+from tests.training.recordings import recordings_of
 
 SETTINGS = FacodecSettings(
     loop=LoopSettings(steps=4, batch_size=2, log_every=2, validate_every=2, save_every=2),
@@ -79,6 +82,12 @@ def changed(section: str, **values: object) -> FacodecSettings:
 
 REPLACING = changed("losses", replace_codes_every=2)
 """Codes without use are replaced before the first and the third step."""
+
+
+def train_facodec_redecoder(source: str | Path, *arguments: Any, **options: Any) -> Any:
+    """Train on a dataset and the recordings it was made from."""
+    options.setdefault("corpus_root", recordings_of(source))
+    return redecoder.train_facodec_redecoder(source, *arguments, **options)
 
 
 def main() -> None:

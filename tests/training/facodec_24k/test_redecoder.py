@@ -18,19 +18,18 @@ from speechtok.cards import find_recipe
 from speechtok.cli.main import run
 from speechtok.errors import CardError, CheckpointError, DatasetError, JobError, TokensError
 from speechtok.tokenizers.facodec_24k.tokenizer import Facodec24kTokenizer
-from speechtok.training.facodec_24k.redecoder import train_facodec_redecoder
 from speechtok.training.facodec_24k.settings import ClipSettings, RedecoderSettings, RedecoderSizes
 from speechtok.training.loop import Watcher
 from speechtok.training.settings import LoopSettings, read_training_recipe
-from tests.training.facodec_24k.small import REDECODER, SETTINGS, write_codec
+from tests.training.facodec_24k.small import REDECODER, SETTINGS, train_facodec_redecoder, write_codec
+from tests.training.recordings import recordings_of
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from speechtok.training.facodec_24k.redecoder import train_facodec_redecoder
 from speechtok.training.loop import Watcher
-from tests.training.facodec_24k.small import REDECODER
+from tests.training.facodec_24k.small import REDECODER, train_facodec_redecoder
 
 def stepped(step, metrics):
     if step == 3:
@@ -240,6 +239,7 @@ def test_command(tokens, tmp_path, capsys) -> None:
     }  # fmt: skip
     words = ["train", "facodec-redecoder", str(tokens[0]), str(tmp_path / "run")]
     words += ["--recipe", "facodec_redecoder_small", "--tokenizer", str(tokens[1])]
+    words += ["--corpus-root", str(recordings_of(tokens[0]))]
     for name, value in settings.items():
         words += ["--set", f"{name}={value}"]
     assert run(words) == 0

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import soundfile
 import torch
@@ -13,10 +14,11 @@ from speechtok.cli.main import run
 from speechtok.tokenizers.units.jukebox import F0VqVae
 from speechtok.training.loop import Watcher
 from speechtok.training.settings import LoopSettings
-from speechtok.training.unit_vocoder.run import train_unit_vocoder
+from speechtok.training.unit_vocoder import run as trainer
 from speechtok.training.unit_vocoder.settings import DataSettings, NetworkSettings, UnitVocoderSettings
 from tests.goldens import recipe
 from tests.tokenizers.units.folder import CARD, fill, make_folder, save
+from tests.training.recordings import recordings_of
 
 SETTINGS = UnitVocoderSettings(
     loop=LoopSettings(steps=4, batch_size=2, log_every=2, validate_every=2, save_every=2),
@@ -62,6 +64,13 @@ def make_tokens(folder: Path) -> tuple[Path, Path]:
     words = ["tokenize", str(manifest), str(folder / "tokens"), "--tokenizer", str(tokenizer)]
     assert run([*words, "--executor", "local"]) == 0
     return folder / "tokens", tokenizer
+
+
+def train_unit_vocoder(source: str | Path, *arguments: Any, **options: Any) -> Any:
+    """Train on a dataset and the recordings it was made from, or on a list and those that it names."""
+    if Path(source).is_dir():
+        options.setdefault("corpus_root", recordings_of(source))
+    return trainer.train_unit_vocoder(source, *arguments, **options)
 
 
 def changed(section: str, **values: object) -> UnitVocoderSettings:

@@ -18,18 +18,16 @@ from safetensors.torch import load_file
 import speechtok
 from speechtok.cards import find_recipe
 from speechtok.cli.main import run
-from speechtok.corpora.originals import find_originals
 from speechtok.errors import CardError, CheckpointError, DatasetError, JobError, TokensError
 from speechtok.jobs.evaluate import EvaluationSettings, evaluate_dataset
-from speechtok.storage import as_path
 from speechtok.tokenizers.units.tokenizer import UnitTokenizer
 from speechtok.tokenizers.units.xvector import XVector
 from speechtok.training.loop import Watcher
 from speechtok.training.settings import LoopSettings, read_training_recipe
-from speechtok.training.unit_vocoder.run import train_unit_vocoder
 from speechtok.training.unit_vocoder.settings import UnitVocoderSettings
 from tests.tokenizers.units.folder import fill, save
-from tests.training.unit_vocoder.small import SETTINGS, changed, make_tokens
+from tests.training.recordings import recordings_of
+from tests.training.unit_vocoder.small import SETTINGS, changed, make_tokens, train_unit_vocoder
 
 
 def state(folder, step):
@@ -107,7 +105,12 @@ def test_the_result_is_a_tokenizer(made, trained, tmp_path) -> None:
 def test_rows_are_evaluated_in_their_own_voices(made, trained, monkeypatch) -> None:
     tokens, _ = made
     settings = EvaluationSettings(measures=("mel_distance",))
-    options = {"tokenizer": str(trained[0] / "model"), "settings": settings, "split": "dev"}
+    options = {
+        "tokenizer": str(trained[0] / "model"),
+        "settings": settings,
+        "split": "dev",
+        "corpus_root": recordings_of(tokens),
+    }
     found = evaluate_dataset(tokens, **options)
     assert all(math.isfinite(row.scores.values["mel_distance"]) for row in found.rows)
     monkeypatch.setattr(UnitTokenizer, "voices", ("s0", "other"))
@@ -128,7 +131,7 @@ def test_rows_are_evaluated_in_their_own_voices(made, trained, monkeypatch) -> N
 def test_a_vocoder_is_compared(made, trained, tmp_path, capsys) -> None:
     """Where the corpus names no speakers, a voice of the table is chosen, for figures and sounds."""
     model, (tokens, _) = str(trained[0] / "model"), made
-    audio = find_originals(as_path(tokens)).root
+    audio = recordings_of(tokens)
     words = [
         "compare",
         "dmel_16k",
@@ -352,7 +355,7 @@ def both_ways(tokens, tokenizer, settings, folder, monkeypatch):
     )
     rows = speechtok.TokenDataset(tokens, split="train")
     listed = write_list(folder, rows)
-    root = find_originals(rows.path).root
+    root = recordings_of(rows.path)
     for source, options in ((str(tokens), {}), (listed, {"corpus_root": root, "dev_list": listed})):
         train_unit_vocoder(source, folder / "caught", settings, tokenizer=tokenizer, **options)
     monkeypatch.undo()
@@ -491,6 +494,9 @@ def test_command(made, tmp_path, capsys) -> None:
     }  # fmt: skip
     words = ["train", "unit-vocoder", str(tokens), str(tmp_path / "run"), "--tokenizer", str(tokenizer)]
     words += ["--recipe", "unit_vocoder_small"]
+    assert run(words) == 1
+    assert "Recordings are opened only below a folder that you name" in capsys.readouterr().err
+    words += ["--corpus-root", str(recordings_of(tokens))]
     for name, value in settings.items():
         words += ["--set", f"{name}={value}"]
     assert run(words) == 0

@@ -12,7 +12,7 @@ from speechtok.training.batches import Batches
 from speechtok.training.task import Validation
 from speechtok.training.unit_vocoder import run as unit_vocoder
 from tests.training.unit_vocoder import by_hand
-from tests.training.unit_vocoder.small import SETTINGS
+from tests.training.unit_vocoder.small import SETTINGS, train_unit_vocoder
 
 
 class Doubled:
@@ -38,7 +38,7 @@ def task(made, tmp_path, monkeypatch):
     tokens, tokenizer = made
     caught = []
     monkeypatch.setattr(unit_vocoder, "train", lambda task, *rest, **options: caught.append(task) or [])
-    unit_vocoder.train_unit_vocoder(str(tokens), tmp_path, SETTINGS, tokenizer=tokenizer)
+    train_unit_vocoder(str(tokens), tmp_path, SETTINGS, tokenizer=tokenizer)
     (task,) = caught
     task.examples = Doubled(task.examples)
     for network in task.networks.values():
