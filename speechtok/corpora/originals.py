@@ -19,7 +19,7 @@ from speechtok.corpora import read_corpus
 from speechtok.errors import AudioError, DatasetError, StorageError
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import has_plan, read_plan
-from speechtok.storage import AnyPath, join
+from speechtok.storage import AnyPath, StorePath, join
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -162,7 +162,9 @@ def corpus_folders(corpus: AnyPath) -> tuple[AnyPath, list[AnyPath]]:
 
 def _is_below(path: AnyPath, folder: AnyPath) -> bool:
     """Return whether a place is a folder or lies below it, links followed."""
-    return path.resolve().is_relative_to(folder.resolve()) if type(path) is type(folder) else False
+    if isinstance(path, Path) and isinstance(folder, Path):
+        return path.resolve().is_relative_to(folder.resolve())
+    return isinstance(path, StorePath) and path.is_relative_to(folder)
 
 
 def read_run(layout: Layout) -> dict[str, Any]:
