@@ -3,10 +3,14 @@
 Conventions: `waveform` is `(batch, samples)`, float in [-1, 1]; `num_samples` is `(batch,)`, int64;
 codes are `(batch, codebooks, frames)`. A family implements `__init__` with the arguments of `from_card`,
 `num_frames`, `_encode`, `_decode` and, when it has weights, `_state_dict`; everything else is here.
+
+Whatever computes codes, waveforms or latents does so without gradients and at full precision: `torch.autocast`
+and reduced precision of float32, which change codes, are switched off until it returns.
 """
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +28,7 @@ from speechtok.cards.readme import tokenizer_readme
 from speechtok.errors import AudioError, CardError, TokensError
 from speechtok.hub import Pushed, push_files
 from speechtok.nets.devices import usable_device
+from speechtok.nets.precision import exact
 from speechtok.tokenizers.waveforms import other_rate, to_batch
 from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
@@ -33,6 +38,8 @@ EMBEDDING_FAMILIES = ("facodec", "facodec_24k", "funcodec", "transformers_codecs
 """Families whose tokenizers have `embed`."""
 CONVERTING_FAMILIES = ("facodec", "facodec_24k", "units")
 """Families whose tokenizers have `convert_voice`."""
+_EXACT = ("encode", "encode_blocks", "decode", "embed", "convert_voice")
+"""Methods that compute at full precision, here and in every family."""
 
 
 class SpeechTokenizer(ABC):
@@ -53,6 +60,10 @@ class SpeechTokenizer(ABC):
     """Fewest samples, at the tokenizer's rate, that give tokens."""
     conversion_methods: ClassVar[tuple[str, ...]] = ()
     """What `convert_voice` takes as `method`, where a family has more than one; the first is the default."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _compute_exactly(cls)
 
     def __init__(
         self,
@@ -160,7 +171,6 @@ class SpeechTokenizer(ABC):
             low, high = (middle, high) if self.num_frames(middle, stream) <= num_frames else (low, middle - 1)
         return low
 
-    @torch.no_grad()
     def encode(
         self,
         waveform: Any,
@@ -217,7 +227,6 @@ class SpeechTokenizer(ABC):
         self._check_length(batch.num_samples)
         return self._encode(batch.waveform, batch.num_samples, chunk_seconds=chunk_seconds, **options)
 
-    @torch.no_grad()
     def encode_blocks(
         self,
         blocks: Iterable[np.ndarray[Any, Any]],
@@ -238,7 +247,6 @@ class SpeechTokenizer(ABC):
         waveform = np.concatenate(list(blocks))
         return self.encode(waveform, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks)
 
-    @torch.no_grad()
     def decode(self, tokens: SpeechTokens, *, accept_from: str | None = None, **options: Any) -> Tensor:
         """Return the speech the tokens stand for.
 
@@ -465,3 +473,22 @@ class SpeechTokenizer(ABC):
                 f"{which} has {shortest} samples ({shortest / self.sample_rate:.4f} s); "
                 f"'{self.name}' needs at least {self.min_samples}."
             )
+
+
+def _compute_exactly(kind: type[Any]) -> None:
+    """Have the methods of `_EXACT` that a class itself defines compute at full precision."""
+    for name in _EXACT:
+        if name in vars(kind):
+            setattr(kind, name, _exactly(vars(kind)[name]))
+
+
+def _exactly(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def compute(self: SpeechTokenizer, *args: Any, **options: Any) -> Any:
+        with exact(self.device):
+            return method(self, *args, **options)
+
+    return compute
+
+
+_compute_exactly(SpeechTokenizer)

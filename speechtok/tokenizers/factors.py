@@ -108,7 +108,6 @@ class FactorTokenizer(SpeechTokenizer):
     codec: FactorCodec
     """The parts that are loaded, by name; a part's file is read when it is first needed."""
 
-    @torch.no_grad()
     def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
         """Return quantized latents, for latent-diffusion models.
 

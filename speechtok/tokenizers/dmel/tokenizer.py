@@ -88,7 +88,6 @@ class DMelTokenizer(SpeechTokenizer):
         self.info.stream(stream)
         return num_frames * self.config.hop_length
 
-    @torch.no_grad()
     @one_thread()
     def encode_blocks(
         self,

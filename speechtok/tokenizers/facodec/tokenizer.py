@@ -90,7 +90,6 @@ class FacodecTokenizer(FactorTokenizer):
         extra = 151 if self.config.version == 1 else 199
         return num_frames * self.config.hop_length + extra
 
-    @torch.no_grad()
     def encode_blocks(
         self,
         blocks: Iterable[np.ndarray[Any, Any]],
@@ -122,7 +121,6 @@ class FacodecTokenizer(FactorTokenizer):
         assert encoded is not None  # noqa: S101 - too short was refused above
         return self._tokens(encoded, num_samples)
 
-    @torch.no_grad()
     def convert_voice(
         self, tokens: SpeechTokens, speaker: SpeechTokens | Tensor | str, *, use_residual: bool = False
     ) -> Tensor:

@@ -99,7 +99,6 @@ class Facodec24kTokenizer(FactorTokenizer):
         self.info.stream(stream)
         return (num_frames + 1) * self.config.hop_length - 1
 
-    @torch.no_grad()
     def encode_blocks(
         self,
         blocks: Iterable[np.ndarray[Any, Any]],
@@ -126,7 +125,6 @@ class Facodec24kTokenizer(FactorTokenizer):
             [signal], chunk_seconds=chunk_seconds, num_codebooks=num_codebooks, num_content=num_content
         )
 
-    @torch.no_grad()
     def convert_voice(
         self,
         tokens: SpeechTokens,

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechtok.nets.matmul import exact_fast_matmul
 from speechtok.nets.padding import as_image, reflect_pad, valid_frames
+from speechtok.nets.precision import exact_fast_matmul
 from speechtok.tokenizers.funcodec import kernels
 from speechtok.tokenizers.funcodec.pending import Layer, Pending, Signal, settled
 

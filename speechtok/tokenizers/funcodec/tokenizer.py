@@ -130,7 +130,6 @@ class FuncodecTokenizer(SpeechTokenizer):
         """Return the most samples that give `num_frames` frames, or fewer where no length gives so many."""
         return super().num_samples(num_frames, stream)
 
-    @torch.no_grad()
     def encode_blocks(
         self,
         blocks: Iterable[np.ndarray[Any, Any]],
@@ -159,7 +158,6 @@ class FuncodecTokenizer(SpeechTokenizer):
                 )
         return super().encode_blocks(held, num_codebooks=num_codebooks)
 
-    @torch.no_grad()
     def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
         """Return quantized latents: the sum of the codes' vectors, what language models over FunCodec read.
 

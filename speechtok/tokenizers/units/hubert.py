@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechtok.nets.matmul import exact_fast_matmul
+from speechtok.nets.precision import exact_fast_matmul
 from speechtok.tokenizers.units.hubert_extractor import EPS, Extractor, HubertSettings
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from speechtok.checkpoints.read import read_state_dict
 from speechtok.errors import CheckpointError
 from speechtok.limits import require_regular_file
-from speechtok.nets.matmul import exact_fast_matmul
+from speechtok.nets.precision import exact_fast_matmul
 from speechtok.tokenizers.units.joblib_file import read_arrays
 
 ENTRY = "cluster_centers_"

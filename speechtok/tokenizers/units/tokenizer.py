@@ -171,7 +171,6 @@ class UnitTokenizer(SpeechTokenizer):
         )
         return (nn.functional.embedding(codes, table) * inside[:, :, None]).transpose(1, 2)
 
-    @torch.no_grad()
     def convert_voice(self, tokens: SpeechTokens, speaker: Any, *, tail: str = "reference") -> Tensor:
         """Return the speech of `tokens` in another voice.
 

@@ -11,6 +11,7 @@ import torch
 from speechtok import load_tokenizer
 from speechtok.errors import AudioError, CardError, CheckpointError, TokensError
 from speechtok.tokens import SpeechTokens
+from tests.tokenizers.surroundings import assert_surroundings_change_nothing
 
 NAMES = pytest.mark.parametrize("name", ["facodec", "facodec_v2"])
 
@@ -96,6 +97,12 @@ def test_versions_are_not_mixed(load, signal) -> None:
     tokens = load("facodec_v2").encode(signal(0, 1000))
     with pytest.raises(TokensError, match="made by 'facodec_v2'"):
         load().decode(tokens)
+
+
+@pytest.mark.slow
+@NAMES
+def test_surroundings_change_nothing(name, load, signal) -> None:
+    assert_surroundings_change_nothing(load(name, torch.float32), signal(3, 4000).float())
 
 
 def test_another_dtype_starts_from_the_stored_weights(checkpoint, load, signal) -> None:

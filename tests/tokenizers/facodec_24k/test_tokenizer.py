@@ -16,6 +16,7 @@ from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.tokenizers.facodec_24k.convert import Source
 from speechtok.tokens import SpeechTokens
 from tests.goldens.facodec_24k.weights import CONFIGS, write_published
+from tests.tokenizers.surroundings import assert_surroundings_change_nothing
 
 
 def test_the_published_files_fit_entry_for_entry(tmp_path) -> None:
@@ -30,6 +31,10 @@ def test_card_and_config_of_the_published_networks() -> None:
     assert card.speaker_embedding_dim == config.latent_channels == 1024
     assert [stream.num_codebooks for stream in card.streams] == list(config.codebooks.values())
     assert {stream.hop_length for stream in card.streams} == {config.hop_length} == {300}
+
+
+def test_surroundings_change_nothing(load, signal) -> None:
+    assert_surroundings_change_nothing(load(torch.float32), signal(3, 6000).float())
 
 
 def test_length_law_and_factors(load, signal) -> None:
