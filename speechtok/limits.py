@@ -40,6 +40,8 @@ INFLATED_BYTES = 64 * MIB
 """Length that any compressed file may have, however small it is stored."""
 DICTIONARY_BYTES = 256 * MIB
 """Memory an xz or lzma stream may claim for its dictionary; the highest preset takes 65 MiB."""
+AUDIO_STREAMS = 4096
+"""Recordings that may be joined in one file; a day of radio has some hundreds, and each takes a millisecond to open."""
 
 CENTRES_BYTES = 512 * MIB
 """Length of a k-means file, stored and inflated; 10,000 centres of 2,048 channels in float64 take 164 MB."""

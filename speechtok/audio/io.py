@@ -44,9 +44,8 @@ __all__ = [
 def probe_audio(path: Place) -> AudioInfo:
     """Return what the header of an audio file says, without decoding the file.
 
-    The length is exact but for two cases: an MP3 file may decode to up to 2304 samples fewer, and a
-    file that only ffmpeg reads may differ by some milliseconds. A file whose header states no length
-    is read once to count.
+    The length is exact, but that of a file that only ffmpeg reads may differ by some milliseconds. A file whose
+    header states no length, or one that the file contradicts, is read once to count.
 
     Raises:
         AudioError: If the file is missing, empty, not audio, cut, or holds no samples.

@@ -8,7 +8,9 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -16,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechtok.audio.cells import read_cell
-from speechtok.audio.containers import HEAD_BYTES, container_of, needs_ffmpeg
+from speechtok.audio.chain import ChainSource
+from speechtok.audio.containers import needs_ffmpeg
 from speechtok.audio.ffmpeg import FfmpegSource
 from speechtok.audio.headerless import HeaderlessSource
 from speechtok.audio.info import AudioInfo
 from speechtok.audio.location import Location, location_of
 from speechtok.audio.sndfile import SndfileSource
 from speechtok.audio.source import Recording, Source, unreadable
+from speechtok.audio.spans import Content, Stream
+from speechtok.audio.survey import survey
 from speechtok.errors import StorageError
 from speechtok.storage import AnyPath, Place, as_path, copy_bytes
 
@@ -56,13 +61,22 @@ def open_source(audio: Place) -> Source:
 
 
 def _decoder(recording: Recording, rate: int | None) -> Source:
-    head = _read_head(recording)
-    if rate is not None:
-        return HeaderlessSource(recording, rate)
-    container = container_of(head)
-    if needs_ffmpeg(container):
-        return FfmpegSource(recording, str(container))
-    return SndfileSource(recording, container, head)
+    with _opened(recording) as descriptor:
+        if rate is not None:
+            return HeaderlessSource(recording, rate)
+        try:
+            found = survey(Content(descriptor))
+        except ValueError as error:
+            raise unreadable(recording.name, str(error)) from None
+        except OSError as error:
+            raise unreadable(recording.name, f"the system says {error.strerror!r}") from None
+    if needs_ffmpeg(found.container):
+        return FfmpegSource(recording, str(found.container))
+    openers = [
+        partial(SndfileSource, recording, found.container, found.head, stream)
+        for stream in found.streams or [Stream()]
+    ]
+    return openers[0]() if len(openers) == 1 else ChainSource(recording.name, openers)
 
 
 class _Copied:
@@ -170,8 +184,9 @@ def _path_of(file: IO[bytes]) -> Path:
     return Path(file.name)
 
 
-def _read_head(recording: Recording) -> bytes:
-    """Return the first bytes of a regular file that has any."""
+@contextmanager
+def _opened(recording: Recording) -> Iterator[int]:
+    """Give the descriptor of a regular file that holds something."""
     path, name = recording.path, recording.name
     try:
         mode = path.stat().st_mode
@@ -179,12 +194,16 @@ def _read_head(recording: Recording) -> bytes:
             raise unreadable(name, "it is a directory; name the files in it")
         if not stat.S_ISREG(mode):
             raise unreadable(name, "it is a pipe or a device; only regular files can be read")
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         raise unreadable(name, "there is no such file") from None
     except OSError as error:
         raise unreadable(name, f"the system says {error.strerror!r}") from None
-    if not head:
-        raise unreadable(name, "the file is empty (0 bytes)")
-    return head
+    except ValueError:
+        raise unreadable(name, "no file can have this name") from None
+    try:
+        if not os.fstat(descriptor).st_size:
+            raise unreadable(name, "the file is empty (0 bytes)")
+        yield descriptor
+    finally:
+        os.close(descriptor)

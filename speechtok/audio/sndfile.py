@@ -12,6 +12,7 @@ GSM 6.10 in WAV is stored in blocks of 65 bytes. libsndfile takes the byte that 
 for one more block, which it then finds truncated; here only whole blocks count.
 """
 
+import io
 import os
 import re
 from collections.abc import Generator
@@ -22,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechtok.audio.info import AudioInfo
-from speechtok.audio.mp3 import SLACK_SAMPLES, measure_mp3
 from speechtok.audio.source import PIECE_SAMPLES, Recording, trim, unreadable
+from speechtok.audio.spans import Content, Spans, Stream
+from speechtok.audio.survey import survey
 
 _OPUS_PREROLL_SECONDS = 10
 _UNKNOWN_LENGTH = 2**62
@@ -43,27 +45,28 @@ _NIST_LENGTH = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 class SndfileSource:
     """One recording opened by libsndfile."""
 
-    def __init__(self, recording: Recording, container: str | None, head: bytes) -> None:
-        self._recording, path = recording, recording.path
-        counted = None
-        if container == "MP3":
-            problem, counted = measure_mp3(path)
-            if problem:
-                raise unreadable(recording.name, problem)
-        self._container, self._head = container, head
-        self._descriptor = os.open(path, os.O_RDONLY)
+    def __init__(self, recording: Recording, container: str | None, head: bytes, stream: Stream) -> None:
+        self._recording = recording
+        self._container, self._head, self._stream = container, head, stream
+        self._is_put_together = bool(stream.spans) and not stream.lies_so
+        self._descriptor = os.open(recording.path, os.O_RDONLY)
         try:
             self._file = self._open()
         except BaseException:
             os.close(self._descriptor)
             raise
         try:
+            if stream.lies_so and self._file.frames < (stream.num_samples or 0):
+                self._file.close()
+                self._is_put_together = True
+                self._file = self._open()
             self._format, self._subtype = self._file.format, self._file.subtype  # each asks libsndfile
             is_gsm = (self._format, self._subtype) == ("WAV", "GSM610")
             self._gsm_samples = _gsm_samples(self._file.extra_info) if is_gsm else None
             self._check_length()
             self._is_open_ended = self._file.frames >= _UNKNOWN_LENGTH
-            self.info = self._read_info(counted)
+            self._piece_samples = max(PIECE_SAMPLES * 8 // max(self._file.channels, 8), 1)
+            self.info = self._read_info()
         except BaseException:
             self.close()
             raise
@@ -89,12 +92,19 @@ class SndfileSource:
         os.close(self._descriptor)
 
     def _open(self) -> Any:
-        file = _open(self._recording, self._descriptor, self._container, self._head)
+        file = _open(self._recording, self._place(), self._container, self._head)
         self._position, self._is_seekable = 0, file.seekable()
         # soundfile seeks after each read of a seekable file, which upsets the MP3 decoder and fails
         # at the end of a FLAC file of unknown length.
         file.seekable = lambda: False
         return file
+
+    def _place(self) -> Any:
+        """Return what libsndfile reads from: the descriptor, or a file-like object of what it should see."""
+        if self._is_put_together:
+            return io.BufferedReader(Spans(self._descriptor, self._stream.spans))
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        return self._descriptor
 
     def _go_to(self, start: int) -> None:
         """Let the next piece begin at sample `start`, which is 0 where a seek is not to be trusted."""
@@ -104,7 +114,6 @@ class SndfileSource:
             self._file.seek(start)
         else:
             self._file.close()
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
             self._file = self._open()
         self._position = start
 
@@ -136,20 +145,14 @@ class SndfileSource:
             )
         raise unreadable(name, "it holds no samples")
 
-    def _read_info(self, counted: int | None) -> AudioInfo:
+    def _read_info(self) -> AudioInfo:
         file = self._file
         rate, num_samples = int(file.samplerate), int(file.frames)
         if self._is_open_ended:
             num_samples = sum(len(piece) for piece in self._decode(None))
         num_samples = min(num_samples, self._gsm_samples or num_samples)
-        if counted is not None:
-            if counted > num_samples + SLACK_SAMPLES:
-                raise unreadable(
-                    self._recording.name,
-                    "its MP3 header states no length and its bit rate varies, so that part of it would be "
-                    "lost; convert it to FLAC or WAV",
-                )
-            num_samples = min(num_samples, counted)
+        if self._stream.num_samples is not None:
+            num_samples = min(num_samples, self._stream.num_samples)
         return AudioInfo(
             sample_rate=rate,
             num_channels=int(file.channels),
@@ -158,25 +161,31 @@ class SndfileSource:
         )
 
     def _decode(self, stop: int | None) -> Generator[NDArray[np.float32]]:
-        """Yield pieces of fixed size from where the file stands until `stop` is passed."""
+        """Yield pieces from where the file stands until `stop` is reached, or the end if that is None."""
+        is_whole = stop is None and self._position == 0
+        if stop is None and not self._is_open_ended:
+            stop = self.info.num_samples  # and no further, for what others put behind is not to be decoded
         while stop is None or self._position < stop:
-            piece = self._read_piece()
+            wanted = self._piece_samples if stop is None else min(self._piece_samples, stop - self._position)
+            piece = self._read_piece(wanted)
             self._position += len(piece)
             if len(piece):
                 yield piece
-            if len(piece) < PIECE_SAMPLES:
-                self._check_end(stop)
-                return
+            if len(piece) < wanted:
+                break
+        self._check_end(stop)
+        if is_whole:
+            self._check_rest()
 
-    def _read_piece(self) -> NDArray[np.float32]:
+    def _read_piece(self, wanted: int) -> NDArray[np.float32]:
         import soundfile
 
-        buffer = np.empty((PIECE_SAMPLES, self._file.channels), np.float32)
+        buffer = np.empty((wanted, self._file.channels), np.float32)
         try:
             read: NDArray[np.float32] = self._file.read(out=buffer)
         except soundfile.LibsndfileError as error:
             begin = self._position / self._file.samplerate
-            end = begin + PIECE_SAMPLES / self._file.samplerate
+            end = begin + wanted / self._file.samplerate
             raise unreadable(
                 self._recording.name,
                 f"decoding fails between {begin:.1f} s and {end:.1f} s ({_words(error)}); the file is cut or damaged",
@@ -188,8 +197,7 @@ class SndfileSource:
         if self._is_open_ended:
             return
         wanted = self.info.num_samples if stop is None else stop
-        slack = SLACK_SAMPLES if self._format == "MP3" else 0
-        if self._position < wanted - slack:
+        if self._position < wanted:
             rate = self.info.sample_rate
             raise unreadable(
                 self._recording.name,
@@ -197,14 +205,34 @@ class SndfileSource:
                 f"{self.info.num_samples / rate:.3f} s",
             )
 
+    def _check_rest(self) -> None:
+        """Raise if the file goes on behind the end that its header states.
 
-def _open(recording: Recording, descriptor: int, container: str | None, head: bytes) -> Any:
+        When it was opened, its beginning and end were looked at; having read it all, one can look at all of it.
+        """
+        content, (spans, num_samples, _) = Content(self._descriptor), self._stream
+        is_last = not spans or (len(spans) == 1 and range(content.size)[-1] in spans[0])
+        if not is_last or num_samples is not None or self._is_open_ended:
+            return
+        try:
+            found = survey(content, is_exact=True).streams or (Stream(),)
+        except ValueError as error:
+            raise unreadable(self._recording.name, str(error)) from None
+        if self._stream not in found:
+            raise unreadable(
+                self._recording.name,
+                f"its header promises {self.info.duration:.3f} s, which is not what the file holds: it was joined from "
+                "several, or the header is wrong; convert it anew",
+            )
+
+
+def _open(recording: Recording, place: Any, container: str | None, head: bytes) -> Any:
     """Return the opened `soundfile.SoundFile`, or raise with a reason a person can use."""
     import soundfile
 
     try:
         # By descriptor, for soundfile takes any name ending in .raw for headerless.
-        return soundfile.SoundFile(descriptor, closefd=False)
+        return soundfile.SoundFile(place, closefd=False)
     except soundfile.LibsndfileError as error:
         detail = _words(error)
     if container is not None:
