@@ -99,6 +99,7 @@ class Hub:
         self.fail_next: dict[str, list[int]] = {}
         self.cut_next: dict[str, int] = {}
         self.slow_seconds: dict[str, float] = {}
+        self.echo = None  # what the server says instead of answering, made from the token that it was sent
 
 
 class Reply(Exception):
@@ -168,6 +169,9 @@ class Handler(BaseHTTPRequestHandler):
             for needle, seconds in self.hub.slow_seconds.items():
                 if needle in path:
                     time.sleep(seconds)
+            if self.hub.echo and (token := self.headers.get("Authorization", "").removeprefix("Bearer ")):
+                said = f"Your token {self.hub.echo(token)} is odd"
+                raise Reply(400, {"error": said}, {"X-Error-Message": said})
             for needle, statuses in self.hub.fail_next.items():
                 if needle in path and statuses:
                     raise Reply(statuses.pop(0), {"error": "injected"}, {"Retry-After": "0"})

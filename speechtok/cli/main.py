@@ -22,6 +22,7 @@ from speechtok.cli.group import LazyGroup
 from speechtok.cli.options import VERBOSE
 from speechtok.cli.printing import say
 from speechtok.errors import SpeechtokError
+from speechtok.redaction import redact
 from speechtok.version import __version__
 
 COMMANDS = (
@@ -100,7 +101,7 @@ def run(arguments: list[str]) -> int:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return 1
         if state.get(VERBOSE):
-            for line in traceback.format_exc().splitlines():
+            for line in redact(traceback.format_exc()).splitlines():
                 say(line, err=True)
         if _is_wrong_argument(error):
             return _fail(str(error), 2)

@@ -10,11 +10,12 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from speechtok.cli.printing import shown
 from speechtok.corpora import Corpus
 from speechtok.jobs.settings import Progress as JobProgress
 from speechtok.jobs.watcher import Watcher
 from speechtok.shards.plan import Plan
-from speechtok.wording import count_text, labels_text, printable
+from speechtok.wording import count_text, labels_text
 
 T = TypeVar("T")
 
@@ -89,7 +90,7 @@ class _JobDisplay:
             self._begin("Starting workers", seconds)
 
     def _say(self, sentence: str) -> None:
-        self._bar.console.print(printable(sentence), highlight=False, markup=False)
+        self._bar.console.print(shown(sentence), highlight=False, markup=False)
 
     def ready(self) -> None:
         self._started = time.monotonic()

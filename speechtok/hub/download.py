@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from speechtok.errors import CheckpointError, HubError
-from speechtok.hub.faults import call
+from speechtok.hub.faults import MOST_REASON, call, keep_token_out
+from speechtok.redaction import redact, without_secrets
 from speechtok.storage import file_sha256, inside
 
 FILE_SUFFIXES = (".yaml", ".yml", ".parquet")
@@ -25,16 +26,19 @@ def download_file(repository: str, path: str, *, revision: str | None = None) ->
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    keep_token_out()
     try:
         return Path(hf_hub_download(repository, path, revision=revision))
     except LocalEntryNotFoundError as error:
         raise HubError(
             f"{path} of {repository} is not in the local cache and the Hugging Face Hub cannot be reached; "
             "go online, or pass checkpoint=FOLDER with the published files."
-        ) from error
+        ) from without_secrets(error)
     except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise HubError(f"{path} of {repository} could not be downloaded: {reason}") from error
+        reason = redact(str(error)[:MOST_REASON]).strip().partition("\n")[0] or type(error).__name__
+        raise HubError(f"{path} of {repository} could not be downloaded: {reason}") from without_secrets(
+            error
+        )
 
 
 def download_repository(

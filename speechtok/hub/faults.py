@@ -7,11 +7,11 @@ pauses. All others become one `HubError` at once. No message holds a token.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import TypeVar
 
 from speechtok.errors import HubError
+from speechtok.redaction import guard_log, redact, remember, without_secrets
 from speechtok.storage.retrying import keep_trying
 
 ATTEMPTS = 6
@@ -26,6 +26,8 @@ _PASSING_TYPES = {"TransportError", "RequestException", "ConnectionError", "Time
 """Names of the bases of what httpx, requests and urllib3 raise when a connection fails."""
 _PASSING_WORDS = ("consistency check failed", "should have been")
 """How the client calls a download that was cut."""
+MOST_REASON = 2000
+"""Characters of an unknown fault's text that are looked at."""
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 T = TypeVar("T")
@@ -41,6 +43,7 @@ def call(action: Callable[[], T], what: str) -> T:
     Raises:
         HubError: for every fault that stays, in one sentence.
     """
+    keep_token_out()
     try:
         return keep_trying(
             action,
@@ -50,16 +53,15 @@ def call(action: Callable[[], T], what: str) -> T:
             longest_pause_seconds=LONGEST_PAUSE_SECONDS,
         )
     except Exception as error:
-        raise HubError(f"{what}: {_reason(error)}") from _without_secrets(error)
+        raise HubError(f"{what}: {_reason(error)}") from without_secrets(error)
 
 
-def redact(text: str) -> str:
-    """Return a text without access tokens."""
+def keep_token_out() -> None:
+    """Keep the access token, which may lie in a file, out of messages and of what the client logs from now on."""
     from huggingface_hub import get_token
 
-    token = get_token()
-    text = text.replace(token, "hf_…") if token else text
-    return re.sub(r"\b(hf|api)_[A-Za-z0-9]{8,}|(?<=Bearer )\S+", "hf_…", text)
+    remember(get_token(), "hf_…")
+    guard_log("huggingface_hub")
 
 
 def show_progress(visible: bool) -> None:
@@ -133,11 +135,7 @@ def _reason(error: BaseException) -> str:
             "same command again later."
         )
     if isinstance(error, HubError):
-        return str(error)
-    lines = [line.strip() for line in redact(str(error)).splitlines() if line.strip()]
+        return redact(str(error))
+    told = str(getattr(error, "server_message", None) or error)[:MOST_REASON]
+    lines = [line.strip() for line in redact(told).splitlines() if line.strip()]
     return f"{' '.join(lines[:2]).rstrip('.') or type(error).__name__}."
-
-
-def _without_secrets(error: BaseException) -> BaseException | None:
-    """Return the cause to show with `--verbose`: the error itself, unless its text holds a token."""
-    return error if redact(str(error)) == str(error) else None

@@ -25,6 +25,7 @@ from typing import Any
 from speechtok.errors import StorageError
 from speechtok.jobs.settings import Progress
 from speechtok.jobs.stages import ENCODE, READ, WRITE, WorkerStatus
+from speechtok.redaction import redact_all
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord, ShardTask, write_json
 
@@ -117,7 +118,7 @@ class Journal:
     def event(self, kind: str, **fields: object) -> None:
         """Add a line to the events."""
         with self._lock:
-            self._events.add({"time": time.time(), "event": kind, **fields})
+            self._events.add({"time": time.time(), "event": kind, **redact_all(fields)})
 
     def update(self, **fields: Any) -> None:
         """Change the state, and write it soon."""
@@ -148,7 +149,7 @@ class Journal:
     def _end(self, state: str, **fields: Any) -> None:
         self.event(state, **{name: fields[name] for name in ("error",) if name in fields})
         with self._lock:
-            self._state |= {"state": state, "workers": [], **fields}
+            self._state |= {"state": state, "workers": [], **redact_all(fields)}
             self._write()
             self._events.flush()
 

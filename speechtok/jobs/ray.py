@@ -24,6 +24,7 @@ from speechtok.jobs.settings import RunSettings
 from speechtok.jobs.stages import WorkerStatus
 from speechtok.jobs.worker import ShardWorker, WorkerSettings
 from speechtok.processes import SAFE_PATH, import_paths, safe_path
+from speechtok.redaction import remember
 from speechtok.shards.plan import ShardRecord, ShardTask
 
 POLL_SECONDS = 0.5
@@ -92,6 +93,7 @@ class _Pool:
         }
         self._actor: Any = ray.remote(**options)(ShardWorker)
         self._settings, self._run, self._hooks = settings, run, hooks
+        self._secrets = run.ray_environment()[1]
         self._waiting = deque(tasks)
         self._starting: dict[Any, Any] = {}  # its first status → worker
         self._idle: list[Any] = []
@@ -155,7 +157,7 @@ class _Pool:
         wanted = min(len(self._waiting) + len(self._running), self._run.workers or room)
         have = len(self._starting) + len(self._idle) + len(self._running)
         for _ in range(have, wanted):
-            worker = self._actor.remote(self._settings)
+            worker = self._actor.remote(self._settings, self._secrets)
             self._starting[worker.status.remote()] = worker
         for reference in list(self._starting)[: max(0, have - wanted)]:
             del self._starting[reference]  # without a name it ends, and leaves its place to others
@@ -247,8 +249,11 @@ def _start(run: RunSettings) -> None:
 
     handler = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
-    if run.runtime_env:
-        options["runtime_env"] = dict(run.runtime_env)
+    told, secrets = run.ray_environment()
+    for name, value in secrets.items():
+        remember(value, f"${name}")
+    if told:
+        options["runtime_env"] = told
     try:
         if run.ray_address is None:
             with _on_loopback(), safe_path():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
+from speechtok.redaction import is_secret, redact_all, without_credentials
 from speechtok.shards.layout import is_split
 from speechtok.utterances import CORPUS_FORMATS
 
@@ -95,7 +97,8 @@ class RunSettings:
     gpus_per_worker: float | None = None
     """GPUs each worker takes, fractions allowed; None takes one where the device is a GPU."""
     runtime_env: Mapping[str, Any] | None = None
-    """What Ray prepares on each node of a cluster before a worker starts there, see Ray's `runtime_env`."""
+    """What Ray prepares on each node of a cluster before a worker starts there, see Ray's `runtime_env`. A variable
+    that is None takes the value it has here."""
     max_errors: int | str | None = None
     """Quarantined inputs after which the job gives up: a number, or a share such as "1%"; None never does."""
     timeout_seconds: float = 300.0
@@ -113,6 +116,7 @@ class RunSettings:
         if self.gpus_per_worker is not None and self.gpus_per_worker < 0:
             raise ValueError(f"`gpus_per_worker` must be at least 0, got {self.gpus_per_worker}.")
         self.errors_allowed(0)
+        self.ray_environment()
 
     @property
     def is_on_gpu(self) -> bool:
@@ -146,9 +150,43 @@ class RunSettings:
             )
         return int(found[1]) if found[1] else int(utterances * float(found[2]) / 100)
 
+    def ray_environment(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return `runtime_env` as Ray may know it, which logs it, and variables with secrets, which it may not.
+
+        Raises:
+            ValueError: when a variable without a value has none here, or something else holds credentials.
+        """
+        told = dict(self.runtime_env or {})
+        variables = told.pop("env_vars", None) or {}
+        if not isinstance(variables, Mapping):
+            raise ValueError("`runtime_env` needs a mapping of names to values as its `env_vars`.")
+        variables = dict(variables)
+        for name, value in told.items():
+            if without_credentials(text := str(value)) != text:
+                raise ValueError(
+                    f"`runtime_env` holds credentials in '{name}', which Ray would write to its logs; "
+                    "give them in the environment of the nodes."
+                )
+        for name, value in variables.items():
+            if value is None and name not in os.environ:
+                raise ValueError(
+                    f"`runtime_env` takes {name} from the environment, where it is not set; set it."
+                )
+            variables[name] = os.environ[name] if value is None else value
+        secrets = {
+            name: str(value)
+            for name, value in variables.items()
+            if is_secret(name) or without_credentials(str(value)) != value
+        }
+        plain = {name: value for name, value in variables.items() if name not in secrets}
+        return told | ({"env_vars": plain} if plain else {}), secrets
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
-        return asdict(self)
+        """Return plain values, ready for JSON; of variables the names alone."""
+        values: dict[str, Any] = asdict(self)
+        if self.runtime_env and "env_vars" in self.runtime_env:
+            values["runtime_env"]["env_vars"] = sorted(self.runtime_env["env_vars"] or ())
+        return dict(redact_all(values))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from speechtok.jobs.reading import LongRecording, ReaderPool, ReadResult
 from speechtok.jobs.settings import JobSettings, Progress
 from speechtok.jobs.stages import ENCODE, IDLE, READ, WRITE, Stopwatch, WorkerStatus
 from speechtok.loading import load_tokenizer
+from speechtok.redaction import redact
 from speechtok.shards.commit import commit
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Failure, ShardRecord, ShardTask, is_done, read_record
@@ -75,7 +76,8 @@ class WorkerSettings:
 class ShardWorker:
     """Makes shards one after the other with one tokenizer."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, secrets: Mapping[str, str] | None = None) -> None:
+        os.environ.update(secrets or {})  # not by Ray, which logs what it sets
         torch.set_num_threads(1)
         self._settings = settings
         self._stopwatch = Stopwatch()
@@ -304,7 +306,7 @@ class ShardWorker:
     def _failure(self, row: dict[str, Any], stage: str, error: str, message: str) -> Failure:
         """Return an error as a row; recordings are named as in the corpus, wherever that lies."""
         path, audio = self._path(row), row["audio"]
-        message = message.replace(path, audio).replace(repr(path)[1:-1], repr(audio)[1:-1])
+        message = redact(message.replace(path, audio).replace(repr(path)[1:-1], repr(audio)[1:-1]))
         return Failure(
             id=row["id"], audio=audio, stage=stage, error=error, message=" ".join(message.split()) or error
         )

@@ -21,7 +21,7 @@ from speechtok.storage.files import (
 )
 from speechtok.storage.path import AnyPath, Place, StorePath, as_path
 from speechtok.storage.stores import ABSENT
-from speechtok.storage.uri import is_store, is_uri, redact
+from speechtok.storage.uri import is_store, is_uri
 
 __all__ = [
     "ABSENT",
@@ -41,7 +41,6 @@ __all__ = [
     "local_copy",
     "put_in_place",
     "readable",
-    "redact",
     "relative",
     "replacing",
     "temporary_file",

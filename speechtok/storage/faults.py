@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from speechtok.errors import StorageError
+from speechtok.redaction import redact, without_secrets
 from speechtok.storage.retrying import keep_trying
-from speechtok.storage.uri import redact
 
 ATTEMPTS = 10
 """How often a request is tried."""
@@ -21,6 +21,8 @@ FIRST_PAUSE_SECONDS = 0.2
 """The first pause is up to this long; each further one up to twice as long …"""
 LONGEST_PAUSE_SECONDS = 20.0
 """… and never longer than this."""
+MOST_REASON = 2000
+"""Characters of an unknown fault's text that are told."""
 
 _PASSING_STATUS = {408, 429, 500, 502, 503, 504}
 _PASSING_CODES = {
@@ -90,7 +92,7 @@ def call(action: Callable[[], T], where: str, doing: str) -> T:
     except (StorageError, FileExistsError):
         raise
     except Exception as error:
-        raise _translated(error, where, doing) from error
+        raise _translated(error, where, doing) from without_secrets(error)
 
 
 def status_of(error: BaseException) -> tuple[int | None, str]:
@@ -165,7 +167,7 @@ def _translated(error: Exception, where: str, doing: str) -> Exception:
         return StorageError(
             f"{where} could not be {doing}: the bucket lies in another region; set AWS_REGION to its region."
         )
-    reason = " ".join(redact(str(error)).split()).rstrip(".")
+    reason = " ".join(redact(str(error)[:MOST_REASON]).split()).rstrip(".")
     return StorageError(
         f"{where} could not be {doing}: {reason or type(error).__name__}; check the address and the settings of the store."
     )

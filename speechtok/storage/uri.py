@@ -1,20 +1,15 @@
-"""What a URI of an object store may look like, and how its secrets are kept out of messages."""
+"""What a URI of an object store may look like; it holds no secrets."""
 
 from __future__ import annotations
 
 import re
 
 from speechtok.errors import StorageError
+from speechtok.redaction import without_credentials
 
 SCHEMES = ("s3", "gs", "hf")
 """Object stores; `file://` is another spelling of a local path."""
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@'\"]*@")
-_SIGNED = re.compile(
-    r"(?P<name>[?&](?:X-(?:Amz|Goog)-[A-Za-z-]+|AWSAccessKeyId|GoogleAccessId|Signature|Expires|Key-Pair-Id|Policy"
-    r"|sig|se|sp|sv|token|access_token|key|secret))=[^&\s'\"]*",
-    re.IGNORECASE,
-)
 
 
 def is_uri(text: object) -> bool:
@@ -25,11 +20,6 @@ def is_uri(text: object) -> bool:
 def is_store(text: object) -> bool:
     """Return whether something is the URI of an object store known here."""
     return is_uri(text) and str(text).partition("://")[0].lower() in SCHEMES
-
-
-def redact(text: str) -> str:
-    """Return a text without what URIs in it may hold of credentials: user names, keys, signatures."""
-    return _SIGNED.sub(r"\g<name>=…", _USERINFO.sub(r"\g<scheme>…@", text))
 
 
 def split_uri(text: str) -> tuple[str, str]:
@@ -44,11 +34,11 @@ def split_uri(text: str) -> tuple[str, str]:
     scheme, rest = match["scheme"].lower(), match["rest"]
     if scheme not in (*SCHEMES, "file"):
         raise StorageError(
-            f"{redact(text)} is of a kind unknown here; use {', '.join(f'{name}://' for name in SCHEMES)}, file:// or a path."
+            f"{without_credentials(text)} is of a kind unknown here; use {', '.join(f'{name}://' for name in SCHEMES)}, file:// or a path."
         )
-    if redact(text) != text:
+    if without_credentials(text) != text:
         raise StorageError(
-            f"{redact(text)} holds credentials, which would be kept in plans and datasets; "
+            f"{without_credentials(text)} holds credentials, which would be kept in plans and datasets; "
             "give them in the environment and leave them out of the address."
         )
     if not rest.strip("/"):

@@ -7,6 +7,7 @@ import sys
 import pytest
 from fsspec.registry import _registry
 
+from speechtok.cli import main
 from speechtok.errors import StorageError
 from speechtok.storage import (
     ABSENT,
@@ -176,6 +177,18 @@ def test_refused(s3, s3_proxy):
     with pytest.raises(StorageError, match=r"the store refuses it \(status 403\)"):
         (s3 / "a").stat()
     assert s3_proxy.counts["403"] == 4
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:9", "127.0.0.1:99999", "no host"])
+def test_passwords_of_an_endpoint_are_not_told(s3, monkeypatch, capsys, caplog, place):
+    """Neither the sentence nor the trace of --verbose tells the address with what it holds."""
+    monkeypatch.setattr("speechtok.storage.faults.ATTEMPTS", 1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://me:sesame-99@{place}")
+    forget_stores()
+    assert main.run(["verify", f"{s3}/out", "--verbose"]) == 1
+    said = capsys.readouterr()
+    assert f"speechtok: {s3}/out/.speechtok/plan.json could not be read: " in said.err
+    assert "sesame" not in said.err + said.out + caplog.text
 
 
 def test_no_bucket(s3):

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from speechtok.cli import options
-from speechtok.cli.printing import say
-from speechtok.wording import number_text, printable
+from speechtok.cli.printing import say, shown
+from speechtok.wording import number_text
 
 if TYPE_CHECKING:
     from speechtok.training.loop import Watcher
@@ -98,7 +98,7 @@ def watching(steps: int) -> Iterator[Watcher]:
             console.print(f"Step {step:,}: {_shown(metrics)}", highlight=False, markup=False, soft_wrap=True)
 
         def unusable(reason: str) -> None:
-            console.print(f"Left out: {printable(reason)}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"Left out: {shown(reason)}", highlight=False, markup=False, soft_wrap=True)
 
         yield Watcher(started=started, stepped=stepped, validated=validated, unusable=unusable)
 
