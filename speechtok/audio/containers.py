@@ -41,9 +41,14 @@ _FFMPEG_MAGIC = {
     b"ajkg": "Shorten",
 }
 
+_IN_OGG = {b"\x7fFLAC": "Ogg FLAC", b"Speex   ": "Ogg Speex"}
+
 
 def container_of(head: bytes) -> str | None:
     """Return the container that a file's first bytes announce, or None if they announce none."""
+    for magic, name in _IN_OGG.items():
+        if head.startswith(b"OggS") and head.startswith(magic, 28):
+            return name
     for magic, name in (_SNDFILE_MAGIC | _FFMPEG_MAGIC).items():
         if head.startswith(magic):
             return name
@@ -60,7 +65,7 @@ def container_of(head: bytes) -> str | None:
 
 def needs_ffmpeg(container: str | None) -> bool:
     """Return whether files of `container`, as `container_of` names it, are beyond libsndfile."""
-    return container in {*_FFMPEG_MAGIC.values(), "MP4 or M4A", "AAC"}
+    return container in {*_FFMPEG_MAGIC.values(), *_IN_OGG.values(), "MP4 or M4A", "AAC"}
 
 
 def looks_like_audio(path: Place) -> bool:

@@ -46,12 +46,14 @@ def survey(content: Content, *, is_exact: bool = False) -> Survey:
     streams: tuple[Stream, ...] = ()
     if container == "MP3":
         streams = mp3_streams(content, begin, is_plain=is_plain, is_exact=is_exact)
-    elif container == "Ogg":
+    elif container is not None and container.startswith("Ogg"):
         streams = ogg_streams(content, begin, is_exact=is_exact)
     elif container == "FLAC":
         streams = flac_streams(content, begin, is_exact=is_exact)
     elif begin and not needs_ffmpeg(container):
         streams = (Stream((range(begin, content.size),)),)
+    if len(streams) > 1 and needs_ffmpeg(container):
+        raise ValueError(f"{len(streams)} {container} streams are joined in it; separate them")
     if len(streams) > AUDIO_STREAMS:
         raise ValueError(f"it is joined from {len(streams)} parts, more than {AUDIO_STREAMS}; separate them")
     return Survey(container, head, streams)
