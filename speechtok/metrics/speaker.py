@@ -13,6 +13,7 @@ import numpy as np
 
 from speechtok.audio.resample import resample
 from speechtok.errors import AudioError, HubError
+from speechtok.metrics.models import require_plain_config
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
 Vector = np.ndarray[Any, np.dtype[np.float64]]
@@ -46,8 +47,10 @@ class SpeakerModel:
         from transformers import AutoFeatureExtractor, AutoModelForAudioXVector
 
         try:
-            self._extractor: Any = AutoFeatureExtractor.from_pretrained(model)  # type: ignore[no-untyped-call]
-            self._network: Any = AutoModelForAudioXVector.from_pretrained(model).to(device).eval()
+            require_plain_config(model)
+            self._extractor: Any = AutoFeatureExtractor.from_pretrained(model, trust_remote_code=False)  # type: ignore[no-untyped-call]
+            network: Any = AutoModelForAudioXVector.from_pretrained(model, trust_remote_code=False)
+            self._network: Any = network.to(device).eval()
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise HubError(f"The speaker model '{model}' cannot be loaded: {reason}") from error

@@ -14,6 +14,7 @@ import numpy as np
 
 from speechtok.audio.resample import resample
 from speechtok.errors import AudioError, HubError
+from speechtok.metrics.models import require_plain_config
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -78,7 +79,10 @@ class Transcriber:
         from transformers import pipeline
 
         try:
-            self._pipeline: Any = pipeline("automatic-speech-recognition", model=model, device=device)
+            require_plain_config(model)
+            self._pipeline: Any = pipeline(
+                "automatic-speech-recognition", model=model, device=device, trust_remote_code=False
+            )
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise HubError(f"The speech recogniser '{model}' cannot be loaded: {reason}") from error

@@ -1,5 +1,6 @@
 """Each measure against the library that computes it, a hand-written one, or a value known beforehand."""
 
+import json
 import math
 
 import numpy as np
@@ -237,3 +238,20 @@ def test_what_cannot_be_computed_here_is_said_at_once(monkeypatch):
     with pytest.raises(ValueError, match="'stoi' needs the package pystoi"):
         check_installed(["stoi"])
     check_installed(["si_sdr"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"attn_implementation": "someone/kernel"},
+        {"_attn_implementation": ["someone/kernel"]},
+        {"text_config": {"_attn_implementation_internal": "someone/kernel"}},
+        {"quantization_config": {"quant_method": "fp8"}},
+        {"use_kernels": True},
+    ],
+)
+def test_a_model_does_not_choose_code(tmp_path, fields) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "wavlm", **fields}))
+    for build in (Transcriber, SpeakerModel):
+        with pytest.raises(HubError, match=r"is refused because its config\.json chooses code to run"):
+            build(str(tmp_path))

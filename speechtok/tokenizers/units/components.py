@@ -183,7 +183,9 @@ def _f0(source: Source, dtype: torch.dtype) -> F0VqVae:
 
 def _speaker(source: Source, dtype: torch.dtype, network: Mapping[str, Any]) -> SpeakerNetwork:
     if network:
-        wavlm, stored = WavLmSpeaker(network), _stored(source)
+        with torch.device("meta"):
+            wavlm = WavLmSpeaker(network)
+        stored = _stored(source)
         cast = {name: value.to(dtype) for name, value in wavlm.entries(stored).items()}
         load_strict(wavlm.to(dtype), cast, source=str(source))
         return wavlm.eval()

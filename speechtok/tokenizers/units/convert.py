@@ -10,7 +10,7 @@ Contents: `find_weights`, `read_hubert`, `build_hubert`, `read_cpc`, `build_cpc`
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -46,14 +46,14 @@ _OURS = re.compile(
 )
 
 
-def find_weights(folder: Path) -> Path:
-    """Return the weights file in a folder.
+def find_weights(folder: Path, *, apart_from: Collection[str] = ()) -> Path:
+    """Return the weights file in a folder; files with one of the names `apart_from` are none.
 
     Raises:
         CheckpointError: when there is none.
     """
     for suffix in WEIGHT_SUFFIXES:
-        found = sorted(folder.glob(f"*{suffix}"))
+        found = sorted(path for path in folder.glob(f"*{suffix}") if path.name not in apart_from)
         if found:
             return found[0]
     raise CheckpointError(

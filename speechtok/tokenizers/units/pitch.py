@@ -11,9 +11,11 @@ Contents: `PitchStatistics`, `read_statistics`, `normalize_pitch`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +37,7 @@ class PitchStatistics:
 
 
 def read_statistics(path: Path) -> PitchStatistics:
-    """Return the statistics in a published `f0_stats.pth`, which maps speakers, or nobody, to mean and deviation.
+    """Return the statistics in a published `f0_stats.pth` or `.th`, which maps speakers, or nobody, to mean and deviation.
 
     Raises:
         CheckpointError: if the file cannot be read or holds something else.
@@ -43,15 +45,20 @@ def read_statistics(path: Path) -> PitchStatistics:
     content = load_plain(path)
     try:
         if "f0_mean" in content:
-            return PitchStatistics(mean_hz=float(content["f0_mean"]), std_hz=float(content["f0_std"]))
-        speakers = {
-            int(name): (float(item["f0_mean"]), float(item["f0_std"])) for name, item in content.items()
-        }
-        return PitchStatistics(speakers=speakers)
-    except (KeyError, TypeError, ValueError) as error:
+            mean_hz, std_hz = _pair(content)
+            return PitchStatistics(mean_hz=mean_hz, std_hz=std_hz)
+        return PitchStatistics(speakers={int(name): _pair(item) for name, item in content.items()})
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise CheckpointError(
-            f"'{path}' holds no pitch statistics: `f0_mean` and `f0_std` are needed, alone or by speaker."
+            f"'{path}' holds no pitch statistics: finite `f0_mean` and `f0_std` are needed, alone or by speaker."
         ) from error
+
+
+def _pair(item: Any) -> tuple[float, float]:
+    mean_hz, std_hz = float(item["f0_mean"]), float(item["f0_std"])
+    if not (math.isfinite(mean_hz) and math.isfinite(std_hz) and std_hz > 0):
+        raise ValueError("not finite")
+    return mean_hz, std_hz
 
 
 def normalize_pitch(f0_hz: Array, mean_hz: float, std_hz: float, *, fill_unvoiced: bool = False) -> Array:

@@ -9,32 +9,34 @@ Contents: `Source`, `find_files`, `find_sources`, `read_settings`.
 
 from __future__ import annotations
 
-import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from speechtok.checkpoints.read import read_shapes
 from speechtok.errors import CheckpointError
+from speechtok.limits import read_json
 from speechtok.tokenizers.units import convert
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.pitch import read_statistics
 
 PARTS = ("features", "kmeans", "f0", "speaker", "vocoder")
 """Names of the sub-folders, and prefixes in our own files."""
-STATISTICS, SPEAKERS, CONFIG, PREPROCESSOR = (
-    "f0_stats.pth",
-    "speakers.json",
-    "config.json",
-    "preprocessor_config.json",
-)
+STATISTICS = ("f0_stats.pth", "f0_stats.th")
+"""Names of published pitch statistics; a config may state another."""
+SPEAKERS, CONFIG, PREPROCESSOR = "speakers.json", "config.json", "preprocessor_config.json"
 _BESIDE = {
-    "f0": (STATISTICS, CONFIG),
+    "f0": (*STATISTICS, CONFIG),
     "speaker": (CONFIG, PREPROCESSOR),
-    "vocoder": (STATISTICS, SPEAKERS, CONFIG),
+    "vocoder": (*STATISTICS, SPEAKERS, CONFIG),
 }
 """Part → the files that are read beside its weights."""
+_PITCHED = ("f0", "vocoder")
+_CONFIGS = tuple(f"{part}/{CONFIG}" for part in _PITCHED)
+_ROWS = 1_000_000
+"""Rows that a table of voices may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +59,23 @@ def find_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise CheckpointError(f"There is no checkpoint folder {folder}.")
     found: list[Path] = []
+    statistics = _statistics_names({name: folder / name for name in _CONFIGS if (folder / name).is_file()})
     for part in PARTS:
         own = folder / part
         if not own.is_dir():
             continue
+        beside = [*_BESIDE.get(part, ()), *(statistics if part in _PITCHED else ())]
         generators = sorted(own.glob("g_*"))
         if generators:
             found.append(generators[-1])  # the last step
         elif part == "kmeans":
             files = sorted(path for path in own.iterdir() if path.suffix in (".safetensors", ".npy", ".bin"))
             found += files[:1] or sorted(path for path in own.iterdir() if path.is_file())[:1]
-        elif any(path.suffix in convert.WEIGHT_SUFFIXES for path in own.iterdir()):
-            found.append(convert.find_weights(own))
-        found += [own / name for name in _BESIDE.get(part, ()) if (own / name).is_file()]
+        elif any(
+            path.suffix in convert.WEIGHT_SUFFIXES and path.name not in beside for path in own.iterdir()
+        ):
+            found.append(convert.find_weights(own, apart_from=beside))
+        found += [own / name for name in dict.fromkeys(beside) if (own / name).is_file()]
     return {path.relative_to(folder).as_posix(): path for path in found}
 
 
@@ -78,12 +84,24 @@ def find_sources(files: Mapping[str, Path]) -> dict[str, Source]:
     if len(files) == 1 and (path := next(iter(files.values()))).name == "model.safetensors":
         tops = {name.split(".")[0] for name in read_shapes(path)}
         return {part: Source(path=path, prefix=f"{part}.") for part in PARTS if part in tops}
-    sources = {}
+    sources, statistics = {}, _statistics_names(files)
     for name, path in files.items():
         part = name.split("/")[0]
-        if part in PARTS and path.name not in _BESIDE.get(part, ()):
+        beside = (*_BESIDE.get(part, ()), *(statistics if part in _PITCHED else ()))
+        if part in PARTS and path.name not in beside:
             sources[part] = Source(path=path, prefix="generator." if path.name.startswith("g_") else "")
     return sources
+
+
+def _statistics_names(files: Mapping[str, Path]) -> tuple[str, ...]:
+    """Return the names that pitch statistics have: those that the configs among the files ask for, and the usual."""
+    stated = []
+    for path in (files[name] for name in _CONFIGS if name in files):
+        asked = _read_json(path).get("f0_stats")
+        if asked is not None and not isinstance(asked, str):
+            raise CheckpointError(f"'{path}' must state a file name as f0_stats.")
+        stated += [PurePosixPath(asked.replace("\\", "/")).name] if asked else []
+    return (*stated, *STATISTICS)
 
 
 def read_settings(config: UnitConfig, files: Mapping[str, Path]) -> UnitConfig:
@@ -92,38 +110,56 @@ def read_settings(config: UnitConfig, files: Mapping[str, Path]) -> UnitConfig:
     Raises:
         CheckpointError: when a file cannot be read or is of another kind.
     """
+    statistics = _statistics_names(files)
     for name, path in files.items():
         part = name.split("/")[0]
-        if path.name == STATISTICS:
+        if part in _PITCHED and path.name in statistics:
             found = read_statistics(path)
             by_speaker = {index: list(pair) for index, pair in found.speakers.items()}
             config = replace(config, f0_mean_hz=found.mean_hz, f0_std_hz=found.std_hz, f0_speakers=by_speaker)
         elif path.name == SPEAKERS:
-            try:
-                names = {str(name): int(index) for name, index in _read_json(path).items()}
-            except (ValueError, TypeError) as error:
-                raise CheckpointError(f"'{path}' must map speaker names to rows ({error}).") from error
+            names = _read_json(path)
+            if not all(type(row) is int and 0 <= row < _ROWS for row in names.values()):
+                raise CheckpointError(f"'{path}' must map speaker names to rows, which are whole numbers.")
             config = replace(config, speakers=names)
         elif path.name == CONFIG and part == "speaker":
             level = _read_json(path.with_name(PREPROCESSOR)) if path.with_name(PREPROCESSOR).is_file() else {}
-            network = _read_json(path) | {"do_normalize": bool(level.get("do_normalize", False))}
+            network = _read_json(path) | {"do_normalize": _flag(level, "do_normalize", False, path)}
             config = replace(config, speaker_network=network)
         elif path.name == CONFIG and part in ("f0", "vocoder"):
-            flags = _read_json(path)
-            unvoiced = "curve" if flags.get("f0_interp") else "median" if flags.get("f0_median") else None
-            config = replace(
-                config,
-                f0_normalize=bool(flags.get("f0_normalize", config.f0_normalize)),
-                f0_unvoiced=unvoiced or config.f0_unvoiced,
-            )
+            config = _with_flags(config, path)
+    asked = statistics[: -len(STATISTICS)]
+    if config.f0_normalize and asked and not any(path.name in statistics for path in files.values()):
+        raise CheckpointError(
+            f"The config beside the vocoder or pitch quantizer asks for the pitch statistics {asked[0]!a}, which are "
+            f"not there, and without which codes differ; put that file into the folder vocoder/ or f0/."
+        )
     return config
 
 
+def _with_flags(config: UnitConfig, path: Path) -> UnitConfig:
+    """Return the config with what a trainer's settings say of pitch."""
+    flags = _read_json(path)
+    curve, median = _flag(flags, "f0_interp", False, path), _flag(flags, "f0_median", False, path)
+    unvoiced = "curve" if curve else "median" if median else config.f0_unvoiced
+    normalize = _flag(flags, "f0_normalize", config.f0_normalize, path)
+    return replace(config, f0_normalize=normalize, f0_unvoiced=unvoiced)
+
+
+def _flag(values: Mapping[str, Any], name: str, default: bool, path: Path) -> bool:
+    """Return a setting that is true or false; null is the default."""
+    value = values.get(name)
+    if value is None:
+        return default
+    if value not in (True, False):
+        raise CheckpointError(
+            f"'{path}' has {reprlib.repr(value)} in field {name}, which must be true or false."
+        )
+    return bool(value)
+
+
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"'{path}' cannot be read as JSON ({error}).") from error
+    content = read_json(path, error=CheckpointError)
     if not isinstance(content, dict):
         raise CheckpointError(f"'{path}' must hold a JSON object.")
     return content

@@ -24,6 +24,7 @@ from speechtok.audio.resample import resample
 from speechtok.checkpoints.read import check_entries, read_state_dict
 from speechtok.errors import AudioError, CardError, HubError, JobError
 from speechtok.loading import load_tokenizer
+from speechtok.metrics.models import require_plain_config
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.tokenizers.units.tokenizer import UnitTokenizer
 from speechtok.training.facodec_24k.pitch_network import UNUSED, PitchNetwork
@@ -186,8 +187,9 @@ def _transformer(source: str, kind: str) -> tuple[Any, Any]:
             f"'{source}' needs the package transformers: pip install 'speechtok[transformers]'."
         ) from None
     try:
-        extractor = transformers.AutoFeatureExtractor.from_pretrained(source)  # type: ignore[no-untyped-call]
-        network = getattr(transformers, kind).from_pretrained(source).eval()
+        require_plain_config(source)
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        network = getattr(transformers, kind).from_pretrained(source, trust_remote_code=False).eval()
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise HubError(f"The model '{source}' cannot be loaded: {reason}") from error

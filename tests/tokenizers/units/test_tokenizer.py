@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from speechtok import load_tokenizer
 from speechtok.audio.pitch import extract_pitch, fill_gaps
 from speechtok.errors import CardError, CheckpointError, TokensError
-from speechtok.tokenizers.units.pitch import normalize_pitch
+from speechtok.tokenizers.units.pitch import normalize_pitch, read_statistics
 from speechtok.tokenizers.units.vocoder import UnitVocoder, VocoderSettings
 from tests.goldens import recipe
 from tests.tokenizers.units.conftest import GOLDENS, hubert_weights, recipe_centers, recipe_weights
@@ -295,6 +295,122 @@ def test_other_speaker_networks(tmp_path, monkeypatch) -> None:
         load(folder)
     (folder / "speaker" / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json' cannot be read as JSON"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_hidden_layers", 10**9),
+        ("hidden_size", 10**9),
+        ("hidden_size", -1),
+        ("num_hidden_layers", "12"),
+        ("num_hidden_layers", True),
+        ("conv_dim", [16] * 100_000),
+        ("conv_kernel", [10**6]),
+        ("tdnn_kernel", "555"),
+        ("hidden_act", "os.system"),
+        ("layer_norm_eps", "x"),
+        ("add_adapter", True),
+        ("id2label", {str(k): "x" for k in range(100_001)}),
+        ("conv_stride", []),
+        ("hidden_size", 33),
+    ],
+)
+def test_speaker_configs_are_checked_before_a_network_is_made(
+    tmp_path_factory, field: str, value: object
+) -> None:
+    base = tmp_path_factory.getbasetemp() / "hostile_speaker"
+    folder = base if base.is_dir() else wavlm_folder(base, level=False)[0]
+    path = folder / "speaker" / "config.json"
+    before = path.read_text()
+    path.write_text(json.dumps(json.loads(before) | {field: value}))
+    with pytest.raises(CheckpointError) as caught:
+        load(folder)
+    path.write_text(before)
+    assert "speaker" in str(caught.value)
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"attn_implementation": "someone/kernel", "_attn_implementation": "someone/kernel"},
+        {"auto_map": {"AutoModel": "evil.Model"}, "architectures": ["Evil"]},
+        {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}},
+        {"dtype": "float16", "torch_dtype": "os.system", "_name_or_path": "/etc"},
+        {"use_return_dict": False, "output_attentions": True, "return_dict": False},
+        {"name_of_nothing": [[[]]]},
+    ],
+)
+def test_speaker_configs_choose_sizes_alone(tmp_path_factory, fields: dict[str, object]) -> None:
+    base = tmp_path_factory.getbasetemp() / "foreign_speaker"
+    folder = base if base.is_dir() else wavlm_folder(base, level=False)[0]
+    path = folder / "speaker" / "config.json"
+    before = path.read_text()
+    expected = load(folder).encode(speech(0, 9000)).speaker_embedding
+    path.write_text(json.dumps(json.loads(before) | fields))
+    got = load(folder).encode(speech(0, 9000)).speaker_embedding
+    path.write_text(before)
+    assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("part", ["f0", "vocoder"])
+def test_pitch_statistics_under_the_name_that_a_config_states(tmp_path, table, part: str) -> None:
+    folder = make_folder(tmp_path)
+    statistics = {"f0_mean": np.float64(142.0), "f0_std": np.float64(20.0)}
+    (folder / "f0" / "f0_stats.pth").unlink()
+    config = {"f0_stats": "datasets/LJSpeech/lj_f0.th", "f0_normalize": True, "f0_median": None}
+    (folder / "vocoder" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        CheckpointError, match=r"asks for the pitch statistics 'lj_f0\.th', which are not there"
+    ):
+        load(folder)
+    save(folder, part, "lj_f0.th", statistics)
+    signal = speech(0, 16000)
+    assert load(folder).encode(signal).equals(table.encode(signal))
+    (folder / part / "lj_f0.th").rename(folder / part / "f0_stats.th")
+    assert load(folder).encode(signal).equals(table.encode(signal))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"f0_mean": 142.0},
+        {"f0_mean": float("nan"), "f0_std": 20.0},
+        {"f0_mean": 142.0, "f0_std": 0.0},
+        {"f0_mean": 10**400, "f0_std": 1.0},
+        {"0": {"f0_mean": 142.0, "f0_std": "x"}},
+        {"0": 5.0},
+        {"a": {"f0_mean": 142.0, "f0_std": 20.0}},
+        {"f0_mean": torch.ones(2), "f0_std": torch.ones(2)},
+        {"f0_mean": Path(), "f0_std": 1.0},
+    ],
+)
+def test_other_pitch_statistics_are_refused(tmp_path, content: dict[str, object]) -> None:
+    save(tmp_path, "f0", "f0_stats.pth", content)
+    with pytest.raises(CheckpointError, match=r"f0_stats\.pth' holds no pitch statistics"):
+        read_statistics(tmp_path / "f0" / "f0_stats.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("vocoder/config.json", "[" * 100_000),
+        ("vocoder/config.json", '{"f0_normalize": "no"}'),
+        ("vocoder/config.json", '{"f0_stats": ["a"]}'),
+        ("vocoder/config.json", '{"f0_normalize": NaN}'),
+        ("vocoder/speakers.json", '{"a": 1.5}'),
+        ("vocoder/speakers.json", '{"a": -1}'),
+        ("vocoder/speakers.json", '{"a": 1e400}'),
+        ("vocoder/speakers.json", '{"a": ' + "9" * 5000 + "}"),
+        ("vocoder/speakers.json", '{"a": "b"}'),
+    ],
+)
+def test_settings_beside_weights_are_checked(tmp_path, name: str, text: str) -> None:
+    folder = make_folder(tmp_path)
+    (folder / name).write_text(text)
+    with pytest.raises(CheckpointError, match=Path(name).name):
         load(folder)
 
 
