@@ -20,6 +20,7 @@ from typing import Any
 
 from speechtok.errors import JobError, SpeechtokError
 from speechtok.jobs.hooks import Hooks
+from speechtok.jobs.reader import cause_of_death
 from speechtok.jobs.settings import RunSettings
 from speechtok.jobs.stages import WorkerStatus
 from speechtok.jobs.worker import ShardWorker, WorkerSettings
@@ -66,14 +67,23 @@ def run_on_ray(
 
     _start(run)
     try:
+        if run.ray_address is None:
+            _check_alive()
         _check_gpus(run)
         yield from _Pool(tasks, settings, run, hooks).run()
     except SystemError as error:
         if error.__cause__ is None:
             raise
         raise error.__cause__ from None  # a signal's exception, wrapped by Ray's compiled code
+    except ray.exceptions.RayError as error:
+        raise JobError(
+            f"Ray failed ({type(error).__name__}): {_last_line(error)} Run the same command again to go on; finished shards are kept."
+        ) from error
     finally:
-        ray.shutdown()
+        if (
+            "gcs_server" not in _ended()
+        ):  # without which Ray takes a minute to shut down, and ends this process
+            ray.shutdown()
 
 
 class _Pool:
@@ -109,6 +119,8 @@ class _Pool:
         import ray
 
         while self._waiting or self._running:
+            if self._run.ray_address is None:
+                _check_alive()
             self._follow_cluster()
             self._send()
             begun = [*self._starting, *self._running]
@@ -176,9 +188,16 @@ class _Pool:
         worker = self._starting.pop(reference)
         try:
             status: WorkerStatus = ray.get(reference)
-        except ray.exceptions.RayActorError as error:
+        except ray.exceptions.RayError as error:
             self._failed_starts += 1
-            if error.actor_init_failed or self._failed_starts >= MOST_FAILED_STARTS:
+            is_final = (
+                getattr(error, "actor_init_failed", False)
+                or isinstance(
+                    error, ray.exceptions.RuntimeEnvSetupError | ray.exceptions.ActorUnschedulableError
+                )
+                or self._failed_starts >= MOST_FAILED_STARTS
+            )
+            if is_final:
                 raise JobError(f"A worker could not start: {_last_line(error)}") from error
             self._hooks.event("worker lost", shard=None, reason=_last_line(error))
             return
@@ -210,6 +229,24 @@ class _Pool:
         return record
 
 
+def _check_alive() -> None:
+    """Raise `JobError` when a process of a Ray of our own has ended, which nobody starts again: workers would never come."""
+    for name, code in _ended().items():
+        raise JobError(
+            f"Ray ended on this machine (its process {name}: {cause_of_death(code)}), perhaps for lack of memory; "
+            "run the same command again to go on, with fewer --workers if it happens again."
+        )
+
+
+def _ended() -> dict[str, int]:
+    """Return the exit codes of the processes a Ray of our own cannot be without, as far as they have ended."""
+    from ray._private import worker
+
+    node: Any = worker._global_node
+    dead = {} if node is None else {name: process.poll() for name, process in node.dead_processes()}
+    return {name: code for name, code in dead.items() if name in ("gcs_server", "raylet")}
+
+
 def _room(run: RunSettings) -> int:
     """Return how many workers the nodes that are up have room for, if nothing else runs there."""
     import ray
@@ -238,7 +275,8 @@ def _check_gpus(run: RunSettings) -> None:
 
 
 def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _start(run: RunSettings) -> None:
@@ -295,11 +333,11 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
-    found = {node["NodeManagerAddress"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
-    if found != {LOOPBACK}:
+    address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    if address != LOOPBACK:
         ray.shutdown()
         raise RuntimeError(
-            f"version {ray.__version__} listens on {', '.join(sorted(found))} and not only on {LOOPBACK}; use --executor local."
+            f"version {ray.__version__} listens on {address} and not only on {LOOPBACK}; use --executor local."
         )
 
 

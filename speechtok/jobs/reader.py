@@ -173,7 +173,7 @@ class Reader:
         elif request.deaths == TRIES:
             error = ReadError(
                 "ReaderDied",
-                f"Cannot read {request.audio!r}: decoding it ended its process twice ({_cause(code)}); "
+                f"Cannot read {request.audio!r}: decoding it ended its process twice ({cause_of_death(code)}); "
                 "convert it or leave it out.",
                 stage="crash",
             )
@@ -274,7 +274,8 @@ class Reader:
         return code
 
 
-def _cause(code: int) -> str:
+def cause_of_death(code: int) -> str:
+    """Return what ended a process, by its exit code as `subprocess` tells it."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 

@@ -238,6 +238,33 @@ def test_no_cluster_there(corpus, tmp_path):
         run(corpus, tmp_path / "out", ray_address="127.0.0.1:1")
 
 
+RAYLET_DIES = """
+import psutil, ray, sys
+from speechtok.cli.main import main
+
+def init(start=ray.init, **options):
+    start(**options)
+    for process in psutil.Process().children(recursive=True):
+        if process.name() == "raylet":
+            process.kill()
+            process.wait()
+
+ray.init = init
+main()
+"""
+
+
+@pytest.mark.ray
+def test_ray_ends_before_a_worker_is_up(corpus, tmp_path):
+    """Workers that cannot come are not waited for."""
+    command = [sys.executable, "-c", RAYLET_DIES, "tokenize", str(corpus), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert (
+        "speechtok: Ray ended on this machine (its process raylet: SIGKILL), perhaps for lack" in done.stderr
+    )
+
+
 @pytest.mark.ray
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_no_gpu_there(corpus, reference, tmp_path, hashes):
