@@ -149,7 +149,7 @@ def _number(path: AnyPath, place: str, values: Mapping[str, Any], name: str) -> 
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.inf
     if math.isinf(number):
         raise DatasetError(f"{path} {place}: `{name}` must be a number of seconds, got {value!r}.")

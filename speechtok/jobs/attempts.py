@@ -54,9 +54,9 @@ class Attempts:
         if (before := self._read()) is not None:
             self._deaths = before["deaths"] + 1
             self._alone = before["alone"]
-            self.suspected_batch = before["batch"]
-            if before["suspect"] is not None:
-                self._alone[before["suspect"]] = self._alone.get(before["suspect"], 0) + 1
+            self.suspected_batch = before.get("batch")
+            if (suspect := before.get("suspect")) is not None:
+                self._alone[suspect] = self._alone.get(suspect, 0) + 1
         try:
             if self._deaths >= MOST_DEATHS:
                 raise JobError(
@@ -88,7 +88,23 @@ class Attempts:
         write_json(self._layout, self._path, content)
 
     def _read(self) -> dict[str, Any] | None:
+        """Return the note that is there, as one of an unknown kind of death where it is damaged."""
+        if not self._path.is_file():
+            return None
+        note: dict[str, Any] = {"deaths": 0, "batch": None, "suspect": None, "alone": {}}
         try:
-            return read_json(self._path) if self._path.is_file() else None
-        except DatasetError:  # of an unknown kind, as if only the death were known
-            return {"deaths": 0, "batch": None, "suspect": None, "alone": {}}
+            found = read_json(self._path)
+        except DatasetError:
+            return note
+        is_sound = (
+            _is_count(found.get("deaths"))
+            and (found.get("batch") is None or _is_count(found["batch"]))
+            and isinstance(found.get("suspect"), str | None)
+            and isinstance(found.get("alone"), dict)
+            and all(_is_count(count) for count in found["alone"].values())
+        )
+        return found if is_sound else note
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0

@@ -220,7 +220,7 @@ class _Events:
         path, text = self._layout.events, "".join(self._pending)
         self._pending = []
         if isinstance(path, Path) and not (path.is_file() and path.stat().st_size > MOST_EVENTS_BYTES):
-            with path.open("ab+") as file:
+            with open(path, "ab+", opener=_open_no_link) as file:
                 if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
                     text = "\n" + text  # after a line that a crash left half
                 file.write(text.encode())
@@ -230,6 +230,10 @@ class _Events:
             before = before[before.index("\n", len(before) // 2) + 1 :]
         with self._layout.replacing(path) as temporary:
             temporary.write_text(before + text, encoding="utf-8")
+
+
+def _open_no_link(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NOFOLLOW, 0o666)
 
 
 class _Speed:

@@ -89,9 +89,13 @@ class Listing:
                     "underscores and single dots, such as 'train.clean.100'."
                 )
             self._splits.add(split)
-        values = {"split": splits, "seconds": seconds, "shard": [None] * len(utterances)}
+        values: dict[str, list[Any]] = {
+            "split": splits,
+            "seconds": list(seconds),
+            "shard": [None] * len(utterances),
+        }
         columns = {
-            name: pa.array(values.get(name) or [getattr(item, name) for item in utterances], type=kind)
+            name: _array(name, values.get(name) or [getattr(item, name) for item in utterances], kind)
             for name, kind in PLAN_COLUMNS
         }
         names = dict.fromkeys(name for item in utterances for name in item.extra)
@@ -118,10 +122,10 @@ def _own_names(names: Iterable[str], info: TokenizerInfo) -> dict[str, str]:
     return found
 
 
-def _array(name: str, values: list[Any]) -> pa.Array:
+def _array(name: str, values: list[Any], kind: pa.DataType | None = None) -> pa.Array:
     try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError) as error:
+        return pa.array(values, type=kind)
+    except (pa.ArrowException, OverflowError, UnicodeError) as error:
         reason = " ".join(str(error).split())
         raise DatasetError(_mixed(name, reason)) from error
 

@@ -19,7 +19,7 @@ from speechtok.audio.io import probe_audio
 from speechtok.audio.location import location_of
 from speechtok.corpora import Corpus, segment_corpus
 from speechtok.corpora.segments import SEGMENT_ID
-from speechtok.errors import AudioError, JobError
+from speechtok.errors import JobError, StorageError
 from speechtok.jobs.listing import Listing
 from speechtok.jobs.settings import JobSettings
 from speechtok.shards.plan import Plan
@@ -35,6 +35,8 @@ LEAST_SHARD_SECONDS = 120.0
 """… or less, down to this, so that a small corpus still has …"""
 WANTED_SHARDS = 16
 """… this many shards to share among workers."""
+LONGEST_SECONDS = 1e9
+"""Thirty years. A corpus that states more states nonsense, which the sums of a plan need not hold."""
 PROBE_THREADS = 8
 """Headers that have to be waited for are read in this many threads."""
 PROBES_HERE, PROBES_IN_THREADS = 16, 1024
@@ -264,7 +266,9 @@ class _Prober:
             self._known[audio] = value
             self._on_probe()
         return [
-            item.seconds if item.seconds is not None else _seconds(item, self._known[item.audio])
+            min(item.seconds, LONGEST_SECONDS)
+            if item.seconds is not None
+            else _seconds(item, self._known[item.audio])
             for item in utterances
         ]
 
@@ -285,7 +289,9 @@ class _Prober:
     def _length(self, audio: str) -> float | None:
         try:
             return probe_audio(join(self._root, audio)).duration
-        except AudioError:
+        except StorageError:
+            raise
+        except Exception:  # whatever its name or header provokes, the job will say in the quarantine
             return None
 
 

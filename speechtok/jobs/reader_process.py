@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechtok.audio.io import AudioReader, probe_audio, read_blocks
-from speechtok.errors import StorageError
+from speechtok.errors import SpeechtokError, StorageError
 from speechtok.jobs.ring import Ring, unnamed_file
 
 HEADER = struct.Struct("!BIQq")
@@ -130,6 +130,8 @@ class _Server:
 
     def _fail(self, error: Exception, request: dict[str, Any]) -> None:
         name, message = type(error).__name__, str(error)
+        if not isinstance(error, SpeechtokError):
+            message = f"Cannot read {request['audio']!r}: {message or name}."
         if isinstance(error, MemoryError):
             name = "MemoryError"
             message = (

@@ -308,6 +308,11 @@ def claimed(layout: Layout) -> Iterator[Callable[[], None]]:
         if layout.root.exists() and not layout.root.is_dir():
             raise JobError(f"{layout.root} is a file; the output must be a folder.")
         _check_new(layout)
+        if layout.links:
+            raise JobError(
+                f"{layout.links[0]} is a link, which a job does not follow; put what it leads to in its place, or use another "
+                "output folder."
+            )
         layout.lock.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(layout.lock, timeout=0):
             layout.clear_tmp()

@@ -33,6 +33,7 @@ from speechtok.shards.plan import Failure, ShardRecord, ShardTask, is_done, read
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.rows import tokens_to_rows
 from speechtok.shards.schema import token_schema
+from speechtok.shards.verify import SECONDS_TOLERANCE
 from speechtok.shards.writer import ShardWriter
 from speechtok.storage import as_path, file_sha256, join
 from speechtok.tokenizers.base import SpeechTokenizer
@@ -140,7 +141,7 @@ class ShardWorker:
         batches = make_batches(
             task.rows.to_pylist(), batch_seconds=job.batch_seconds, chunk_seconds=job.chunk_seconds
         )
-        if attempts.suspected_batch is not None:
+        if attempts.suspected_batch is not None and attempts.suspected_batch < len(batches):
             self._try_one_by_one(batches[attempts.suspected_batch], attempts)
         earlier = read_record(self._layout, task.split, task.index) if is_done(self._layout, task) else None
         kept = self._kept(task) if earlier is not None else {}
@@ -242,7 +243,7 @@ class ShardWorker:
                 return {row["id"]: self._failure(row, "encode", type(error).__name__, str(error))}
             return dict(chain.from_iterable(self._encode_batch([item]).items() for item in batch))
         return {
-            row["id"]: self._whole_row(row, {**columns, "source_sample_rate": waveform.source_sample_rate})
+            row["id"]: self._made(row, {**columns, "source_sample_rate": waveform.source_sample_rate})
             for (row, waveform), columns in zip(batch, tokens_to_rows(tokens), strict=True)
         }
 
@@ -258,8 +259,20 @@ class ShardWorker:
             return self._unread(row, error)
         except Exception as error:  # whatever the tokenizer does not like belongs in quarantine
             return self._failure(row, "encode", type(error).__name__, str(error))
-        columns = {**tokens_to_rows(tokens)[0], "source_sample_rate": recording.source_sample_rate}
-        return self._whole_row(row, columns)
+        return self._made(
+            row, {**tokens_to_rows(tokens)[0], "source_sample_rate": recording.source_sample_rate}
+        )
+
+    def _made(self, row: dict[str, Any], columns: dict[str, Any]) -> dict[str, Any] | Failure:
+        """Return a token row, unless the recording is not as long as the one that was planned."""
+        planned, seconds = row["seconds"], columns["num_samples"] / self._settings.info.sample_rate
+        if planned is None or abs(planned - seconds) <= SECONDS_TOLERANCE:
+            return self._whole_row(row, columns)
+        message = (
+            f"Cannot read {row['audio']!r}: it holds {seconds:.3f} s, but {planned:.3f} s were planned. It changed since, or its "
+            "corpus states a wrong length; restore it, or tokenize the corpus as it is now into another folder."
+        )
+        return self._failure(row, "read", "AudioError", message)
 
     def _try_one_by_one(self, batch: list[dict[str, Any]], attempts: Attempts) -> None:
         """Encode the inputs of a batch in which a worker died alone, to see which of them ends this one too."""

@@ -125,6 +125,13 @@ class Layout:
         """The Parquet file of the inputs of one split that failed."""
         return self.root / "quarantine" / f"{check_split(split)}.parquet"
 
+    @property
+    def links(self) -> list[AnyPath]:
+        """Those of its own files and folders that are links: a dataset from elsewhere may lead a writer anywhere."""
+        folders = (self.state, self.tmp, self.state / "shards", self.state / "attempts", self.data)
+        files = (self.lock, self.job, self.events, self.plan, self.plan_rows, self.readme)
+        return [path for path in (*folders, self.root / "quarantine", *files) if path.is_symlink()]
+
     def relative(self, path: AnyPath) -> str:
         """Return a path inside the dataset as users see it."""
         return relative(path, self.root)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -21,8 +24,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from speechtok.errors import DatasetError
-from speechtok.shards.layout import Layout
+from speechtok.errors import DatasetError, TokensError
+from speechtok.shards.layout import Layout, is_split
 from speechtok.shards.schema import FORMAT_VERSION
 from speechtok.shards.writer import write_tables
 from speechtok.storage import (
@@ -291,12 +294,29 @@ def read_plan(layout: Layout) -> Plan:
         )
     try:
         if file_sha256(layout.plan_rows) == content.get("utterances_sha256"):
-            return Plan(settings=content["settings"], file=layout.plan_rows.resolve())
+            plan = Plan(settings=content["settings"], file=layout.plan_rows.resolve())
+            _check_plan(layout, plan)
+            return plan
     except FileNotFoundError:
         pass
     raise DatasetError(
         f"{layout.plan_rows} is missing or damaged, so nothing can be said about this dataset; "
         "restore the file or tokenize into another folder."
+    )
+
+
+def _check_plan(layout: Layout, plan: Plan) -> None:
+    """Raise `DatasetError` when a plan says what none of ours does: it may come from anywhere."""
+    try:
+        missing = [name for name, kind in PLAN_COLUMNS if plan.schema.field(name).type != kind]
+        is_sound = not missing and bool(plan.info.streams) and bool(plan.card)
+        is_sound = is_sound and isinstance(plan.settings["job"], dict)
+        if is_sound and all(is_split(task.split) and task.index >= 0 for task in plan.tasks):
+            return
+    except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError, TokensError):
+        pass
+    raise DatasetError(
+        f"{layout.plan} or {layout.plan_rows} is no plan that speechtok makes; tokenize into another folder."
     )
 
 
@@ -306,14 +326,45 @@ def write_record(layout: Layout, record: ShardRecord) -> None:
 
 
 def read_record(layout: Layout, split: str, index: int) -> ShardRecord | None:
-    """Return a shard's commit record, or None when there is none that can be read."""
+    """Return a shard's commit record; None when there is none, or a damaged one, which proves nothing.
+
+    Raises:
+        DatasetError: when there may be one, and the file system does not let it be read.
+    """
+    path = layout.record(split, index)
     try:
-        content = read_json(layout.record(split, index))
-        return ShardRecord(
-            **{**content, "quarantined": tuple(Failure(**item) for item in content["quarantined"])}
-        )
-    except (DatasetError, KeyError, TypeError):
+        if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("it is no regular file")
+        content = path.read_bytes()
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error.strerror or error}), so nothing can be said about its shard; "
+            "mend that and run the same command again."
+        ) from error
+    try:
+        values = json.loads(content)
+        failures = tuple(Failure(**item) for item in values["quarantined"])
+        record = ShardRecord(**{**values, "quarantined": failures})
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    is_sound = (
+        _has_its_types(record)
+        and all(_has_its_types(failure) for failure in failures)
+        and (record.split, record.index) == (split, index)
+        and math.isfinite(record.seconds)
+        and re.fullmatch(rf"data/{re.escape(split)}-{index:05d}-of-\d+\.parquet", record.file)
+    )
+    return record if is_sound else None
+
+
+def _has_its_types(item: ShardRecord | Failure) -> bool:
+    """Return whether text and numbers are what the fields of a record say."""
+    kinds = {"str": str, "int": int, "float": int | float}
+    return all(
+        isinstance(getattr(item, spec.name), kinds.get(str(spec.type), object)) for spec in fields(item)
+    )
 
 
 def is_done(layout: Layout, task: ShardTask) -> bool:
@@ -325,6 +376,8 @@ def is_done(layout: Layout, task: ShardTask) -> bool:
     if record is None:
         return False
     path = layout.shard(task.split, task.index, task.count)
+    if path.is_symlink() or record.file != layout.relative(path):
+        return False
     try:
         head = path.stat()
     except FileNotFoundError:
@@ -373,7 +426,7 @@ def read_json(path: AnyPath) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is damaged: {error}.") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path} is damaged: it holds no JSON object.")
