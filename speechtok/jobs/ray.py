@@ -80,9 +80,7 @@ def run_on_ray(
             f"Ray failed ({type(error).__name__}): {_last_line(error)} Run the same command again to go on; finished shards are kept."
         ) from error
     finally:
-        if (
-            "gcs_server" not in _ended()
-        ):  # without which Ray takes a minute to shut down, and ends this process
+        if "gcs_server" not in _ended():  # else it would take a minute, and end this process
             ray.shutdown()
 
 
