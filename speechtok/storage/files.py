@@ -243,12 +243,12 @@ def file_sha256(path: AnyPath) -> str:
 def _keep(path: StorePath, copy: Path) -> None:
     """Bring a kept copy up to date; what it was made from is noted beside it."""
     head, note = path.stat(), inside(copy.parent, f".{copy.name}.version")
-    stated = f"{head.version} {head.st_size}"
+    present = f"{head.version} {head.st_size}"
     if (
         copy.is_file()
         and copy.stat().st_size == head.st_size
         and note.is_file()
-        and note.read_text() == stated
+        and note.read_text() == present
     ):
         return
     with replacing(copy) as temporary:
@@ -256,11 +256,12 @@ def _keep(path: StorePath, copy: Path) -> None:
             copied = copy_bytes(path, file, size=head.st_size)
         if copied != head.st_size or path.stat().version != head.version:
             raise StorageError(f"{path} changed while it was fetched; run the same command again.")
-        if head.sha256 is not None and file_sha256(temporary) != head.sha256:
+        stated = {head.sha256, head.stated_sha256} - {None}
+        if stated and stated != {file_sha256(temporary)}:
             raise StorageError(
                 f"{path} arrived damaged: its sha256 is not the one stored with it; fetch it again."
             )
-    note.write_text(stated)
+    note.write_text(present)
 
 
 def flush(path: Path) -> None:

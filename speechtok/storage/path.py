@@ -127,7 +127,7 @@ class StorePath:
         return isinstance(other, StorePath) and (self == other or other in self.parents)
 
     def stat(self) -> Head:
-        """Return size, version and stated sha256 of the object; one request.
+        """Return size, version and sha256 of the object; one request.
 
         Raises:
             FileNotFoundError: when there is none.
@@ -228,7 +228,7 @@ class StorePath:
 
         Args:
             content: bytes, or a local file that holds them.
-            sha256: their hash, stored with the object and read back by `stat`.
+            sha256: their hash, stored with the object and read back by `stat` as what was stated.
             replaces: what must be there now for the object to be written: `ABSENT` for nothing, the
                 `version` of a `Head` for that one; None writes whatever is there.
 

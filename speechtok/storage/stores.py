@@ -8,6 +8,7 @@ retries are switched off where they can be.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Callable
@@ -41,7 +42,9 @@ class Head:
     version: str
     """Changes with each write."""
     sha256: str | None
-    """The hash stated when it was written, if one was."""
+    """The hash of what is there, by the store's own reckoning; None where it keeps none, and the content must be read."""
+    stated_sha256: str | None
+    """The hash stated when it was written, if one was; who writes other content may leave it as it was."""
 
 
 class Store(Protocol):
@@ -84,9 +87,13 @@ class _S3Store:
         self._fs.retries = 1
 
     def head(self, key: str) -> Head:
-        found = self._fs.call_s3("head_object", **_bucket_and_key(key))
-        sha256 = found.get("Metadata", {}).get("sha256")
-        return Head(st_size=int(found["ContentLength"]), version=found["ETag"], sha256=sha256)
+        found = self._fs.call_s3("head_object", **_bucket_and_key(key), ChecksumMode="ENABLED")
+        return Head(
+            st_size=int(found["ContentLength"]),
+            version=found["ETag"],
+            sha256=_hexadecimal(found.get("ChecksumSHA256")),
+            stated_sha256=found.get("Metadata", {}).get("sha256"),
+        )
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
         return _unless_beyond(lambda: self._fs.cat_file(key, start=start, end=stop, max_concurrency=1))
@@ -106,7 +113,11 @@ class _S3Store:
         return [f"{bucket}/{name}" for name in keys], found.get("NextContinuationToken")
 
     def put(self, key: str, content: bytes | Path, sha256: str | None, replaces: str | None) -> str | None:
-        options: dict[str, Any] = {} if sha256 is None else {"Metadata": {"sha256": sha256}}
+        options: dict[str, Any] = {}
+        if (
+            sha256 is not None
+        ):  # the client sends the hash of what it sends, and the store compares and keeps it
+            options = {"Metadata": {"sha256": sha256}, "ChecksumAlgorithm": "SHA256"}
         if replaces is not None:
             options |= {"IfNoneMatch": "*"} if replaces == ABSENT else {"IfMatch": replaces}
         data = _bytes_of(content, MOST_PUT_BYTES)
@@ -145,8 +156,12 @@ class _GcsStore(_FsspecStore):
         found = self._fs.info(key)
         if found["type"] != "file":
             raise FileNotFoundError(key)
-        sha256 = (found.get("metadata") or {}).get("sha256")
-        return Head(st_size=int(found["size"]), version=str(found["generation"]), sha256=sha256)
+        return Head(
+            st_size=int(found["size"]),
+            version=str(found["generation"]),
+            sha256=None,  # this store keeps others
+            stated_sha256=(found.get("metadata") or {}).get("sha256"),
+        )
 
     def put(self, key: str, content: bytes | Path, sha256: str | None, replaces: str | None) -> str | None:
         bucket, _, name = key.partition("/")
@@ -190,7 +205,8 @@ class _HubStore(_FsspecStore):
             raise FileNotFoundError(key)
         large = found.get("lfs") or {}
         version = str(found.get("blob_id") or found.get("xet_hash") or "")
-        return Head(st_size=int(found["size"]), version=version, sha256=large.get("sha256"))
+        sha256 = large.get("sha256")
+        return Head(st_size=int(found["size"]), version=version, sha256=sha256, stated_sha256=sha256)
 
     def put(self, key: str, content: bytes | Path, sha256: str | None, replaces: str | None) -> str | None:
         self._fs.invalidate_cache()
@@ -262,6 +278,15 @@ def _bucket_and_key(key: str) -> dict[str, str]:
     if not name:
         raise FileNotFoundError(key)  # a bucket is no object
     return {"Bucket": bucket, "Key": name}
+
+
+def _hexadecimal(checksum: str | None) -> str | None:
+    """Return a checksum that S3 gave in base64; None for one of the parts that a multipart upload was made of."""
+    try:
+        content = base64.b64decode(checksum or "", validate=True)
+    except ValueError:
+        return None
+    return content.hex() if len(content) == 32 else None
 
 
 def _bytes_of(content: bytes | Path, most: int) -> bytes:

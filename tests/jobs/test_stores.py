@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from speechtok.shards.plan import read_plan
 from speechtok.shards.statistics import compute_statistics
 from speechtok.shards.verify import verify
 from speechtok.storage.stores import forget_stores
+from tests.s3 import overwrite
 
 SETTINGS = JobSettings(shard_seconds=1.0, batch_seconds=0.5)
 SCRIPT = """
@@ -206,6 +208,38 @@ def test_damage_is_found(corpus, reference, s3):
     )
     assert run(corpus, output).shards_made == 1
     check(output, reference)
+
+
+def test_damage_under_old_metadata(corpus, reference, s3, s3_proxy):
+    """What is cut, damaged or exchanged, whatever its metadata say, is named by `verify` and made anew by the next run."""
+    output = s3 / "out"
+    run(corpus, output)
+    s3_proxy.reset()
+    assert run(corpus, output).shards_made == 0
+    assert not [
+        path for method, path in s3_proxy.requests if method == "GET" and "/data/" in path and "?" not in path
+    ]
+    cut, flipped, exchanged = sorted((output / "data").iterdir())[:3]
+    content, record = cut.read_bytes(), output / ".speechtok" / "shards" / "train-00000.json"
+    overwrite(exchanged, content)
+    overwrite(record.with_name("train-00002.json"), record.read_bytes())
+    overwrite(cut, content[:-1])
+    overwrite(flipped, bytes([*flipped.read_bytes()[:-1], 0]))
+    assert len(verify(Layout(output)).problems) >= 3
+    assert run(corpus, output).shards_made == 3
+    check(output, reference)
+
+
+def test_exchanged_with_its_record(corpus, reference, tmp_path, hashes):
+    output = tmp_path / "out"
+    run(corpus, output)
+    first, second = sorted((output / "data").iterdir())[:2]
+    records = output / ".speechtok" / "shards"
+    shutil.copy(first, second)
+    shutil.copy(records / "train-00000.json", records / "train-00001.json")
+    assert verify(Layout(output)).problems
+    assert run(corpus, output).shards_made == 1
+    assert hashes(output) == reference
 
 
 def test_readers(corpus, s3, tmp_path):

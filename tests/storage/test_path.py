@@ -1,5 +1,6 @@
 """`StorePath` against a real S3 server, and the sentences of its faults."""
 
+import hashlib
 import io
 import pickle
 import sys
@@ -20,6 +21,7 @@ from speechtok.storage import (
     relative,
 )
 from speechtok.storage.stores import forget_stores
+from tests.s3 import overwrite
 
 
 def test_objects(s3):
@@ -90,8 +92,14 @@ def test_listing(s3, monkeypatch):
 def test_reading(s3, tmp_path):
     content = bytes(range(256)) * 5000
     path = s3 / "big"
-    path.put(content, sha256="0" * 64)
-    assert path.stat().sha256 == "0" * 64
+    path.put(content, sha256=hashlib.sha256(content).hexdigest())
+    assert path.stat().sha256 == path.stat().stated_sha256 == file_sha256(path)
+    (s3 / "small").put(b"1")
+    assert (s3 / "small").stat().sha256 is (s3 / "small").stat().stated_sha256 is None
+    overwrite(path, content[::-1])
+    assert path.stat().sha256 is None
+    assert path.stat().stated_sha256 == hashlib.sha256(content).hexdigest()
+    overwrite(path, content)
     with path.open("rb") as file:
         assert file.seek(-7, io.SEEK_END) == len(content) - 7
         assert file.read() == content[-7:]
@@ -131,7 +139,7 @@ def test_download_folder(s3):
     (folder / "a" / "one.bin").unlink()
     download_folder(folder)
     assert not (copy / "a" / "one.bin").exists()
-    (folder / "two.bin").put(b"3", sha256="0" * 64)
+    overwrite(folder / "two.bin", b"3")
     with pytest.raises(
         StorageError, match=r"two\.bin arrived damaged: its sha256 is not the one stored with it"
     ):
