@@ -30,6 +30,10 @@ JSON_BYTES = 16 * MIB
 """Length of a JSON file that is read whole; the largest published config has some 10 kB, as objects it takes tenfold."""
 YAML_BYTES = MIB
 """Length of a YAML text; cards and recipes have some kB, and a MiB takes the parser seconds."""
+COLUMNS = 10_000
+"""Columns of a list of recordings; published ones have some tens."""
+RECORDING_SECONDS = 1e8
+"""Length of one recording, and the latest time in one: three years."""
 TEXT_BYTES = MIB
 """Length of the transcript of one recording; an hour of speech takes some 60 kB."""
 LINE_BYTES = 64 * MIB

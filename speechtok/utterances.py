@@ -64,5 +64,7 @@ class Utterance:
     """Speaker label."""
     language: str | None = None
     """Language tag, such as "en-US"."""
+    fault: str | None = None
+    """Why it cannot be read, where the corpus shows that already; it goes to quarantine and is not opened."""
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Other columns of the corpus, as they came: strings, numbers, booleans or None."""

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from speechtok.audio.location import is_location
 from speechtok.errors import DatasetError
-from speechtok.limits import TEXT_BYTES, read_bytes
+from speechtok.limits import (
+    LINE_BYTES,
+    RECORDING_SECONDS,
+    TEXT_BYTES,
+    Bounded,
+    inflated_bytes,
+    read_bytes,
+    require_regular_file,
+)
 from speechtok.storage import AnyPath, as_path, is_uri
 from speechtok.utterances import Utterance
+from speechtok.wording import size_text
 
 UNREADABLE = "transcripts that cannot be read"
 """How files beside recordings are counted that should hold their text and do not."""
@@ -60,7 +72,8 @@ class Unique:
 
     def __iter__(self) -> Iterator[Utterance]:
         hashes = array("q")  # 8 bytes per utterance
-        for utterance, _ in self._read():
+        for utterance, place in self._read():
+            utterance = _checked(utterance, f"{self._source} {place}")
             if is_uri(utterance.audio):
                 as_path(utterance.audio)  # which refuses credentials, before they are stored
             for name in (utterance.id, utterance.audio):
@@ -91,7 +104,51 @@ class Unique:
             seen[utterance.id] = place
 
 
-def labelled(name: str, audio: str, values: Mapping[str, Any]) -> Utterance:
+def _checked(utterance: Utterance, source: str) -> Utterance:
+    """Return an utterance, of which what cannot be stored or read is a fault."""
+    times = (utterance.start, utterance.segment_seconds or 0.0, utterance.seconds or 0.0)
+    labels = {name: getattr(utterance, name) for name in ("text", "speaker", "language")}
+    words = [name for name, value in labels.items() if not _is_storable(value or "")]
+    extra = {
+        name: value
+        for name, value in utterance.extra.items()
+        if isinstance(value, str) and not _is_storable(value)
+    }
+    if "\0" in utterance.audio:
+        fault = "has a path with a NUL, which no file has."
+    elif not max(times) <= RECORDING_SECONDS:
+        fault = f"states a time of {max(times):g} s, and no recording is longer than {RECORDING_SECONDS:g} s."
+    elif words or extra:
+        fault = f"has a value in the column {next(iter([*words, *extra]))} that is no valid Unicode."
+    else:
+        return utterance
+    return replace(
+        utterance,
+        text=None if "text" in words else utterance.text,
+        speaker=None if "speaker" in words else utterance.speaker,
+        language=None if "language" in words else utterance.language,
+        audio=utterance.audio.replace("\0", "\\0"),
+        start=0.0,
+        segment_seconds=None,
+        seconds=None,
+        extra={name: None if name in extra else value for name, value in utterance.extra.items()},
+        fault=utterance.fault or f"{source} {fault}",
+    )
+
+
+def json_value(text: str) -> Any:
+    """Return the value of a JSON text; NaN and infinity are numbers here, as Python writes them.
+
+    Raises:
+        ValueError: when it is none, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def labelled(name: str, audio: str, values: Mapping[str, Any], *, fault: str | None = None) -> Utterance:
     """Return an utterance that is a whole recording, described by named values.
 
     Args:
@@ -99,11 +156,14 @@ def labelled(name: str, audio: str, values: Mapping[str, Any]) -> Utterance:
         audio: where it lies.
         values: `text`, `speaker`, `language`, `split`, and `duration` in seconds have their meaning; all
             others are kept as they came.
+        fault: why it cannot be read, if it cannot.
     """
     known = ("text", "speaker", "language", "split", "duration")
     seconds = values.get("duration")
     is_length = (
-        isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < float("inf")
+        isinstance(seconds, int | float)
+        and not isinstance(seconds, bool)
+        and 0 < seconds <= RECORDING_SECONDS
     )
     return Utterance(
         id=name,
@@ -113,6 +173,7 @@ def labelled(name: str, audio: str, values: Mapping[str, Any]) -> Utterance:
         text=text_of(values.get("text")),
         speaker=text_of(values.get("speaker")),
         language=text_of(values.get("language")),
+        fault=fault,
         extra={column: value for column, value in values.items() if column not in known},
     )
 
@@ -120,6 +181,21 @@ def labelled(name: str, audio: str, values: Mapping[str, Any]) -> Utterance:
 def text_of(value: Any) -> str | None:
     """Return a label as text; None for what is missing, empty or NaN."""
     return None if value is None or value == "" or value != value else str(value)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names for a message: some of them, where there are many."""
+    shown = list(islice(names, 41))
+    return ", ".join(short(name, str) for name in shown[:40]) + (" …" if len(shown) > 40 else "")
+
+
+def short(value: Any, write: Callable[[Any], str] = repr) -> str:
+    """Return a value for a message: the beginning, of one that is long."""
+    try:
+        text = write(value)
+    except (ValueError, RecursionError):  # such as an integer of thousands of digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:200]} …"
 
 
 def renamed(values: Mapping[str, Any], columns: Mapping[str, str], source: str) -> dict[str, Any]:
@@ -135,10 +211,39 @@ def renamed(values: Mapping[str, Any], columns: Mapping[str, str], source: str) 
     """
     for theirs in columns.values():
         if theirs not in values:
-            raise DatasetError(f"{source} has no column {theirs}; it has: {', '.join(values)}.")
+            raise DatasetError(f"{source} has no column {theirs}; it has: {listed(values)}.")
     used = {*columns, *columns.values()}
     kept = {name: value for name, value in values.items() if name not in used}
     return kept | {ours: values[theirs] for ours, theirs in columns.items()}
+
+
+class Renamed:
+    """Gives values the names they have here, where each row has its own; a name that only some rows have is None elsewhere.
+
+    Args:
+        columns: names in the corpus, by the name they have here.
+        optional: names of these that no row need have.
+    """
+
+    def __init__(self, columns: Mapping[str, str], *, optional: Collection[str] = ()) -> None:
+        self._columns = dict(columns)
+        self._missing = {name: "" for name in columns.values() if name not in optional}
+
+    def __call__(self, values: Mapping[str, Any], source: str) -> dict[str, Any]:
+        """Return the values of one row; `source` is what messages call it."""
+        for name in list(self._missing):
+            if name in values:
+                del self._missing[name]
+            elif not self._missing[name]:
+                self._missing[name] = f"{source} has no column {name}; it has: {listed(values)}."
+        used = {*self._columns, *self._columns.values()}
+        kept = {name: value for name, value in values.items() if name not in used}
+        return kept | {ours: values.get(theirs) for ours, theirs in self._columns.items()}
+
+    def check(self) -> None:
+        """Raise `DatasetError` for a name that no row has, with what the first one has."""
+        for sentence in filter(None, self._missing.values()):
+            raise DatasetError(sentence)
 
 
 def transcript(path: AnyPath, ignored: Counter[str]) -> str | None:
@@ -197,10 +302,23 @@ def read_text(path: AnyPath, *, newline: str) -> Iterator[str]:
         DatasetError: when the file cannot be read as UTF-8 text.
     """
     try:
+        if isinstance(path, Path):
+            require_regular_file(path, "list", error=DatasetError)
         with path.open("rb") as stored:
-            packed: Any = gzip.GzipFile(fileobj=stored) if path.suffix == ".gz" else stored
+            packed: Any = stored
+            if path.suffix == ".gz":
+                limit = inflated_bytes(path.stat().st_size)
+                unpacked: Any = gzip.GzipFile(fileobj=stored)
+                packed = io.BufferedReader(Bounded(unpacked, limit, str(path), error=DatasetError))
             with io.TextIOWrapper(packed, encoding="utf-8-sig", newline=newline) as file:
-                yield from file
+                number = 0
+                while line := file.readline(LINE_BYTES + 1):
+                    number += 1
+                    if len(line) > LINE_BYTES:
+                        raise DatasetError(
+                            f"{path} line {number} is longer than {size_text(LINE_BYTES)}, the most that is read of one."
+                        )
+                    yield line
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read as UTF-8 text: {error}.") from error
 

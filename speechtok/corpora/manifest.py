@@ -1,26 +1,44 @@
-"""A table with one row per utterance: .csv, .tsv, .jsonl or .parquet with an `audio` column.
+"""A table with one row per utterance: .csv, .tsv, .jsonl or .parquet with an `audio` column, or NeMo's JSON lines.
 
 Columns that mean something here: `audio` (path, relative to the manifest's folder), `id`, `split`,
 `text`, `speaker`, `language`, and `start` with `duration` (seconds) for a segment of a recording;
 `duration` without `start` describes the whole recording. All other columns are kept as they came.
+
+Source: NeMo, "Datasets", preparing custom ASR data: lines of `audio_filepath`, `duration`, `text` and `offset`.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines, read_text, renamed, text_of
+from speechtok.corpora.corpus import (
+    Corpus,
+    Pairs,
+    Renamed,
+    Unique,
+    json_value,
+    listed,
+    read_lines,
+    read_text,
+    renamed,
+    short,
+    text_of,
+)
 from speechtok.errors import DatasetError
+from speechtok.limits import COLUMNS
 from speechtok.shards.parquet import read_parquet_rows
 from speechtok.storage import AnyPath
 from speechtok.utterances import Utterance
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".jsonl.gz", ".parquet")
-"""Formats of a manifest."""
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+"""Formats of a manifest; `.json` holds lines as `.jsonl` does."""
+_NEMO = {"audio": "audio_filepath", "start": "offset"}
+"""Names that NeMo has for what is meant here."""
+_OBJECTS = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 _MEANING = {"id", "audio", "start", "duration", "split", "text", "speaker", "language"}
 
 
@@ -50,7 +68,7 @@ def json_lines(path: AnyPath) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json_value(line)
         except ValueError as error:
             raise DatasetError(f"{path} line {number} is not JSON: {error}.") from None
         if not isinstance(row, dict):
@@ -59,20 +77,42 @@ def json_lines(path: AnyPath) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _utterances(path: AnyPath, columns: Mapping[str, str]) -> Pairs:
+    if path.name.endswith(_OBJECTS):
+        yield from _of_objects(path, columns)
+        return
     for place, row in _rows(path):
         values = renamed(row, columns, str(path))
-        if "audio" not in values:
-            raise DatasetError(
-                f"{path} needs a column `audio` with the path of each recording; it has: {', '.join(row)}. "
-                "Another name is given as --column audio=NAME."
-            )
+        _require_audio(path, values, row)
         yield _utterance(path, place, values), place
+
+
+def _of_objects(path: AnyPath, columns: Mapping[str, str]) -> Pairs:
+    """Yield the utterances of JSON lines, of which each may lack what others have."""
+    fields: Renamed | None = None
+    for number, row in json_lines(path):
+        is_nemo = "audio_filepath" in row and columns.get("audio") in (None, "audio_filepath")
+        if fields is None:
+            nemo = _NEMO if is_nemo and "audio" not in row else {}
+            fields = Renamed({**nemo, **columns}, optional={*nemo.values()} - {*columns.values()})
+        values = fields(row, f"{path} line {number}")
+        _require_audio(path, values, row)
+        yield _utterance(path, f"line {number}", values), f"line {number}"
+    if fields is not None:
+        fields.check()
+
+
+def _require_audio(path: AnyPath, values: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+    if "audio" not in values:
+        raise DatasetError(
+            f"{path} needs a column `audio` with the path of each recording; it has: {listed(row)}. "
+            "Another name is given as --column audio=NAME."
+        )
 
 
 def _utterance(path: AnyPath, place: str, values: Mapping[str, Any]) -> Utterance:
     audio = values["audio"]
     if not isinstance(audio, str) or not audio:
-        raise DatasetError(f"{path} {place}: `audio` must be a path, got {audio!r}.")
+        raise DatasetError(f"{path} {place}: `audio` must be a path, got {short(audio)}.")
     start, duration = _number(path, place, values, "start"), _number(path, place, values, "duration")
     segment = duration if start is not None else None
     if start is not None and (start < 0 or (segment is not None and segment <= 0)):
@@ -104,9 +144,6 @@ def _rows(path: AnyPath) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix == ".parquet":
         for number, row in enumerate(read_parquet_rows(path), start=1):
             yield f"row {number}", row
-    elif path.name.endswith((".jsonl", ".jsonl.gz")):
-        for number, row in json_lines(path):
-            yield f"line {number}", row
     else:
         yield from delimited(path)
 
@@ -130,9 +167,13 @@ def delimited(path: AnyPath) -> Iterator[tuple[str, dict[str, Any]]]:
             number, begun = begun, reader.line_num + 1
             if header is None:
                 header = cells
-                twice = [name for name in header if header.count(name) > 1]
-                if twice:
-                    raise DatasetError(f"{path} has the column {twice[0]} twice; rename one of them.")
+                if len(header) > COLUMNS:
+                    raise DatasetError(
+                        f"{path} has {len(header):,} columns, more than the {COLUMNS:,} that a list may have."
+                    )
+                twice = next((name for name, count in Counter(header).items() if count > 1), None)
+                if twice is not None:
+                    raise DatasetError(f"{path} has the column {twice} twice; rename one of them.")
             elif cells and len(cells) != len(header):
                 raise DatasetError(
                     f"{path} line {number} has {len(cells)} columns, but the header has {len(header)}."
@@ -152,5 +193,5 @@ def _number(path: AnyPath, place: str, values: Mapping[str, Any], name: str) -> 
     except (TypeError, ValueError, OverflowError):
         number = math.inf
     if math.isinf(number):
-        raise DatasetError(f"{path} {place}: `{name}` must be a number of seconds, got {value!r}.")
+        raise DatasetError(f"{path} {place}: `{name}` must be a number of seconds, got {short(value)}.")
     return None if math.isnan(number) else number  # tables from pandas write NaN for what is missing

@@ -120,7 +120,9 @@ def _with_spans(
         for utterance in corpus.utterances:
             if utterance.id in found:
                 waiting.append(partial(_looked, utterance, found[utterance.id]))
-            elif utterance.seconds is not None and utterance.seconds <= max_seconds:
+            elif utterance.fault is not None or (
+                utterance.seconds is not None and utterance.seconds <= max_seconds
+            ):
                 waiting.append(partial(_looked, utterance, ()))
             else:
                 asked += 1

@@ -1,27 +1,38 @@
 """WebDataset tars: the members `KEY.flac`, `KEY.json`, `KEY.txt` next to each other are one utterance.
 
-Source: webdataset, "The WebDataset Format": a key is a member's path up to the first dot of its name.
+Source: webdataset, "The WebDataset Format": a key is a member's path up to the first dot of its name. Names with more
+dots are told by what lies beside them: `a_1.5.flac` with `a_1.5.json` has the key `a_1.5`.
 
-Recordings are read in place, by their offset in the archive; only JSON and text are read to plan a job.
+Recordings are read in place, by their offset in the archive; only JSON and text are read to plan a job. What is wrong
+with one key, or with the rest of a tar that was cut, is an utterance that goes to quarantine.
 """
 
 from __future__ import annotations
 
-import json
+import posixpath
+import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 from speechtok.audio.containers import AUDIO_SUFFIXES
 from speechtok.audio.location import Location
-from speechtok.corpora.corpus import Corpus, Pairs, Unique, labelled, plain_path, renamed
+from speechtok.corpora.corpus import Corpus, Pairs, Renamed, Unique, json_value, labelled, plain_path
 from speechtok.corpora.folder import walk
 from speechtok.errors import DatasetError
+from speechtok.limits import JSON_BYTES, TEXT_BYTES, require_regular_file
 from speechtok.storage import AnyPath, relative
+from speechtok.utterances import Utterance
+from speechtok.wording import size_text
 
-_TEXT = "txt"
+_BROKEN = (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError, MemoryError, LookupError)
+"""What reading a damaged archive raises."""
+_MOST_LINKS = 8
+"""Links of an archive that are followed from one to the next."""
 
 
 def read_webdataset(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
@@ -33,16 +44,18 @@ def read_webdataset(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
             recording where there are several, such as {"audio": "mic1.flac"}, and `id` a field to take ids from.
 
     Raises:
-        DatasetError: when iterated, for an archive that cannot be read in place, a key without or with
-            several recordings, JSON that is none, or a key that occurs twice.
+        DatasetError: when iterated, for a single archive that cannot be read in place, a key with
+            several recordings, a key that occurs twice, or a field that no key has.
     """
     root = path if path.is_dir() else path.parent
     ignored = Counter[str]()
 
     def read() -> Pairs:
         ignored.clear()
+        fields = Renamed({ours: theirs for ours, theirs in columns.items() if ours != "audio"})
         for tar in [path] if path.is_file() else _tars(root, ignored):
-            yield from _utterances(root, tar, columns, ignored)
+            yield from _utterances(root, tar, columns, fields, ignored, is_alone=tar is path)
+        fields.check()
 
     name = path.resolve().name
     return Corpus(
@@ -58,83 +71,294 @@ def _tars(root: AnyPath, ignored: Counter[str]) -> Iterator[AnyPath]:
             ignored[path.suffix.lower() or "no suffix"] += 1
 
 
-def _utterances(root: AnyPath, tar: AnyPath, columns: Mapping[str, str], ignored: Counter[str]) -> Pairs:
-    name = plain_path(relative(tar, root), str(root))
-    for key, members, values in _samples(tar, ignored):
-        wanted = columns.get("audio")
-        found = {end: member for end, member in members.items() if wanted in (None, end)}
-        if len(found) != 1:
-            listed = ", ".join(members) or "none"
-            raise DatasetError(
-                f"{tar} must have one recording for '{key}', but has: {listed}. "
-                "Choose one of several with --column audio=EXTENSION."
-            )
-        ((_, member),) = found.items()
-        audio = Location(path=name, offset=member.offset_data, bytes=member.size, member=member.name)
-        fields = {ours: theirs for ours, theirs in columns.items() if ours != "audio"}
-        if columns.get("id") != "id":
-            values["id"] = key
-        values = renamed(values, fields, f"{tar}, key '{key}',")
-        identity = str(values.pop("id"))
-        yield labelled(identity, str(audio), values), f"{name}, key '{key}'"
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    """A file of an archive."""
+
+    name: str
+    offset: int
+    size: int
+    values: Mapping[str, Any] | str | None = None
+    """What JSON or text says; None for other files."""
+    fault: str | None = None
+    """Why it cannot be read."""
+
+    @property
+    def first_key(self) -> str:
+        """The path up to the first dot of the name."""
+        path = PurePosixPath(self.name)
+        return (path.parent / path.name.partition(".")[0]).as_posix()
+
+    @property
+    def stem(self) -> str:
+        """The path without its suffix."""
+        return PurePosixPath(self.name).with_suffix("").as_posix()
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def is_audio(self) -> bool:
+        return self.suffix in AUDIO_SUFFIXES
+
+    def end(self, key: str) -> str:
+        """Return what follows a key, in lower case and without the dot."""
+        return PurePosixPath(self.name).as_posix()[len(key) + 1 :].lower()
 
 
-def _samples(
-    tar: AnyPath, ignored: Counter[str]
-) -> Iterator[tuple[str, dict[str, tarfile.TarInfo], dict[str, Any]]]:
-    """Yield key, recordings by extension, and what JSON and text say, of each group of members."""
-    key, members, values = None, dict[str, tarfile.TarInfo](), dict[str, Any]()
-    for member, archive in _members(tar):
-        begin, end = _split(member.name)
-        if begin != key:
-            if key is not None and (members or values):
-                yield key, members, values
-            key, members, values = begin, {}, {}
-        if f".{end.rpartition('.')[2]}" in AUDIO_SUFFIXES:
-            members[end] = member
-        elif end in ("json", _TEXT):
-            values |= _described(tar, member, archive, end)
+@dataclass(kw_only=True)
+class _Sample:
+    """The members of one key."""
+
+    key: str
+    audio: dict[str, _Member] = field(default_factory=dict)
+    beside: list[_Member] = field(default_factory=list)
+
+
+def _utterances(
+    root: AnyPath,
+    tar: AnyPath,
+    columns: Mapping[str, str],
+    fields: Renamed,
+    ignored: Counter[str],
+    *,
+    is_alone: bool,
+) -> Pairs:
+    name, wanted = plain_path(relative(tar, root), str(root)), columns.get("audio")
+    archive = _Archive(tar, is_alone=is_alone, ignored=ignored)
+    for _, group in groupby(archive, key=lambda member: member.first_key):
+        for sample in _samples(list(group), wanted):
+            yield _utterance(name, tar, sample, columns, fields, ignored), f"{name}, key '{sample.key}'"
+    if archive.fault is not None:
+        yield Utterance(id=name, audio=name, fault=archive.fault), name
+
+
+def _samples(members: Sequence[_Member], wanted: str | None) -> Iterator[_Sample]:
+    """Yield the utterances among members that have the same name up to its first dot."""
+    first = members[0].first_key
+    recordings = [item for item in members if item.is_audio]
+    others = [item for item in members if not item.is_audio]
+    own = {item.stem: _Sample(key=item.stem) for item in recordings}
+    owners = [_owner(item.stem, own) for item in others]
+    is_one = wanted is not None and any(item.end(first) == wanted for item in recordings)
+    is_one |= bool(others) and not any(owners)  # `a.audio.flac` with `a.meta.json`, or no recording at all
+    is_one |= any(item.stem == first and owner is None for item, owner in zip(others, owners, strict=True))
+    if is_one:
+        yield _Sample(key=first, audio={item.end(first): item for item in recordings}, beside=others)
+        return
+    for item in recordings:
+        own[item.stem].audio[item.suffix[1:]] = item
+    alone = dict[str, _Sample]()
+    for item, owner in zip(others, owners, strict=True):
+        sample = own[owner] if owner else alone.setdefault(item.stem, _Sample(key=item.stem))
+        sample.beside.append(item)
+    yield from own.values()
+    yield from alone.values()
+
+
+def _owner(stem: str, recordings: Mapping[str, _Sample]) -> str | None:
+    """Return the recording that a file lies beside: the one of its name, or of its name up to one of the last dots."""
+    folder, slash, name = stem.rpartition("/")
+    while name:
+        if f"{folder}{slash}{name}" in recordings:
+            return f"{folder}{slash}{name}"
+        name = name.rpartition(".")[0]
+    return None
+
+
+def _utterance(
+    name: str,
+    tar: AnyPath,
+    sample: _Sample,
+    columns: Mapping[str, str],
+    fields: Renamed,
+    ignored: Counter[str],
+) -> Utterance:
+    key, wanted = sample.key, columns.get("audio")
+    found = [item for end, item in sample.audio.items() if wanted in (None, end)]
+    if len(found) > 1:
+        raise DatasetError(
+            f"{tar} must have one recording for '{key}', but has: {', '.join(list(sample.audio)[:8])}. "
+            "Choose one of several with --column audio=EXTENSION."
+        )
+    values, faults = _described(tar, sample, ignored)
+    if not found:
+        listed = ", ".join(item.end(key) for item in [*sample.audio.values(), *sample.beside])
+        faults.insert(0, f"{tar} must have one recording for '{key}', but has: {listed or 'none'}.")
+    faults += [item.fault for item in found if item.fault is not None]
+    if columns.get("id") != "id":
+        values["id"] = key
+    values = fields(values, f"{tar}, key '{key}',")
+    place = (found or [*sample.audio.values(), *sample.beside])[0]
+    audio = Location(path=name, offset=place.offset, bytes=place.size, member=place.name)
+    identity = str(values.pop("id") or key)
+    return labelled(identity, str(audio), values, fault=faults[0] if faults else None)
+
+
+def _described(tar: AnyPath, sample: _Sample, ignored: Counter[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return what JSON and text say of a key, and what is wrong with them."""
+    values, texts, faults = dict[str, Any](), dict[str, str](), list[str]()
+    ends = {item.end(sample.key) for item in sample.beside}
+    for item in sample.beside:
+        end = item.end(sample.key)
+        is_object = end == "json" or (item.suffix == ".json" and "json" not in ends)
+        if not (is_object or item.suffix == ".txt"):
+            ignored[f".{end}"] += 1
+        elif item.fault is not None:
+            faults.append(item.fault)
+        elif isinstance(item.values, str):
+            texts[end] = item.values
+            values |= {"text": item.values} if end == "txt" else {}
+        elif isinstance(item.values, Mapping):
+            values |= {
+                name: value for name, value in item.values.items() if _is_plain(value) and name != "audio"
+            }
         else:
-            ignored[f".{end}" if end else "no suffix"] += 1
-    if key is not None and (members or values):
-        yield key, members, values
+            faults.append(f"{tar} has the member '{item.name}', which must hold a JSON object.")
+    plain = next((end for end in ("txt", "normalized.txt", *texts) if end in texts), "txt")
+    if plain != "txt":
+        values.setdefault("text", texts[plain])
+    for end in sorted(texts.keys() - {"txt", plain}):
+        column = re.sub(r"\W+", "_", end.removesuffix(".txt"))
+        values.setdefault(f"{column}_text", texts[end])
+    return values, faults
 
 
-def _members(tar: AnyPath) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    try:
-        with tar.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            while (member := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined]  # which otherwise holds all of them
-                if member.isreg() and not PurePosixPath(member.name).name.startswith("."):
-                    yield member, archive
-    except (tarfile.TarError, OSError) as error:
-        raise DatasetError(
-            f"{tar} cannot be read as a tar archive ({error}); a compressed one must be unpacked, "
-            "since its members cannot be read in place."
-        ) from error
+class _Archive:
+    """The members of a tar, up to where it cannot be read.
+
+    Args:
+        tar: the archive.
+        is_alone: whether nothing else can be read if it cannot, so that this is an error.
+        ignored: where members are counted that are neither recording nor JSON nor text.
+    """
+
+    def __init__(self, tar: AnyPath, *, is_alone: bool, ignored: Counter[str]) -> None:
+        self._tar, self._is_alone, self._ignored = tar, is_alone, ignored
+        self._index: dict[str, tarfile.TarInfo] | None = None
+        self.fault: str | None = None
+        """What is wrong with the archive, once its members were iterated."""
+
+    def __iter__(self) -> Iterator[_Member]:
+        before: str | None = None
+        try:
+            if isinstance(self._tar, Path):
+                require_regular_file(self._tar, "tar archive", error=DatasetError)
+            with self._tar.open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(0)
+                for info, archive in _infos(file):
+                    before = info.name
+                    if (member := self._member(info, archive, size)) is not None:
+                        yield member
+        except (*_BROKEN, DatasetError) as error:
+            reason = (
+                f"{type(error).__name__} in its headers" if isinstance(error, LookupError) else str(error)
+            )
+            if before is not None:
+                self.fault = f"{self._tar} cannot be read any further than its member '{before}' ({reason}); it is damaged or was cut."
+                return
+            self.fault = (
+                f"{self._tar} cannot be read as a tar archive ({reason}); a compressed one must be unpacked, "
+                "since its members cannot be read in place."
+            )
+            if self._is_alone:
+                raise DatasetError(self.fault) from error
+
+    def _member(self, info: tarfile.TarInfo, archive: tarfile.TarFile, size: int) -> _Member | None:
+        """Return a file, that a link leads to as if it lay here; None for what belongs to no utterance."""
+        name = info.name
+        suffix = PurePosixPath(name).suffix.lower()
+        if PurePosixPath(name).name.startswith(".") or not (info.isreg() or info.islnk() or info.issym()):
+            return None
+        if suffix not in AUDIO_SUFFIXES | {".json", ".txt"}:
+            self._ignored[suffix or "no suffix"] += 1
+            return None
+        file = info if info.isreg() else self._target(info)
+        if file is None:
+            fault = f"{self._tar} has the member '{name}', a link to '{info.linkname}', which is not in the archive."
+            return _Member(name=name, offset=info.offset_data, size=0, fault=fault)
+        where: dict[str, Any] = {"name": name, "offset": file.offset_data, "size": file.size}
+        if file.issparse():
+            return _Member(
+                **where,
+                fault=f"{self._tar} has the member '{name}' with holes in it, which cannot be read in place.",
+            )
+        if file.offset_data + file.size > size:
+            return _Member(**where, fault=f"{self._tar} ends within its member '{name}'; it was cut.")
+        if suffix not in (".json", ".txt"):
+            return _Member(**where)
+        limit = TEXT_BYTES if suffix == ".txt" else JSON_BYTES
+        if file.size > limit:
+            longest = size_text(limit)
+            return _Member(
+                **where,
+                fault=f"{self._tar} has the member '{name}', which is longer than {longest}, the most that is read.",
+            )
+        said, reason = self._values(file, archive, name)
+        return _Member(**where, values=said, fault=reason)
+
+    def _values(
+        self, file: tarfile.TarInfo, archive: tarfile.TarFile, name: str
+    ) -> tuple[Mapping[str, Any] | str | None, str | None]:
+        """Return what a member of JSON or text says, or why that is not known."""
+        opened = archive.extractfile(file)
+        content = b"" if opened is None else opened.read()
+        kind = PurePosixPath(name).suffix[1:].lower()
+        try:
+            if kind == "txt":
+                return content.decode("utf-8-sig").strip(), None
+            values = json_value(content.decode("utf-8-sig"))
+        except ValueError as error:
+            return None, f"{self._tar} has the member '{name}', which is no {kind.upper()}: {error}."
+        return (values, None) if isinstance(values, dict) else (None, None)
+
+    def _target(self, link: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        """Return the file that a link of the archive leads to, or None if it is not in there."""
+        if self._index is None:
+            with self._tar.open("rb") as file:
+                self._index = {posixpath.normpath(info.name): info for info, _ in _infos(file)}
+        found: tarfile.TarInfo | None = link
+        for _ in range(_MOST_LINKS):
+            if found is None or found.isreg():
+                return found
+            folder = posixpath.dirname(found.name) if found.issym() else ""
+            found = self._index.get(posixpath.normpath(posixpath.join(folder, found.linkname)))
+        return None
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Return the key of a member and its extension, in lower case and without the dot."""
-    path = PurePosixPath(name)
-    begin, _, end = path.name.partition(".")
-    key = (path.parent / begin).as_posix()
-    return key, end.lower()
+def _infos(file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+    """Yield the headers of an archive."""
+    end = -1
+    with tarfile.open(fileobj=_Short(file), mode="r:") as archive:  # type: ignore[call-overload]
+        while (info := archive.next()) is not None:
+            archive.members = []  # which otherwise holds all of them
+            if info.size < 0 or archive.offset <= end:
+                raise tarfile.ReadError("a header leads backwards")
+            end = archive.offset
+            yield info, archive
+        file.seek(archive.offset)
+        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # at which tarfile takes the archive for ended
+            raise tarfile.ReadError("a header is damaged or cut")
 
 
-def _described(tar: AnyPath, member: tarfile.TarInfo, archive: tarfile.TarFile, end: str) -> dict[str, Any]:
-    file = archive.extractfile(member)
-    content = b"" if file is None else file.read()
-    try:
-        text = content.decode("utf-8-sig")
-        values = {"text": text.strip()} if end == _TEXT else json.loads(text)
-    except ValueError as error:
-        raise DatasetError(
-            f"{tar} has the member '{member.name}', which is no {end.upper()}: {error}."
-        ) from None
-    if not isinstance(values, dict):
-        raise DatasetError(f"{tar} has the member '{member.name}', which must hold a JSON object.")
-    return {name: value for name, value in values.items() if _is_plain(value) and name != "audio"}
+class _Short:
+    """A file that is read in short pieces only: headers are no longer, whatever they claim."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= JSON_BYTES:
+            raise tarfile.ReadError(f"a header claims to be longer than {size_text(JSON_BYTES)}")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def _is_plain(value: Any) -> bool:

@@ -14,7 +14,7 @@ from speechtok.errors import DatasetError
 from speechtok.jobs.ordering import Runs
 from speechtok.jobs.settings import JobSettings
 from speechtok.shards.layout import is_split
-from speechtok.shards.plan import PLAN_COLUMNS
+from speechtok.shards.plan import FAULT, PLAN_COLUMNS
 from speechtok.shards.schema import column_names
 from speechtok.storage import OwnedFolder
 from speechtok.tokens import TokenizerInfo
@@ -61,12 +61,16 @@ class Listing:
         self._names = _own_names([name.removeprefix(OWN) for name in own], info)
 
     @property
+    def _planned(self) -> list[tuple[str, pa.DataType]]:
+        return [*PLAN_COLUMNS, *([(FAULT, pa.string())] if FAULT in self._runs.schema.names else [])]
+
+    @property
     def schema(self) -> pa.Schema:
         """Columns of the rows."""
         own = {field.name: field.type for field in self._runs.schema if field.name.startswith(OWN)}
         return pa.schema(
             [
-                *PLAN_COLUMNS,
+                *self._planned,
                 *(
                     (name, pa.string() if pa.types.is_null(own[OWN + theirs]) else own[OWN + theirs])
                     for theirs, name in self._names.items()
@@ -76,7 +80,7 @@ class Listing:
 
     def batches(self) -> Iterator[pa.Table]:
         """Yield all rows in order, in tables of any length."""
-        names = [*(name for name, _ in PLAN_COLUMNS), *(OWN + name for name in self._names)]
+        names = [*(name for name, _ in self._planned), *(OWN + name for name in self._names)]
         for rows in self._runs.sorted():
             yield rows.select(names).rename_columns(self.schema.names).cast(self.schema)
 
@@ -98,6 +102,8 @@ class Listing:
             name: _array(name, values.get(name) or [getattr(item, name) for item in utterances], kind)
             for name, kind in PLAN_COLUMNS
         }
+        if any(item.fault is not None for item in utterances):
+            columns[FAULT] = pa.array([item.fault for item in utterances], type=pa.string())
         names = dict.fromkeys(name for item in utterances for name in item.extra)
         for name in names:
             columns[OWN + name] = _array(name, [item.extra.get(name) for item in utterances])
@@ -112,7 +118,7 @@ class Listing:
 def _own_names(names: Iterable[str], info: TokenizerInfo) -> dict[str, str]:
     """Return the name that each of the corpus's own columns has here."""
     names = dict.fromkeys(names)
-    taken = column_names(info) | {name for name, _ in PLAN_COLUMNS}
+    taken = column_names(info) | {name for name, _ in PLAN_COLUMNS} | {FAULT}
     found = {}
     for name in names:
         ours = name

@@ -256,7 +256,7 @@ class _Prober:
 
     def __call__(self, utterances: Sequence[Utterance]) -> list[float | None]:
         """Return the seconds of each utterance, None where a header cannot be read."""
-        recordings = {item.audio for item in utterances if item.seconds is None}
+        recordings = {item.audio for item in utterances if item.seconds is None and item.fault is None}
         self._known = {audio: value for audio, value in self._known.items() if audio in recordings}
         missing = sorted(recordings - set(self._known), key=_place)
         self._asked += len(missing)
@@ -268,7 +268,7 @@ class _Prober:
         return [
             min(item.seconds, LONGEST_SECONDS)
             if item.seconds is not None
-            else _seconds(item, self._known[item.audio])
+            else _seconds(item, self._known.get(item.audio))
             for item in utterances
         ]
 

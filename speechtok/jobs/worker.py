@@ -29,7 +29,7 @@ from speechtok.loading import load_tokenizer
 from speechtok.redaction import redact
 from speechtok.shards.commit import commit
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import Failure, ShardRecord, ShardTask, is_done, read_record
+from speechtok.shards.plan import FAULT, Failure, ShardRecord, ShardTask, is_done, read_record
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.rows import tokens_to_rows
 from speechtok.shards.schema import token_schema
@@ -173,7 +173,7 @@ class ShardWorker:
     ) -> Iterator[dict[str, Any] | Failure]:
         """Yield a token row or a failure for each planned row, in order."""
         pending = {
-            number: [row for row in batch if row["id"] not in attempts.culprits]
+            number: [row for row in batch if row["id"] not in attempts.culprits and not row.get(FAULT)]
             for number, batch in enumerate(batches)
             if not all(row["id"] in kept for row in batch)
         }
@@ -186,7 +186,7 @@ class ShardWorker:
                 attempts.enter(number)
                 made = self._make_batch(pending[number], results)
                 for row in batch:
-                    result = made.get(row["id"]) or self._crashed(row)
+                    result = made.get(row["id"]) or self._left_out(row)
                     if isinstance(result, Failure) and row["id"] in kept:  # what was good once is not lost
                         result = self._whole_row(row, kept[row["id"]])
                     yield self._count(row, result)
@@ -276,7 +276,7 @@ class ShardWorker:
 
     def _try_one_by_one(self, batch: list[dict[str, Any]], attempts: Attempts) -> None:
         """Encode the inputs of a batch in which a worker died alone, to see which of them ends this one too."""
-        rows = {row["id"]: row for row in batch}
+        rows = {row["id"]: row for row in batch if not row.get(FAULT)}
         for name in attempts.one_by_one(rows):
             with closing(self._read({0: [rows[name]]})) as results:
                 self._make_batch([rows[name]], results)
@@ -312,7 +312,10 @@ class ShardWorker:
             raise StorageError(str(error))  # no fault of the recording
         return self._failure(row, error.stage, error.error, str(error))
 
-    def _crashed(self, row: dict[str, Any]) -> Failure:
+    def _left_out(self, row: dict[str, Any]) -> Failure:
+        """Return why a row was not even tried: its corpus shows it to be unreadable, or it has ended workers."""
+        if fault := row.get(FAULT):
+            return self._failure(row, "read", "DatasetError", fault)
         message = f"Tokenizing {row['audio']!r} ended its worker twice; convert it or leave it out."
         return self._failure(row, "crash", "WorkerDied", message)
 

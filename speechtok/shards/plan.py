@@ -53,6 +53,8 @@ PLAN_COLUMNS = (
     ("shard", pa.int32()),
 )
 """Columns of the frozen utterances; corpus columns follow. `seconds` is null where probing failed."""
+FAULT = "plan:fault"
+"""Column of the frozen utterances in which those say why, that the corpus itself shows to be unreadable; only where there are such."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +198,7 @@ class Plan:
     @cached_property
     def extra_types(self) -> dict[str, pa.DataType]:
         """Types of the corpus's own columns, and of `start` when utterances are segments of recordings."""
-        known = {name for name, _ in PLAN_COLUMNS}
+        known = {name for name, _ in PLAN_COLUMNS} | {FAULT}
         extra = {item.name: item.type for item in self.schema if item.name not in known}
         has_segments = any(
             rows["segment_seconds"].null_count < len(rows) or bool(pc.max(rows["start"]).as_py())

@@ -1,3 +1,4 @@
+import gzip
 import json
 import math
 
@@ -167,6 +168,77 @@ def test_renamed_columns(tmp_path):
         list(read_corpus(path, columns={"audio": "file"}).utterances)
 
 
+def test_lines_with_columns_of_their_own(tmp_path):
+    """As several people write them: a name that only some lines have is missing elsewhere."""
+    lines = [
+        {"file": "a.wav", "begin": 0.5, "duration": 1, "who": "s"},
+        {"file": "b.wav", "duration": 3.07, "mood": "calm"},
+    ]
+    path = write_rows(tmp_path, ".jsonl", lines)
+    columns = {"audio": "file", "start": "begin", "speaker": "who"}
+    one, two = read_corpus(path, columns=columns).utterances
+    assert (one.start, one.segment_seconds, one.speaker, one.extra) == (0.5, 1.0, "s", {})
+    assert (two.start, two.segment_seconds, two.seconds, two.speaker, two.extra) == (
+        *(0, None, 3.07, None),
+        {"mood": "calm"},
+    )
+    with pytest.raises(DatasetError, match=r"m\.jsonl line 1 has no column words; it has: file, begin, dur"):
+        list(read_corpus(path, columns={**columns, "text": "words"}).utterances)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_nemo(tmp_path, suffix):
+    lines = [
+        {"audio_filepath": "a.flac", "offset": 0.0, "duration": 5.0, "text": "one", "speaker": "s1"},
+        {"audio_filepath": "a.flac", "offset": 5.0, "duration": 4.0, "text": "one b", "speaker_id": "s1"},
+        {"audio_filepath": "b.flac", "duration": 3.07, "text": "two"},
+    ]
+    path = write(tmp_path / f"m{suffix}", "".join(json.dumps(line) + "\n" for line in lines))
+    for columns in ({}, {"audio": "audio_filepath"}, {"audio": "audio_filepath", "start": "offset"}):
+        found = list(read_corpus(path, columns=columns).utterances)
+        assert [(item.id, item.start, item.segment_seconds, item.seconds) for item in found] == [
+            ("a.flac:0.000-5.000", 0.0, 5.0, 5.0),
+            ("a.flac:5.000-9.000", 5.0, 4.0, 4.0),
+            ("b.flac", 0.0, None, 3.07),
+        ]
+        assert [item.extra for item in found] == [{}, {"speaker_id": "s1"}, {}]
+        assert [item.text for item in found] == ["one", "one b", "two"]
+
+
+def test_what_no_recording_can_be(tmp_path):
+    """One row of a list says what cannot be: it goes to quarantine, and the others do not."""
+    lines = [
+        '{"audio": "a\\u0000.wav"}',
+        '{"audio": "b.wav", "duration": 1e308}',
+        '{"audio": "c.wav", "start": 1e300}',
+        '{"audio": "d.wav", "text": "\\ud800"}',
+        '{"audio": "e.wav", "mood": "\\ud800"}',
+        '{"audio": "f.wav"}',
+    ]
+    found = list(read_corpus(write(tmp_path / "m.jsonl", "\n".join(lines))).utterances)
+    assert [item.audio for item in found] == ["a\\0.wav", *(f"{letter}.wav" for letter in "bcdef")]
+    for item, reason in zip(
+        found,
+        ["line 1 has a path with a NUL", "2 states a time of 1e+308 s", "3 states a time", "text", "mood"],
+        strict=False,
+    ):
+        assert reason in item.fault
+    assert found[-1].fault is None
+
+
+def test_packed_lines_without_end(tmp_path):
+    """A small file becomes a large one: as far as agreed, and no further."""
+    path = tmp_path / "m.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"audio": "a.wav"}\n' + b" " * 80_000_000, 1))
+    with pytest.raises(DatasetError, match=r"line 2 is longer than 67\.1 MB, the most that is read of one"):
+        list(read_corpus(path).utterances)
+    path.write_bytes(gzip.compress((b" " * 99 + b"\n") * 800_000, 9))
+    with pytest.raises(
+        DatasetError, match=r"m\.jsonl\.gz inflates to more than .* the most that is read of it"
+    ):
+        list(read_corpus(path).utterances)
+
+
 # --- errors ---
 
 
@@ -209,6 +281,15 @@ def test_renamed_columns(tmp_path):
             "line 2: a segment needs start >= 0 and duration > 0, got -1",
         ),
         ("m.csv", "audio,start,duration\na.wav,1,0\n", "needs start >= 0 and duration > 0, got 1 and 0.0"),
+        ("m.jsonl", '{"audio": ' + "[" * 99_999, "m.jsonl line 1 is not JSON: it is nested too deeply"),
+        ("m.jsonl", f'{{"audio": "a.wav", "start": {"9" * 999}}}', "line 1: `start` must be a number of sec"),
+        ("m.jsonl", f'{{"audio": "a.wav", "start": {"9" * 9999}}}', "line 1 is not JSON: Exceeds the limit"),
+        ("m.json", '[{"audio": "a.wav"}]', "m.json line 1 must be a JSON object, got list"),
+        (
+            "m.csv",
+            "a," * 10_001 + "\n",
+            "m.csv has 10,002 columns, more than the 10,000 that a list may have",
+        ),
         ("m.csv", b"audio\n\xff.wav\n", "m.csv cannot be read as UTF-8 text"),
         (
             "m.csv",
