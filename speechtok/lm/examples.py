@@ -31,6 +31,11 @@ class Example:
     fields: Mapping[str, Any]
     """All columns of the row; empty for tokens."""
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"utterance '{self.fields['id']}'" if "id" in self.fields else "an utterance of this batch"
+
     def generator(self, seed: int) -> np.random.Generator:
         """Return random numbers that depend on the codes and the seed alone.
 
@@ -98,11 +103,14 @@ def text_of(example: Example, text_ids: Callable[[Any], Sequence[int]]) -> Codes
     """Return the ids of an example's text.
 
     Raises:
-        TokensError: when it has none.
+        TokensError: naming the utterance, when it has none, or one that is not in the vocabulary.
     """
     if example.text is None:
-        raise TokensError("A layout with text needs it, but an utterance of this batch has none.")
-    return np.asarray(text_ids(example.text), dtype=np.int64).reshape(-1)
+        raise TokensError(f"A layout with text needs it, but {example.name} has none.")
+    try:
+        return np.asarray(text_ids(example.text), dtype=np.int64).reshape(-1)
+    except TokensError as error:
+        raise TokensError(f"The text of {example.name} has no ids: {error}") from error
 
 
 def tokens_from_codes(
@@ -158,5 +166,18 @@ def _example(tokens: SpeechTokens | None, row: Mapping[str, Any], vocabulary: Vo
             )
         check_range(array, stream, "Codes")
         codes[stream.name] = array
-    text = row.get("phones", row.get("text"))
-    return Example(codes=codes, text=text, speaker=row.get("speaker"), fields=row)
+    return Example(codes=codes, text=_text(row), speaker=row.get("speaker"), fields=row)
+
+
+def _text(row: Mapping[str, Any]) -> Any:
+    """Return the phones of a row, a string of them split at white space; without any its text."""
+    phones = row.get("phones")
+    if isinstance(phones, int | float) and phones == phones:
+        raise TokensError(
+            f"The column phones must hold a list or a string, got {phones!r} for {row.get('id')!r}."
+        )
+    if (
+        phones is None or isinstance(phones, float) or len(phones) == 0
+    ):  # tables from pandas write NaN for what is missing
+        return row.get("text")
+    return phones.split() if isinstance(phones, str) else phones

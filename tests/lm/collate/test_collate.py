@@ -1,5 +1,6 @@
 """Batches hold the codes, wherever they come from, and labels stand where something is learned."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -107,7 +108,17 @@ def test_flat_options(factors, draw):
     )
     assert words(rows)["input_ids"].tolist() == [[1, 7, 7, 5]]
     phones = FlatCollator(vocabulary=vocabulary, text=True, prompt_only=True)
-    assert phones([{**rows[0], "phones": ["c", "a"]}])["input_ids"].tolist() == [[1, 9, 6, 5]]
+    for written in (["c", "a"], "c a", " c  a\n"):
+        assert phones([{**rows[0], "phones": written}])["input_ids"].tolist() == [[1, 9, 6, 5]]
+    for missing in (None, "", [], math.nan):
+        found = phones([{**rows[0], "phones": missing, "text": "ca"}])["input_ids"].tolist()
+        assert found == [[1, 9, 6, 5]]
+    with pytest.raises(
+        TokensError, match=r"text of utterance 'u' has no ids: The text symbol 'ca' at position 0"
+    ):
+        phones([{**rows[0], "id": "u", "phones": "ca"}])
+    with pytest.raises(TokensError, match=r"needs it, but utterance 'u' has none"):
+        phones([{**rows[0], "id": "u", "phones": None, "text": None}])
 
 
 @given(lengths=some_lengths, data=st.data())
@@ -289,7 +300,7 @@ def test_back_to_tokens(units, draw, as_tokens):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda row: {"text": None}, "A layout with text needs it, but an utterance of this batch has none"),
+        (lambda row: {"text": None}, "A layout with text needs it, but utterance 'u0' has none"),
         (lambda row: {"speaker": "z"}, "There is no speaker 'z'"),
         (lambda row: {"content": row["content"] + 9}, r"'content' must be codes in \[0, 8\), got"),
         (lambda row: {"content": row["content"][:1]}, r"\(2 codebooks, frames\), got shape \(1, 5\)"),
