@@ -46,6 +46,8 @@ _IN_OGG = {b"\x7fFLAC": "Ogg FLAC", b"Speex   ": "Ogg Speex"}
 
 def container_of(head: bytes) -> str | None:
     """Return the container that a file's first bytes announce, or None if they announce none."""
+    if head[8:16] == b"WAVEfmt " and head[20:22] in (b"\x50\0", b"\x55\0"):
+        return "MPEG audio in WAV"
     for magic, name in _IN_OGG.items():
         if head.startswith(b"OggS") and head.startswith(magic, 28):
             return name
@@ -65,7 +67,7 @@ def container_of(head: bytes) -> str | None:
 
 def needs_ffmpeg(container: str | None) -> bool:
     """Return whether files of `container`, as `container_of` names it, are beyond libsndfile."""
-    return container in {*_FFMPEG_MAGIC.values(), *_IN_OGG.values(), "MP4 or M4A", "AAC"}
+    return container in {*_FFMPEG_MAGIC.values(), *_IN_OGG.values(), "MPEG audio in WAV", "MP4 or M4A", "AAC"}
 
 
 def looks_like_audio(path: Place) -> bool:

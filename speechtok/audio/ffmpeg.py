@@ -45,6 +45,7 @@ _DEMUXERS = {
     "Shorten": ("shn",),
     "Ogg FLAC": ("ogg",),
     "Ogg Speex": ("ogg",),
+    "MPEG audio in WAV": ("wav",),
 }
 _AU_HEADER = struct.Struct(">4s5I")
 _MOST_CHANNELS = 1024

@@ -134,15 +134,6 @@ class SndfileSource:
             raise unreadable(name, f"the file is cut: {promise}")
         if file.frames:
             return
-        num_bytes = path.stat().st_size
-        before, is_stated_empty, rest = _first_bytes(path, 2**16).partition(b"data" + bytes(4))
-        is_chunk = int.from_bytes(rest[4:8], "little") <= num_bytes - len(before)
-        if is_stated_empty and rest and not is_chunk:
-            raise unreadable(
-                name,
-                f"its header promises 0 bytes of samples, but more follow ({num_bytes} bytes in all); "
-                "repair the header",
-            )
         raise unreadable(name, "it holds no samples")
 
     def _read_info(self) -> AudioInfo:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from speechtok.audio.chunks import chunk_streams
 from speechtok.audio.containers import HEAD_BYTES, container_of, needs_ffmpeg
 from speechtok.audio.flac import flac_streams
 from speechtok.audio.mp3 import first_frame, mp3_streams
@@ -50,8 +51,8 @@ def survey(content: Content, *, is_exact: bool = False) -> Survey:
         streams = ogg_streams(content, begin, is_exact=is_exact)
     elif container == "FLAC":
         streams = flac_streams(content, begin, is_exact=is_exact)
-    elif begin and not needs_ffmpeg(container):
-        streams = (Stream((range(begin, content.size),)),)
+    elif not needs_ffmpeg(container):
+        streams = chunk_streams(content, begin)
     if len(streams) > 1 and needs_ffmpeg(container):
         raise ValueError(f"{len(streams)} {container} streams are joined in it; separate them")
     if len(streams) > AUDIO_STREAMS:

@@ -251,3 +251,107 @@ def test_too_many_streams(encode, put):
     one, _ = encode("a.mp3", 0.1)
     with pytest.raises(AudioError, match="it is joined from 4097 parts, more than 4096; separate them"):
         probe_audio(put("b.mp3", 4097 * one))
+
+
+def patched(data, mark, offset, value, size=4, order="little"):
+    place = data.find(mark) + offset
+    return data[:place] + (value % 256**size).to_bytes(size, order) + data[place + size :]
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "mark", "offset", "size", "order"),
+    [
+        ("WAV", "PCM_16", b"data", 4, 4, "little"),
+        ("WAV", "FLOAT", b"data", 4, 4, "little"),
+        ("WAV", "ULAW", b"data", 4, 4, "little"),
+        ("WAV", "IMA_ADPCM", b"data", 4, 4, "little"),
+        ("AU", "PCM_16", b".snd", 8, 4, "big"),
+        ("AIFF", "PCM_16", b"SSND", 4, 4, "big"),
+        ("CAF", "PCM_16", b"data", 4, 8, "big"),
+    ],
+)
+@pytest.mark.parametrize("before", [b"", id3()])
+def test_samples_behind_the_end_that_a_header_states(
+    encode, put, container, subtype, mark, offset, size, order, before
+):
+    data, samples = encode("a.bin", format=container, subtype=subtype)
+    for stated in (1, 2, 400, len(data) // 2, len(data) - 6000):
+        path = put("b.bin", before + patched(data, mark, offset, stated, size, order))
+        with pytest.raises(
+            AudioError,
+            match=rf"its header promises {stated} bytes of samples, but more follow \(\d+ bytes in all\); repair",
+        ):
+            probe_audio(path)
+    np.testing.assert_array_equal(all_of(put("b.bin", before + data + bytes(50_000))), samples)
+    np.testing.assert_array_equal(all_of(put("b.bin", before + data + JUNK[:400])), samples)
+
+
+def test_a_wav_header_whose_two_sizes_are_too_small(encode, put):
+    data, _ = encode("a.wav")
+    with pytest.raises(AudioError, match="promises 9000 bytes of samples, but more follow"):
+        probe_audio(put("b.wav", patched(patched(data, b"data", 4, 9000), b"RIFF", 4, 9036)))
+
+
+def test_joined_wav_files(encode, put):
+    data, _ = encode("a.wav")
+    with pytest.raises(AudioError, match="promises 96000 bytes of samples, but more follow"):
+        probe_audio(put("b.wav", data + data))
+
+
+def test_chunks_behind_the_samples(encode, put):
+    data, samples = encode("a.wav", 1.0)
+    chunks = b"LIST" + (10_004).to_bytes(4, "little") + b"INFO" + bytes(range(250)) * 40
+    for behind in (chunks, chunks * 3, b"id3 \3\0\0\0abc\0" + chunks, b"id3 \3\0\0\0abc" + chunks):
+        np.testing.assert_array_equal(all_of(put("b.wav", data + behind)), samples)
+
+
+@pytest.mark.parametrize(
+    ("container", "mark", "offset", "size", "order"),
+    [
+        ("AU", b".snd", 8, 4, "big"),
+        ("AIFF", b"SSND", 4, 4, "big"),
+        ("CAF", b"data", 4, 8, "big"),
+        ("W64", b"data\xf3", 16, 8, "little"),
+        ("WAV", b"data", 4, 4, "little"),
+    ],
+)
+@pytest.mark.parametrize("before", [b"", id3()])
+def test_a_header_that_does_not_know_its_length(encode, put, container, mark, offset, size, order, before):
+    data, samples = encode("a.bin", format=container)
+    path = put("b.bin", before + patched(data, mark, offset, -1, size, order))
+    np.testing.assert_array_equal(all_of(path), samples)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b"junk\0\0\0\0" * 200_000,
+        b"".join(
+            b"LIST" + (8 * (9000 - number) + 4).to_bytes(4, "little") + b"LIST" for number in range(9000)
+        ),
+        b"cue " + (2**31 - 1).to_bytes(4, "little") + (2**30).to_bytes(4, "little") + bytes(240),
+        b"cue " + (244).to_bytes(4, "little") + (2**31 - 1).to_bytes(4, "little") + bytes(240),
+        b"smpl" + (60).to_bytes(4, "little") + bytes(28) + b"\xff\xff\xff\x7f" + bytes(28),
+        b"bext" + (2**31 - 1).to_bytes(4, "little") + bytes(700),
+    ],
+)
+def test_wav_headers_of_hostile_chunks(encode, put, chunk):
+    data, samples = encode("a.wav")
+    path = put("b.wav", data[:36] + chunk + data[36:])
+    try:
+        found = all_of(path)
+    except AudioError as error:
+        assert str(path) in str(error)  # noqa: PT017
+    else:
+        np.testing.assert_array_equal(found, samples)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(2, 2), (4, 4), (8, 4), (12, 2), (14, 2)])
+@pytest.mark.parametrize("value", [0, 1, 1000, -1, 2**31 - 1])
+def test_wav_headers_with_numbers_at_their_limits(encode, put, offset, size, value):
+    data, _ = encode("a.wav", 0.5)
+    path = put("b.wav", patched(data, b"fmt ", 8 + offset, value, size))
+    try:
+        assert probe_audio(path).num_samples == len(read_waveform(path).samples)
+    except AudioError as error:
+        assert str(path) in str(error)  # noqa: PT017
