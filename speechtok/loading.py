@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,8 @@ FAMILIES = {
     "funcodec": "speechtok.tokenizers.funcodec.tokenizer:FuncodecTokenizer",
 }
 """Family name → the class that builds it."""
+FAMILIES_GROUP = "speechtok.tokenizers"
+"""Entry points by which other packages add families: the name of the family = "package.module:Class"."""
 
 
 def load_tokenizer(
@@ -87,9 +91,10 @@ def locate_files(
     name = download_folder(as_path(name)) if is_store(name) else name
     checkpoint = None if checkpoint is None else download_folder(as_path(checkpoint))
     card, folder = _resolve(name, revision)
-    if card.family not in FAMILIES:
+    known = families()
+    if card.family not in known:
         raise CardError(
-            f"Card '{card.name}' names the unknown family '{card.family}'{nearest(card.family, FAMILIES) or '.'}"
+            f"Card '{card.name}' names the unknown family '{card.family}'{nearest(card.family, known) or '.'}"
         )
     if not card.files and (checkpoint is not None or Path(name).is_dir()):
         found = _family(card).find_files(card, folder if checkpoint is None else checkpoint)
@@ -129,10 +134,37 @@ def build_tokenizer(
     return family.from_card(card, files, device=device, dtype=dtype or torch.float32)
 
 
+def families() -> dict[str, str]:
+    """Return family name → "module:Class" of all families: ours, and those of installed packages.
+
+    Raises:
+        CardError: when two packages add a family of one name, or one is called like ours.
+    """
+    found = dict(FAMILIES)
+    for point in _installed():
+        if found.get(point.name, point.value) != point.value:
+            raise CardError(
+                f"The family '{point.name}' is claimed twice, by {found[point.name]} and {point.value}; uninstall one."
+            )
+        found[point.name] = point.value
+    return found
+
+
+@cache
+def _installed() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=FAMILIES_GROUP))
+
+
 def _family(card: TokenizerCard) -> type[SpeechTokenizer]:
     """Return the class that builds a card's tokenizer."""
-    module, kind = FAMILIES[card.family].split(":")
-    family: type[SpeechTokenizer] = getattr(import_module(module), kind)
+    place = families()[card.family]
+    module, _, kind = place.partition(":")
+    try:
+        family: type[SpeechTokenizer] = getattr(import_module(module), kind)
+    except (ImportError, AttributeError) as error:
+        raise CardError(
+            f"The family '{card.family}' of card '{card.name}' cannot be imported from {place}: {error}."
+        ) from error
     return family
 
 
@@ -176,4 +208,4 @@ def _locate(
     return path
 
 
-__all__ = ["FAMILIES", "build_tokenizer", "list_tokenizers", "load_tokenizer", "locate_files"]
+__all__ = ["FAMILIES", "build_tokenizer", "families", "list_tokenizers", "load_tokenizer", "locate_files"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from speechtok.cards.tokenizer_card import CARD_FILE, TokenizerCard, read_tokenizer_card
@@ -11,12 +14,14 @@ from speechtok.errors import RequestError
 
 CARDS_VARIABLE = "SPEECHTOK_CARDS"
 """Environment variable with more folders of cards, searched first, separated as in PATH."""
+CARDS_GROUP = "speechtok.cards"
+"""Entry points by which other packages add cards: any name = "package", whose folder holds them."""
 
 
 def card_folders() -> list[Path]:
     """Return the folders that are searched for tokenizer cards, in order of precedence."""
     user = [Path(folder) for folder in os.environ.get(CARDS_VARIABLE, "").split(os.pathsep) if folder]
-    return [folder for folder in [*user, *_shipped("tokenizers")] if folder.is_dir()]
+    return [folder for folder in [*user, *_shipped("tokenizers"), *_installed()] if folder.is_dir()]
 
 
 def recipe_folders() -> list[Path]:
@@ -93,6 +98,14 @@ def list_recipes(kind: str = "") -> dict[str, Path]:
 
 def _cards() -> dict[str, Path]:
     return {file.stem: file for folder in reversed(card_folders()) for file in sorted(folder.glob("*.yaml"))}
+
+
+@cache
+def _installed() -> tuple[Path, ...]:
+    """Return the folders of cards that other installed packages have."""
+    packages = sorted(point.value for point in entry_points(group=CARDS_GROUP))
+    specs = [find_spec(package) for package in packages]
+    return tuple(Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ())
 
 
 def _shipped(kind: str) -> list[Path]:
