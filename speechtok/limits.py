@@ -4,7 +4,7 @@ Conventions: a file from elsewhere is read only when it is a regular file, and n
 bytes, stored and inflated. Every helper ends what goes beyond in one sentence that names the file, as an error of
 the kind the caller asks for.
 
-Contents: the bounds, `require_regular_file`, `read_bytes`, `read_json`, `parse_json`, `inflate`, `inflated_bytes`,
+Contents: the bounds, `require_sizes`, `require_regular_file`, `read_bytes`, `read_json`, `parse_json`, `inflate`, `inflated_bytes`,
 `Bounded`, `bounded_lines`.
 """
 
@@ -15,9 +15,10 @@ import io
 import json
 import lzma
 import math
+import re
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
@@ -28,8 +29,10 @@ MIB = 2**20
 """Bytes."""
 JSON_BYTES = 16 * MIB
 """Length of a JSON file that is read whole; the largest published config has some 10 kB, as objects it takes tenfold."""
-YAML_BYTES = MIB
-"""Length of a YAML text; cards and recipes have some kB, and a MiB takes the parser seconds."""
+YAML_BYTES = MIB // 2
+"""Length of a YAML text; cards and recipes have some kB, and half a MiB takes the parser ten seconds."""
+YAML_VALUES = 100_000
+"""Values of a YAML text, each alias counted as what it stands for; a text of that length holds as many without."""
 COLUMNS = 10_000
 """Columns of a list of recordings; published ones have some tens."""
 RECORDING_SECONDS = 1e8
@@ -62,6 +65,17 @@ ENTRY_NAME = 1000
 TENSOR_REUSE = 16
 """How many times the length of a file its tensors may take: those that share numbers, or repeat one."""
 
+SIZES_IN_LIST = 256
+"""Numbers in one list of a config, such as strides."""
+_SIZES = (
+    (r"(^|_)layers?$", 1000),
+    (r"^num_(?!units|levels)", 1024),
+    (r"iterations$", 10_000),
+    (r"_length$", 65_536),
+    (r"", 2**20),
+)
+"""Name of a setting → the largest number it may be, where a pattern is found first."""
+
 _KINDS = {
     stat.S_ISFIFO: "a named pipe",
     stat.S_ISSOCK: "a socket",
@@ -75,6 +89,33 @@ class _Openable(Protocol):
     """A path on a disk or in a store."""
 
     def open(self, mode: Literal["rb"]) -> Any: ...
+
+
+def require_sizes(
+    values: Mapping[str, Any], source: str, *, error: type[SpeechtokError] = SpeechtokError
+) -> None:
+    """Refuse settings with sizes that no network or transform has, before anything is made of them.
+
+    Args:
+        values: Name → value; whole numbers, lists of them and sections are looked at.
+        source: What the message calls their origin.
+        error: Kind of error to raise.
+
+    Raises:
+        SpeechtokError: of that kind, naming the field.
+    """
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            require_sizes(
+                {key: item for key, item in value.items() if isinstance(key, str)}, source, error=error
+            )
+        most = next(most for pattern, most in _SIZES if re.search(pattern, name))
+        items = value if isinstance(value, list | tuple) else (value,)
+        if len(items) > SIZES_IN_LIST:
+            raise error(f"{source} has {len(items)} values in field {name}, which may have {SIZES_IN_LIST}.")
+        for item in items:
+            if isinstance(item, int) and abs(item) > most:
+                raise error(f"{source} has a number beyond {most:,} in field {name}, the largest it may be.")
 
 
 def require_regular_file(

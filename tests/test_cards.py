@@ -140,7 +140,7 @@ def test_not_a_mapping(tmp_path, content, sentence):
 
 
 def test_missing_file(tmp_path):
-    assert refusal(tmp_path / "no.yaml") == f"There is no file {tmp_path / 'no.yaml'}."
+    assert refusal(tmp_path / "no.yaml") == f"There is no file '{tmp_path / 'no.yaml'}'."
 
 
 # --- finding ---

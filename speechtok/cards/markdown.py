@@ -9,9 +9,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import yaml
-
-from speechtok.cards.yaml_file import dump_yaml
+from speechtok.cards.yaml_file import dump_yaml, parse_yaml
+from speechtok.errors import CardError
 
 
 def with_head(head: Mapping[str, Any], body: str) -> str:
@@ -25,8 +24,8 @@ def split_head(text: str) -> tuple[dict[str, Any], str]:
     if found is None:
         return {}, text
     try:
-        head = yaml.safe_load(found[1])
-    except yaml.YAMLError:
+        head = parse_yaml(found[1], "The head of the README")
+    except CardError:
         return {}, text
     return (head, text[found.end() :]) if isinstance(head, dict) else ({}, text)
 

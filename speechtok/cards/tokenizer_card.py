@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from speechtok.cards.yaml_file import build, dump_yaml, read_yaml
+from speechtok.errors import CardError
+from speechtok.limits import require_sizes
 from speechtok.tokens import StreamInfo, TokenizerInfo
 
 T = TypeVar("T")
@@ -71,9 +73,11 @@ class TokenizerCard:
         """Return the family's config, a dataclass, with the values of `architecture`.
 
         Raises:
-            CardError: for an unknown field, a value of another type, or what the config itself refuses.
+            CardError: for an unknown field, a value of another type or beyond all sizes, or what the config refuses.
         """
-        return build(kind, self.architecture, f"The architecture of card '{self.name}'")
+        source = f"The architecture of card '{self.name}'"
+        require_sizes(self.architecture, source, error=CardError)
+        return build(kind, self.architecture, source)
 
     def info(self, fingerprint: str) -> TokenizerInfo:
         """Return what tokens of this tokenizer carry."""
@@ -108,4 +112,7 @@ def read_tokenizer_card(path: Path) -> TokenizerCard:
     Raises:
         CardError: when the file is missing or malformed, or a field is unknown, missing or of a wrong type.
     """
-    return build(TokenizerCard, read_yaml(path), f"Card {path}")
+    card = build(TokenizerCard, read_yaml(path), f"Card {path}")
+    for item in (card, *card.streams):
+        require_sizes(vars(item), f"Card {path}", error=CardError)
+    return card

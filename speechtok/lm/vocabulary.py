@@ -18,6 +18,7 @@ Contents: `Vocabulary`.
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from array_api_compat import array_namespace, device
 
 from speechtok.errors import TokensError
+from speechtok.limits import read_json
 from speechtok.lm.arrays import ArrayT
 from speechtok.tokens import StreamInfo, TokenizerInfo
 
@@ -364,7 +366,7 @@ class Vocabulary:
             TokensError: when the file is missing or is no vocabulary.
         """
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            values = read_json(Path(path), "vocabulary", error=TokensError)
             version = int(values.pop("format_version"))
             if version > FORMAT_VERSION:
                 raise TokensError(
@@ -375,10 +377,9 @@ class Vocabulary:
                 name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
             }
             return cls(**known)
-        except OSError as error:
-            raise TokensError(f"There is no vocabulary at {path}: {error.strerror}.") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise TokensError(f"{path} is no vocabulary that speechtok wrote ({error!r}).") from error
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            reason = f"{type(error).__name__}: {reprlib.repr(str(error))}"
+            raise TokensError(f"{path} is no vocabulary that speechtok wrote ({reason}).") from error
 
     @cached_property
     def _own_specials(self) -> tuple[str, ...]:

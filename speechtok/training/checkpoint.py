@@ -27,9 +27,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from speechtok.checkpoints.read import check_entries, read_state_dict
 from speechtok.errors import CheckpointError
+from speechtok.limits import require_regular_file
 from speechtok.storage import flush
 
 NETWORKS, OPTIMIZERS, STATE = "networks.safetensors", "optimizers.safetensors", "state.json"
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError)
+"""What values of another kind than were written raise; RecursionError is a RuntimeError."""
 _NAME = re.compile(r"step-(\d{8,})$")
 
 
@@ -133,13 +136,13 @@ def read_checkpoint(
         CheckpointError: when the state is damaged, or is one of other settings or networks.
     """
     try:
+        require_regular_file(path / STATE, error=CheckpointError)
         content = json.loads((path / STATE).read_text(encoding="utf-8"))
         step, saved, history = int(content["step"]), content["settings"], content["history"]
         groups, rates = content["optimizers"], content["schedules"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path / STATE} is damaged ({error}); remove {path} to go on from the state before."
-        ) from error
+        pending = content["pending"]
+    except (CheckpointError, OSError, *_DAMAGE) as error:
+        raise _damaged(path, STATE, error) from error
     _check_settings(path, saved, settings)
     stored = read_state_dict(path / NETWORKS)
     own = {name: network.state_dict() for name, network in networks.items()}
@@ -150,11 +153,21 @@ def read_checkpoint(
     for name, network in networks.items():
         network.load_state_dict({key: stored[f"{name}.{key}"] for key in own[name]})
     moments = read_state_dict(path / OPTIMIZERS) if optimizers else {}
-    for name, optimizer in optimizers.items():
-        optimizer.load_state_dict({"state": _moments_of(moments, name), "param_groups": groups[name]})
-    for name, schedule in schedules.items():
-        schedule.load_state_dict(rates[name])
-    return Checkpoint(step=step, settings=settings, history=history, pending=content["pending"])
+    try:
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict({"state": _moments_of(moments, name), "param_groups": groups[name]})
+        for name, schedule in schedules.items():
+            schedule.load_state_dict(rates[name])
+    except _DAMAGE as error:
+        raise _damaged(path, OPTIMIZERS, error) from error
+    return Checkpoint(step=step, settings=settings, history=history, pending=pending)
+
+
+def _damaged(path: Path, name: str, error: Exception) -> CheckpointError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return CheckpointError(
+        f"{path / name} is damaged ({reason}); remove {path} to go on from the state before."
+    )
 
 
 def _saved(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ Contents: `read_codec_config`, `read_redecoder_config`.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from speechtok.cards.yaml_file import read_yaml
 from speechtok.errors import CardError
+from speechtok.limits import require_sizes
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 
 _CODEC = {
@@ -71,13 +73,16 @@ def _read(
     found = _leaves(path)
     for name, wanted in fixed.items():
         if found.get(name, wanted) != wanted:
-            raise CardError(f"{path} has {name} {found[name]!r}; only networks with {wanted!r} are known.")
+            raise CardError(
+                f"{path} has {name} {reprlib.repr(found[name])}; only networks with {wanted!r} are known."
+            )
     values = {field: found[name] for name, field in names.items() if name in found}
     for name, field in names.items():
         if name in found and not _is_like(found[name], getattr(config, field)):
             raise CardError(
-                f"{path} has {name} {found[name]!r}, which must be {_kind(getattr(config, field))}."
+                f"{path} has {name} {reprlib.repr(found[name])}, which must be {_kind(getattr(config, field))}."
             )
+    require_sizes(values, str(path), error=CardError)
     try:
         return replace(config, **values)
     except ValueError as error:
@@ -89,7 +94,9 @@ def _leaves(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in _walk(read_yaml(path)):
         if name in found and found[name] != value and name in (*_CODEC, *_REDECODER, "hop_length"):
-            raise CardError(f"{path} has both {found[name]!r} and {value!r} for {name}.")
+            raise CardError(
+                f"{path} has both {reprlib.repr(found[name])} and {reprlib.repr(value)} for {name}."
+            )
         found[name] = value
     return found
 

@@ -9,6 +9,7 @@ Contents: `ConfigReader`.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,11 +43,15 @@ class ConfigReader:
 
     def wrong(self, field: str, value: object, needed: str) -> CardError:
         """Return the error for a value that must be another."""
-        return CardError(f"{self._source} has {value!r} in field {field}, which must be {needed}.")
+        return CardError(
+            f"{self._source} has {reprlib.repr(value)} in field {field}, which must be {needed}."
+        )
 
     def refused(self, field: str, value: object, reason: str) -> CardError:
         """Return the error for a value that means something, but cannot be used."""
-        return CardError(f"{self._source} has {value!r} in field {field}, which is not supported: {reason}.")
+        return CardError(
+            f"{self._source} has {reprlib.repr(value)} in field {field}, which is not supported: {reason}."
+        )
 
     def one_of(
         self, field: str, value: object, known: tuple[str, ...], refused: Mapping[str, str] | None = None

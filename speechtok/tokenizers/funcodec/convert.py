@@ -120,8 +120,9 @@ def _empty(config: FuncodecConfig) -> Codec:
     try:
         with torch.device("meta"):
             return Codec(config) if config.phones is None else SemanticCodec(config)
-    except ValueError as error:
-        raise CardError(f"The FunCodec configuration describes an impossible network: {error}.") from error
+    except (ValueError, RuntimeError, TypeError, ArithmeticError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise CardError(f"The FunCodec configuration describes an impossible network: {reason}.") from error
 
 
 def published_shapes(config: FuncodecConfig) -> dict[str, tuple[int, ...]]:

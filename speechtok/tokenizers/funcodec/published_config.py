@@ -11,9 +11,11 @@ Contents: `SECTIONS`, `parse_config`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from speechtok.errors import CardError
+from speechtok.limits import require_sizes
 from speechtok.tokenizers.funcodec.config import DOMAINS, FuncodecConfig, PhoneConfig, SegmentConfig
 from speechtok.tokenizers.funcodec.config_reader import ConfigReader
 
@@ -62,7 +64,9 @@ def parse_config(content: Mapping[str, Any], source: str) -> FuncodecConfig:
         CardError: for an unknown model, encoder, quantizer or field, or values that do not fit together.
     """
     try:
-        return _parse(content, source)
+        config = _parse(content, source)
+        require_sizes(asdict(config), source, error=CardError)
+        return config
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CardError(f"{source} has a value of a wrong type: {error}.") from error
 

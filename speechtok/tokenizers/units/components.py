@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from speechtok.checkpoints.build import making
 from speechtok.checkpoints.read import load_strict, read_state_dict
 from speechtok.errors import CheckpointError
 from speechtok.nets.weight_norm import fold, fold_weight_norm
@@ -167,7 +168,7 @@ def _kmeans(sources: Mapping[str, Source], dtype: torch.dtype) -> KMeans:
             "The checkpoint lacks the part 'kmeans': a folder kmeans/ with km.bin, a .npy or a .safetensors file."
         )
     centers = _centers(sources["kmeans"])
-    with torch.device("meta"):
+    with making(str(sources["kmeans"])):
         network = KMeans(*centers.shape)
     _filled(network, {ENTRY: centers}, dtype, sources["kmeans"])
     return network
@@ -175,7 +176,7 @@ def _kmeans(sources: Mapping[str, Source], dtype: torch.dtype) -> KMeans:
 
 def _f0(source: Source, dtype: torch.dtype) -> F0VqVae:
     settings = vqvae_settings(shapes_of(source), "encoder.", "vq.", source)
-    with torch.device("meta"):
+    with making(str(source)):
         network = F0VqVae(settings)
     _filled(network, _stored(source), dtype, source)
     return network
@@ -183,20 +184,20 @@ def _f0(source: Source, dtype: torch.dtype) -> F0VqVae:
 
 def _speaker(source: Source, dtype: torch.dtype, network: Mapping[str, Any]) -> SpeakerNetwork:
     if network:
-        with torch.device("meta"):
+        with making(str(source)):
             wavlm = WavLmSpeaker(network)
         stored = _stored(source)
         cast = {name: value.to(dtype) for name, value in wavlm.entries(stored).items()}
         load_strict(wavlm.to(dtype), cast, source=str(source))
         return wavlm.eval()
-    with torch.device("meta"):
+    with making(str(source)):
         xvector = XVector()
     _filled(xvector, _stored(source), dtype, source)
     return xvector
 
 
 def _vocoder(source: Source, dtype: torch.dtype) -> UnitVocoder:
-    with torch.device("meta"):
+    with making(str(source)):
         network = UnitVocoder(vocoder_settings(shapes_of(source), source))
         if "conv_pre.weight" in shapes_of(source):
             fold_weight_norm(network)  # the file was saved folded

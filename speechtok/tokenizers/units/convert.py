@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from speechtok.checkpoints.build import making
 from speechtok.checkpoints.read import load_strict, read_shapes, read_state_dict
 from speechtok.errors import CheckpointError
 from speechtok.tokenizers.units.cpc import Cpc, CpcSettings
@@ -126,7 +127,7 @@ def build_hubert(
         direction, length = cast.pop(f"{_POSITION}weight_v"), cast.pop(f"{_POSITION}weight_g")
         norm = torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True)
         cast[f"{_POSITION}weight"] = direction * (length / norm)
-    with torch.device("meta"):
+    with making(source):
         network = Hubert(settings, normalize=normalize)
     load_strict(network, cast, source=source)
     return network.eval()
@@ -161,7 +162,7 @@ def build_cpc(
     settings: CpcSettings, weights: Mapping[str, Tensor], *, dtype: torch.dtype, source: str
 ) -> Cpc:
     """Return the network, ready for inference; arguments and errors as in `build_hubert`."""
-    with torch.device("meta"):
+    with making(source):
         network = Cpc(settings)
     load_strict(network, {name: value.to(dtype) for name, value in weights.items()}, source=source)
     return network.eval()
