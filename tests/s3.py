@@ -59,7 +59,8 @@ class Proxy:
     """Passes requests on to a server, counts them, and does to some what `fault` says.
 
     `fault(number, method, path)` returns None or one of "500", "503", "slow", "reset", "lost" (the
-    request arrives, its answer does not), "hang" and "403"; requests are numbered from 1.
+    request arrives, its answer does not), "hang", "403" and "endless" (an answer that never ends); requests are
+    numbered from 1.
     """
 
     def __init__(self, server):
@@ -127,6 +128,9 @@ class Proxy:
         if fault == "slow":
             time.sleep(0.3)
         status, headers, content = self._pass_on(request, body)
+        if fault == "endless":
+            _send_without_end(request, status)
+            return
         if fault == "lost":
             _reset(request)
             return
@@ -160,6 +164,16 @@ def _send(request, status, headers, content):
     request.end_headers()
     if request.command != "HEAD":
         request.wfile.write(content)
+
+
+def _send_without_end(request, status):
+    """Send zeros until the client has enough."""
+    request.send_response_only(status)
+    request.send_header("Transfer-Encoding", "chunked")
+    request.end_headers()
+    request.close_connection = True
+    while True:
+        request.wfile.write(b"%x\r\n%b\r\n" % (1 << 16, bytes(1 << 16)))
 
 
 def _reset(request):

@@ -172,6 +172,9 @@ def copy_bytes(path: AnyPath, file: IO[bytes], start: int = 0, size: int | None 
         if opened is not None:
             opened.seek(start)
         while size is None or copied < size:
+            if size is None and copied and isinstance(path, StorePath):
+                size = path.stat().st_size - start  # which a small object never needs
+                continue
             wanted = COPY_BYTES if size is None else min(COPY_BYTES, size - copied)
             if isinstance(path, StorePath):
                 data = path.read_range(start + copied, start + copied + wanted)

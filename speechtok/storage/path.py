@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from speechtok.errors import StorageError
 from speechtok.storage.faults import call
-from speechtok.storage.stores import Head, Store, store_of
+from speechtok.storage.stores import MOST_WHOLE_BYTES, Head, Store, store_of
 from speechtok.storage.uri import is_uri, split_uri
 
 READ_BYTES = 1 << 20
@@ -177,8 +177,12 @@ class StorePath:
             return
 
     def read_bytes(self) -> bytes:
-        """Return the whole object; one request."""
-        return call(lambda: self._store.read(self._key), str(self), "read")
+        """Return the whole object; one request.
+
+        Raises:
+            StorageError: also when it is larger than `MOST_WHOLE_BYTES`.
+        """
+        return self._at_most(MOST_WHOLE_BYTES, call(lambda: self._store.read(self._key), str(self), "read"))
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the whole object as text."""
@@ -186,7 +190,11 @@ class StorePath:
 
     def read_range(self, start: int, stop: int) -> bytes:
         """Return the bytes from `start` up to `stop`, fewer at the end; one request."""
-        return call(lambda: self._store.read(self._key, start, stop), str(self), "read")
+        if stop <= start:
+            return b""
+        return self._at_most(
+            stop - start, call(lambda: self._store.read(self._key, start, stop), str(self), "read")
+        )
 
     @overload
     def open(self, mode: Literal["rb"]) -> io.BufferedReader[Any]: ...
@@ -241,6 +249,14 @@ class StorePath:
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object; stores do not say whether there was one."""
         call(lambda: self._store.delete(self._key), str(self), "removed")
+
+    def _at_most(self, size: int, content: bytes) -> bytes:
+        if len(content) > size:
+            raise StorageError(
+                f"{self} could not be read: the store sends more than the {size:,} bytes that were asked for; "
+                "check that it is well, and that this is the object you mean."
+            )
+        return content
 
     @property
     def _store(self) -> Store:

@@ -29,6 +29,8 @@ READ_SECONDS = 60
 """How long a store may keep silent before a request counts as failed."""
 MOST_PUT_BYTES = 5 * 10**9
 """The largest object that S3 takes in one request."""
+MOST_WHOLE_BYTES = 1 << 30
+"""The largest object that is read whole into memory: plans, records and notes are far smaller."""
 PAGE_KEYS = 1000
 """Names per request when listing."""
 
@@ -55,7 +57,7 @@ class Store(Protocol):
         ...
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
-        """Return an object's bytes, or a range of them."""
+        """Return an object's bytes, or a range of them; one that is empty is never asked for."""
         ...
 
     def page(self, key: str, recursive: bool, after: str | None) -> tuple[list[str], str | None]:
@@ -96,7 +98,20 @@ class _S3Store:
         )
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
-        return _unless_beyond(lambda: self._fs.cat_file(key, start=start, end=stop, max_concurrency=1))
+        from fsspec.asyn import sync
+
+        return _unless_beyond(lambda: bytes(sync(self._fs.loop, self._read, key, start, stop)))
+
+    async def _read(self, key: str, start: int | None, stop: int | None) -> bytes:
+        """Return what was asked for, and of an answer that has no end one byte more than that."""
+        wanted = {} if start is None or stop is None else {"Range": f"bytes={start}-{stop - 1}"}
+        found = await self._fs._call_s3("get_object", **_bucket_and_key(key), **wanted)
+        most = MOST_WHOLE_BYTES if start is None or stop is None else stop - start
+        content = bytearray()
+        async with found["Body"] as body:
+            while len(content) <= most and (data := await body.read(most + 1 - len(content))):
+                content += data
+        return bytes(content)
 
     def page(self, key: str, recursive: bool, after: str | None) -> tuple[list[str], str | None]:
         bucket, _, prefix = key.partition("/")

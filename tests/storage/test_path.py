@@ -199,6 +199,45 @@ def test_passwords_of_an_endpoint_are_not_told(s3, monkeypatch, capsys, caplog, 
     assert "sesame" not in said.err + said.out + caplog.text
 
 
+def test_answers_without_end(s3, s3_proxy, monkeypatch, tmp_path):
+    """No more is taken than was asked for, or than a small file may have."""
+    monkeypatch.setattr("speechtok.storage.stores.MOST_WHOLE_BYTES", 1 << 20)
+    monkeypatch.setattr("speechtok.storage.path.MOST_WHOLE_BYTES", 1 << 20)
+    monkeypatch.setattr("speechtok.storage.files.COPY_BYTES", 1 << 20)
+    path = s3 / "weights" / "a"
+    path.put(bytes(3 << 20))
+    s3_proxy.fault = lambda number, method, path: (
+        "endless" if method == "GET" and "list-type" not in path else None
+    )
+    for read in (
+        path.read_bytes,
+        lambda: path.read_range(1, 11),
+        lambda: path.open("rb").read(5),
+        lambda: copy_bytes(path, io.BytesIO()),
+        lambda: file_sha256(path),
+        lambda: download_folder(s3 / "weights"),
+    ):
+        with pytest.raises(
+            StorageError, match=r"a could not be read: the store sends more than the [\d,]+ bytes that"
+        ):
+            read()
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+    s3_proxy.fault = lambda number, method, path: None
+    with pytest.raises(StorageError, match="the store sends more than the 1,048,576 bytes"):
+        path.read_bytes()
+
+
+def test_copies_end_where_the_object_did(s3, monkeypatch):
+    monkeypatch.setattr("speechtok.storage.files.COPY_BYTES", 4)
+    path = s3 / "a"
+    for size in (0, 3, 4, 8, 9):
+        path.put(bytes(range(size)))
+        for start in (0, 2):
+            out = io.BytesIO()
+            assert copy_bytes(path, out, start) == max(0, size - start)
+            assert out.getvalue() == bytes(range(size))[start:]
+
+
 def test_no_bucket(s3):
     for action in (
         lambda: list(as_path("s3://nowhere-at-all").iterdir()),
