@@ -1,6 +1,7 @@
 """Recordings that lie in the cells of Parquet and Arrow files, as Hugging Face datasets keep them.
 
-Conventions: a cell is `{"bytes": …, "path": …}`, the type that `datasets` writes for audio, or plain binary.
+Conventions: a cell is `{"bytes": …, "path": …}`, the type that `datasets` writes for audio, or plain binary; or
+`{"array": …, "sampling_rate": …}`, decoded samples (for several channels a list of each), which are read as a WAV file.
 Arrow files are mapped into memory. Of Parquet files the row groups read last are kept, since neighbours are
 usually asked for one after the other; `KEPT_BYTES` bounds them.
 
@@ -10,6 +11,7 @@ Contents: `read_cell`.
 from __future__ import annotations
 
 import bisect
+import io
 from collections import OrderedDict
 from functools import lru_cache
 from itertools import accumulate
@@ -38,13 +40,43 @@ def read_cell(path: AnyPath, row: int, column: str) -> bytes:
     try:
         reader = _opened(path, _stamp(path))
         cell = reader.cell(row, column)
+        is_struct = pa.types.is_struct(cell.type) and cell.is_valid
+        if is_struct and {"array", "sampling_rate"} <= set(cell):
+            return _wav(cell, f"its row {row} holds no audio in column {column}")
+        content = (cell["bytes"] if "bytes" in set(cell) else pa.scalar(None)) if is_struct else cell
     except (pa.ArrowException, KeyError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"its row {row}, column {column}, cannot be read ({reason})") from None
-    content = cell.get("bytes") if isinstance(cell, dict) else cell
-    if not isinstance(content, bytes):
+    if not isinstance(found := content.as_py(), bytes):
         raise ValueError(f"its row {row} holds no audio in column {column}")
-    return content
+    return found
+
+
+def _wav(cell: Any, refusal: str) -> bytes:
+    """Return decoded samples as a WAV file of their type."""
+    import soundfile
+
+    rate, values, channels = cell["sampling_rate"].as_py(), cell["array"].values, 1
+    if values is not None and hasattr(values, "flatten") and hasattr(values.type, "value_type"):
+        channels, values = len(values), values.flatten()
+    kinds = {"halffloat": "FLOAT", "float": "FLOAT", "double": "FLOAT", "int16": "PCM_16", "int32": "PCM_32"}
+    subtype = None if values is None else kinds.get(str(values.type))
+    if (
+        subtype is None
+        or not isinstance(rate, int)
+        or not 0 < rate < 1 << 24
+        or len(values) % max(channels, 1)
+    ):
+        raise ValueError(refusal)
+    samples = values.to_numpy(zero_copy_only=False).reshape(channels, -1).T
+    file = io.BytesIO()
+    try:
+        soundfile.write(
+            file, samples.astype("float32") if subtype == "FLOAT" else samples, rate, subtype, format="WAV"
+        )
+    except (soundfile.LibsndfileError, ValueError) as error:
+        raise ValueError(f"{refusal} ({error})") from None
+    return file.getvalue()
 
 
 def _stamp(path: AnyPath) -> str:
@@ -69,7 +101,7 @@ class _Arrow:
             self._table = pa.ipc.open_file(mapped).read_all()
 
     def cell(self, row: int, column: str) -> Any:
-        return self._table[column][row].as_py()
+        return self._table[column][row]
 
 
 class _Parquet:
@@ -87,7 +119,7 @@ class _Parquet:
             raise IndexError(f"it has {self._ends[-1] if self._ends else 0} rows")
         first = self._ends[group - 1] if group else 0
         with self._lock:  # a file is read by one thread at a time
-            return _GROUPS.get(self._file, self._name, group, column)[row - first].as_py()
+            return _GROUPS.get(self._file, self._name, group, column)[row - first]
 
 
 class _Groups:

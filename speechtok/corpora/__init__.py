@@ -8,7 +8,7 @@ from speechtok.audio.io import looks_like_audio
 from speechtok.corpora.corpus import Corpus
 from speechtok.corpora.fairseq import is_fairseq, read_fairseq
 from speechtok.corpora.folder import read_folder, walk
-from speechtok.corpora.hugging_face import holds_audio, is_saved, read_hugging_face
+from speechtok.corpora.hugging_face import holds_audio, is_saved, names_files, read_hugging_face
 from speechtok.corpora.kaldi import read_kaldi
 from speechtok.corpora.layouts import LAYOUTS, read_layout
 from speechtok.corpora.lhotse import lhotse_kind, read_lhotse
@@ -104,6 +104,8 @@ def _folder(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
     layout = read_layout(path, columns)
     if layout is not None:
         return layout
+    if names_files(path, columns):
+        return read_hugging_face(path, columns)
     for file in walk(path):  # the first file that tells the format does
         if file.suffix == ".tar":
             return read_webdataset(path, columns)

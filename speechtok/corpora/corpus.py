@@ -61,14 +61,15 @@ class Unique:
     Args:
         read: begins to read.
         source: what messages call the corpus.
+        advice: what to do where ids are not unique.
 
     Raises:
         DatasetError: at the end of an iteration, when there were none or an id occurred twice (both
             places are named); on the way, for a name that is no valid Unicode and so cannot be stored.
     """
 
-    def __init__(self, read: Callable[[], Pairs], source: str) -> None:
-        self._read, self._source = read, source
+    def __init__(self, read: Callable[[], Pairs], source: str, *, advice: str = "") -> None:
+        self._read, self._source, self._advice = read, source, advice
 
     def __iter__(self) -> Iterator[Utterance]:
         hashes = array("q")  # 8 bytes per utterance
@@ -99,7 +100,7 @@ class Unique:
             if utterance.id in seen:
                 raise DatasetError(
                     f"{self._source} has the id '{utterance.id}' twice, at {seen[utterance.id]} and at {place}; "
-                    "ids must be unique."
+                    f"ids must be unique. {self._advice}".rstrip()
                 )
             seen[utterance.id] = place
 

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
+from speechtok.audio.containers import AUDIO_SUFFIXES
 from speechtok.audio.io import looks_like_audio
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, plain_path, transcript
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, relative
 from speechtok.utterances import Utterance
 
+UNLISTED = "recordings that no list names"
+"""How recordings beside a list are counted."""
 TRANSCRIPTS = (".txt", ".lab", ".normalized.txt")
 """What follows the name of a recording, without its suffix, in the name of its text; the first that is there."""
 
@@ -123,3 +126,14 @@ def _is_elsewhere(target: Path, root: Path) -> bool:
     return target.is_relative_to(root) and not any(
         part.startswith(".") for part in target.relative_to(root).parts
     )
+
+
+def recordings_below(root: AnyPath) -> set[str]:
+    """Return the paths of all recordings below a folder, as their suffixes tell them."""
+    return {relative(path, root) for path in walk(root) if path.suffix.lower() in AUDIO_SUFFIXES}
+
+
+def count_unlisted(paths: set[str], ignored: Counter[str]) -> None:
+    """Count recordings that no list names."""
+    if paths:
+        ignored[UNLISTED] += len(paths)

@@ -19,16 +19,13 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
-from speechtok.audio.containers import AUDIO_SUFFIXES
 from speechtok.corpora.corpus import Pairs, labelled, plain_path, read_lines, renamed
-from speechtok.corpora.folder import walk
+from speechtok.corpora.folder import count_unlisted, recordings_below
 from speechtok.corpora.manifest import delimited, json_lines
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, relative
 
 Read = Callable[[], Pairs]
-UNLISTED = "recordings that no list names"
-"""How recordings beside the list are counted."""
 _LOOKED_AT = 100
 """Lines that are looked at to tell whether a list names the recordings of its folder …"""
 _COMPARED = 10_000
@@ -123,7 +120,7 @@ def _ljspeech_rows(
         used.add(audio)
         identity = str(values.pop("id", None) or name)
         yield labelled(identity, plain_path(audio, str(table)), values), f"{table.name} line {number}"
-    _count_unlisted(recordings.paths - used, ignored)
+    count_unlisted(recordings.paths - used, ignored)
 
 
 def _by_header(header: Sequence[str], columns: Mapping[str, str], table: AnyPath) -> list[str]:
@@ -206,7 +203,7 @@ class _Recordings:
     """The recordings below a folder, found by what a list calls them."""
 
     def __init__(self, root: AnyPath) -> None:
-        self.paths = _recordings_below(root)
+        self.paths = recordings_below(root)
         self._named = defaultdict[str, list[str]](list)
         for path in sorted(self.paths):
             place = PurePosixPath(path)
@@ -288,16 +285,7 @@ def _audiofolder_rows(
             plain = {key: value for key, value in values.items() if _is_plain(value)}
             identity = str(plain.pop("id", None) or audio)
             yield labelled(identity, audio, plain), f"{relative(table, root)} {place}"
-    _count_unlisted(_recordings_below(root) - used, ignored)
-
-
-def _recordings_below(root: AnyPath) -> set[str]:
-    return {relative(path, root) for path in walk(root) if path.suffix.lower() in AUDIO_SUFFIXES}
-
-
-def _count_unlisted(paths: set[str], ignored: Counter[str]) -> None:
-    if paths:
-        ignored[UNLISTED] += len(paths)
+    count_unlisted(recordings_below(root) - used, ignored)
 
 
 def _below(folder: AnyPath, name: str, root: AnyPath) -> str:

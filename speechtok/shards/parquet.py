@@ -1,28 +1,88 @@
-"""Parquet files of any kind, opened or refused in one sentence."""
+"""Parquet files of any kind, opened and read within bounds, or refused in one sentence that names them.
+
+A file of some kB can hold what fills a machine: a value repeated a milliard times takes a few bytes. So what a row
+group will take in memory is asked of the file's metadata before any of it is read.
+
+Contents: `open_parquet`, `reading`, `read_group`, `read_parquet_rows`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from speechtok.errors import DatasetError
+from speechtok.errors import DatasetError, SpeechtokError
+from speechtok.limits import require_regular_file
 from speechtok.storage import AnyPath, readable
+from speechtok.wording import size_text
+
+GROUP_VALUES = 1 << 28
+"""Most values of one column in a row group; ten hours of 80 codes in 20 ms are 2^27 of them, and a writer closes a group at 2^26."""
+INFLATION = 1000
+"""Most values for each stored byte; speech takes some ten, and dozens where a speaker is silent for long."""
+FREE_VALUES = 1 << 24
+"""Values that any column chunk may have, however small it is stored: more than an hour of 80 codes in 20 ms."""
+GROUP_BYTES = 1 << 31
+"""Most bytes of one column in a row group, uncompressed."""
+TEXT_BYTES = 1 << 29
+"""Most bytes of text in one column of a row group, once each cell has its own copy."""
+BATCH_ROWS = 1 << 12
+"""Rows that become Python values at a time."""
 
 
-def open_parquet(file: AnyPath) -> pq.ParquetFile:
+@contextmanager
+def reading(file: object) -> Iterator[None]:
+    """Turn whatever pyarrow raises about a file, and there is much, into `DatasetError`."""
+    try:
+        yield
+    except SpeechtokError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DatasetError(f"{file} cannot be read as Parquet: {reason}") from error
+
+
+def open_parquet(file: AnyPath, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
     """Return a Parquet file, with its footer read.
+
+    Args:
+        file: the file.
+        metadata: its footer, where it was read before.
 
     Raises:
         DatasetError: when it cannot be read.
     """
-    try:
-        return pq.ParquetFile(readable(file))
-    except (OSError, pa.ArrowInvalid) as error:
-        reason = " ".join(str(error).split())
-        raise DatasetError(f"{file} cannot be read as Parquet: {reason}") from error
+    if isinstance(file, Path):
+        require_regular_file(file, "Parquet file", error=DatasetError)
+    with reading(file):
+        return pq.ParquetFile(readable(file), metadata=metadata)
+
+
+def read_group(
+    reader: pq.ParquetFile, file: AnyPath, group: int, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Return the rows of one row group, once it is known that they fit into memory.
+
+    Args:
+        reader: the open file.
+        file: where it lies.
+        group: number of the row group.
+        columns: only these, in this order; None reads all.
+
+    Raises:
+        DatasetError: when it cannot be read, or holds more than is read of one.
+    """
+    with reading(file):
+        _check_size(reader.metadata, file, group, columns)
+        table = reader.read_row_group(group, columns=None if columns is None else list(columns))
+        table.validate(full=True)
+    return table
 
 
 def read_parquet_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
@@ -32,5 +92,53 @@ def read_parquet_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
         DatasetError: when the file cannot be read.
     """
     reader = open_parquet(path)
-    for batch in reader.iter_batches():
-        yield from batch.to_pylist()
+    with reading(path):
+        for group in range(reader.metadata.num_row_groups):
+            _check_size(reader.metadata, path, group, None)
+        batches = reader.iter_batches(batch_size=BATCH_ROWS)
+    while True:
+        with reading(path):
+            batch = next(batches, None)
+            if batch is None:
+                return
+            batch.validate(full=True)
+            rows = batch.to_pylist()
+        yield from rows
+
+
+def _check_size(metadata: pq.FileMetaData, file: AnyPath, group: int, columns: Sequence[str] | None) -> None:
+    about = metadata.row_group(group)
+    for number in range(about.num_columns):
+        chunk = about.column(number)
+        name = chunk.path_in_schema.split(".")[0]
+        if columns is not None and name not in columns:
+            continue
+        stored, size = chunk.total_compressed_size, chunk.total_uncompressed_size
+        values = max(chunk.num_values, about.num_rows)
+        most = min(GROUP_VALUES, max(FREE_VALUES, INFLATION * stored))
+        if values > most or size > GROUP_BYTES:
+            raise DatasetError(
+                f"{file} holds {values:,} values ({size_text(size)}) in {size_text(stored)} of the column '{name}', row group "
+                f"{group}; at most {most:,} in {size_text(GROUP_BYTES)} are read of one, so make or fetch the file again."
+            )
+        if chunk.physical_type == "BYTE_ARRAY" and values * size > TEXT_BYTES:
+            text = _text_bytes(file, group, chunk.path_in_schema)
+            if text > TEXT_BYTES:
+                raise DatasetError(
+                    f"{file} holds more than {size_text(TEXT_BYTES)} of text in the column '{name}', row group {group}, the "
+                    "most that is read of one; make or fetch the file again."
+                )
+
+
+def _text_bytes(file: AnyPath, group: int, leaf: str) -> int:
+    """Return how much text a column holds, without a copy of a text for each cell that repeats it."""
+    if leaf.replace(".list.element", "").count("."):
+        return TEXT_BYTES + 1  # inside structures a text is always copied
+    table = pq.ParquetFile(readable(file), read_dictionary=[leaf]).read_row_group(group, columns=[leaf])
+    total = 0
+    for cells in table.column(0).chunks:
+        while pa.types.is_list(cells.type):
+            cells = cells.flatten()
+        lengths = pc.binary_length(cells.dictionary)
+        total += pc.sum(lengths.take(cells.indices.drop_null())).as_py() or 0
+    return total

@@ -1,12 +1,14 @@
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from speechtok.audio.io import read_waveform
 from speechtok.audio.location import location_of
 from speechtok.corpora import read_corpus
-from speechtok.errors import DatasetError
+from speechtok.errors import AudioError, DatasetError
 
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -87,7 +89,7 @@ def test_saved_datasets(tmp_path):
     with pytest.raises(DatasetError, match=r"holds a selection of rows; call `flatten_indices\(\)`"):
         utterances(tmp_path / "some")
     state.write_text("{")
-    with pytest.raises(DatasetError, match=r"state.json cannot be read: Expecting"):
+    with pytest.raises(DatasetError, match=r"state.json' cannot be read as JSON \(Expecting"):
         utterances(tmp_path / "some")
     state.write_text(json.dumps(content))
     (tmp_path / "some" / content["_data_files"][0]["filename"]).write_bytes(b"no arrow")
@@ -103,5 +105,91 @@ def test_errors(tmp_path):
     with pytest.raises(DatasetError, match=r"a\.parquet has no column nix; it has: audio"):
         utterances(tmp_path / "x", columns={"text": "nix"})
     write(tmp_path / "x" / "b.parquet", audio=cells("1"))
-    with pytest.raises(DatasetError, match=r"'1' twice, at a\.parquet row 0 and at b\.parquet row 0"):
+    assert {item.id for item in utterances(tmp_path / "x")} == {"a.parquet:00000000", "b.parquet:00000000"}
+    for name in ("a", "b"):
+        write(tmp_path / "x" / f"{name}.parquet", audio=cells("1"), id=["u"])
+    sentence = (
+        r"'u' twice, at a\.parquet row 0 and at b\.parquet row 0; .*Name a column of ids with --column id"
+    )
+    with pytest.raises(DatasetError, match=sentence):
         utterances(tmp_path / "x")
+
+
+def test_equal_paths(tmp_path):
+    """Rows that name the same path are told apart, and lose nothing."""
+    path = write(tmp_path / "a.parquet", audio=cells("a.wav", "b.wav", "a.wav"), text=["x", "y", "z"])
+    assert [(item.id, item.text) for item in utterances(path)] == [
+        ("a.parquet:00000000", "x"),
+        ("b.wav", "y"),
+        ("a.parquet:00000002", "z"),
+    ]
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_bytes_beside_names_of_files(tmp_path, statistics):
+    """In one row group, row by row; a file of the name that a cell with bytes has is nobody's."""
+    values = [
+        {"bytes": b"s", "path": "a.wav"},
+        {"bytes": None, "path": "b.wav"},
+        {"bytes": b"s", "path": None},
+    ]
+    table = pa.table({"audio": pa.array(values, AUDIO)})
+    for name in "abc":
+        (tmp_path / f"{name}.wav").write_bytes(b"x")
+    pq.write_table(table, tmp_path / "t.parquet", write_statistics=statistics)
+    corpus = read_corpus(tmp_path)
+    found = [item.audio for item in corpus.utterances]
+    assert found == ["t.parquet#row=0&column=audio", "b.wav", "t.parquet#row=2&column=audio"]
+    assert corpus.ignored == {"recordings that no list names": 2}
+
+
+def test_decoded_samples(tmp_path):
+    sound = np.array([0.25, -0.5, 0.125], np.float32)
+    kinds = {
+        "double": (pa.list_(pa.float64()), sound.tolist()),
+        "two": (pa.list_(pa.list_(pa.float32())), [sound.tolist(), (-sound).tolist()]),
+        "whole": (pa.list_(pa.int16()), (sound * 32768).astype(int).tolist()),
+    }
+    for name, (kind, values) in kinds.items():
+        kind = pa.struct([("array", kind), ("path", pa.string()), ("sampling_rate", pa.int64())])
+        cell = {"array": values, "path": None, "sampling_rate": 8000}
+        odd = [{**cell, "sampling_rate": 0}, {**cell, "array": None}, None]
+        path = write(tmp_path / f"{name}.parquet", audio=pa.array([cell, *odd], kind))
+        corpus = read_corpus(path)
+        first, *others = corpus.utterances
+        read = read_waveform(corpus.root / first.audio, channels="first")
+        assert (read.samples.tolist(), read.sample_rate) == (sound.tolist(), 8000)
+        for item in others:
+            with pytest.raises(AudioError, match=r"its row \d holds no audio in column audio"):
+                read_waveform(corpus.root / item.audio)
+
+
+def test_columns_without_any_other(tmp_path):
+    (tmp_path / "a.parquet").parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"mp3": [b"1"] * 3}), tmp_path / "a.parquet")
+    assert len(utterances(tmp_path / "a.parquet", columns={"audio": "mp3"})) == 3
+
+
+def test_arrow_whose_offsets_lead_outside(tmp_path):
+    """Such a file once ended the process that read it."""
+    from datasets import Dataset
+
+    Dataset.from_dict(
+        {"audio": [{"bytes": b"sound", "path": "a"}] * 4, "text": ["abcdefgh"] * 4}
+    ).save_to_disk(tmp_path / "saved")
+    (file,) = (tmp_path / "saved").glob("*.arrow")
+    content = file.read_bytes()
+    place = content.index(np.arange(0, 40, 8, np.int32).tobytes())
+    file.write_bytes(content[: place + 8] + np.int32(1 << 30).tobytes() + content[place + 12 :])
+    with pytest.raises(DatasetError, match=r"\.arrow cannot be read: .*[Oo]ffset"):
+        utterances(tmp_path / "saved")
+
+
+def test_names_that_lead_elsewhere(tmp_path):
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["../x"]}')
+    with pytest.raises(DatasetError, match=r"names the file '\.\./x', which is none in this folder"):
+        utterances(tmp_path)
+    (tmp_path / "dataset_dict.json").unlink()
+    (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "/etc/passwd"}]}')
+    with pytest.raises(DatasetError, match=r"names the file '/etc/passwd', which is none in this folder"):
+        utterances(tmp_path)
