@@ -20,7 +20,7 @@ from speechtok.cards import (
 )
 from speechtok.cards.yaml_file import nearest
 from speechtok.errors import CardError, CheckpointError, HubError
-from speechtok.hub import check_sha256, download_file, is_repository
+from speechtok.hub import check_sha256, download_file, is_repository, origin_of
 from speechtok.storage import AnyPath, as_path, download_folder, inside, is_store
 
 if TYPE_CHECKING:
@@ -131,7 +131,24 @@ def build_tokenizer(
         if file.sha256 is not None and file.local_path in files:
             check_sha256(files[file.local_path], file.sha256)
     family = _family(card)
-    return family.from_card(card, files, device=device, dtype=dtype or torch.float32)
+    return family.from_card(_credited(card, files), files, device=device, dtype=dtype or torch.float32)
+
+
+def _credited(card: TokenizerCard, files: Mapping[str, Path]) -> TokenizerCard:
+    """Return the card with the repository of a file only where the file came from it, or its sha256 was compared."""
+
+    def credited(file: CardFile) -> CardFile:
+        path = files.get(file.local_path)
+        origin = None if path is None else origin_of(path)
+        if origin is not None and origin[0] == file.repository:
+            return replace(file, revision=origin[1])
+        return (
+            file
+            if file.sha256 is not None and path is not None
+            else replace(file, repository=None, revision=None)
+        )
+
+    return card.with_files(tuple(credited(file) for file in card.files))
 
 
 def families() -> dict[str, str]:

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -192,6 +193,26 @@ def test_file_on_the_hub(tmp_path, weighted):
     ):
         speechtok.load_tokenizer(tmp_path / "weighted.yaml")
     assert speechtok.load_tokenizer(tmp_path / "weighted.yaml", checkpoint=folder).name == "weighted"
+
+
+def test_a_repository_is_credited_only_for_files_of_its_own(tmp_path, weighted):
+    """What lies in a user's folder may be anything; the dataset made with it does not name a repository for it."""
+    card, folder = weighted
+    digest, commit = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(), "0123456789" * 4
+
+    def files(checkpoint, **stated):
+        file = replace(card.files[0], repository="some/one", revision="v1", **stated)
+        replace(card, files=(file,)).write(tmp_path / "weighted.yaml")
+        (loaded,) = speechtok.load_tokenizer(tmp_path / "weighted.yaml", checkpoint=checkpoint).card.files
+        return loaded.repository, loaded.revision
+
+    def cached(repository):
+        return shutil.copytree(folder, tmp_path / f"models--{repository}" / "snapshots" / commit)
+
+    assert files(folder) == (None, None)
+    assert files(folder, sha256=digest) == ("some/one", "v1")
+    assert files(cached("some--one")) == ("some/one", commit)
+    assert files(cached("some--other")) == (None, None)
 
 
 def test_check_sha256(tmp_path):

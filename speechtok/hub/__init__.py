@@ -7,6 +7,7 @@ from speechtok.hub.download import (
     download_file,
     download_repository,
     is_repository,
+    origin_of,
     published_text,
 )
 from speechtok.hub.faults import show_progress
@@ -21,6 +22,7 @@ __all__ = [
     "download_file",
     "download_repository",
     "is_repository",
+    "origin_of",
     "provenance",
     "published_text",
     "push_files",

@@ -169,7 +169,10 @@ def _tokenizer(plan: Plan) -> str:
     }
     lines = [f"name: `{info.name}`, fingerprint `{info.fingerprint}`"]
     lines += [card["description"]] if card.get("description") else []
-    lines += [f"weights: {', '.join(sorted(repositories))}"] if repositories else []
+    if card.get("files"):
+        lines += [
+            f"weights: {', '.join(sorted(repositories)) or 'local files, of which nothing says where they are from'}"
+        ]
     lines += [
         f"licence of the code: {card['licence_code']}; of the weights: "
         f"{card.get('licence_weights') or 'no weights are used'}",
