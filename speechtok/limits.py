@@ -47,6 +47,12 @@ INFLATED_BYTES = 64 * MIB
 """Length that any compressed file may have, however small it is stored."""
 DICTIONARY_BYTES = 256 * MIB
 """Memory an xz or lzma stream may claim for its dictionary; the highest preset takes 65 MiB."""
+AUDIO_RATES = (500, 6_144_000)
+"""Hz that a recording may have; speech begins at 4,000, and no converter goes beyond. Others would take gigabytes to resample."""
+WAVEFORM_SAMPLES = 2**28
+"""Samples that are held as one waveform, 1 GiB and half of what a job's reader may have: 4.6 hours at 16 kHz."""
+SAMPLES_PER_BYTE = 6554
+"""Samples of one channel that a byte can hold at most: those of a FLAC file of silence, 65,535 in 10 bytes."""
 AUDIO_STREAMS = 4096
 """Recordings that may be joined in one file; a day of radio has some hundreds, and each takes a millisecond to open."""
 

@@ -12,6 +12,7 @@ from speechtok.audio.info import AudioInfo, Waveform
 from speechtok.audio.opening import open_source
 from speechtok.audio.resample import check_rate, resample_stream
 from speechtok.audio.source import Source, unreadable
+from speechtok.limits import WAVEFORM_SAMPLES
 from speechtok.storage import Place
 
 Channels = Literal["mean", "first", "error"]
@@ -54,6 +55,7 @@ class Blocks:
         self._path, self._sample_rate, self._channels = path, sample_rate, channels
         self._start, self._duration, self._block_seconds = start, duration, block_seconds
         self._opener = opener
+        self._most_seconds, self._is_held = math.inf, False
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         with self._opener(self._path) as source:
@@ -66,6 +68,7 @@ class Blocks:
                     'read it with channels="mean" or channels="first"',
                 )
             first, stop = self._segment(info)
+            self._check_size((stop or info.num_samples) - first, info.sample_rate)
             with closing(source.pieces(first, stop)) as pieces:
                 mono = self._finite(self._one_channel(pieces), first, info.sample_rate)
                 out_rate = self._sample_rate or info.sample_rate
@@ -73,14 +76,30 @@ class Blocks:
                     mono = resample_stream(mono, info.sample_rate, out_rate)
                 yield from self._in_blocks(mono, max(round(self._block_seconds * out_rate), 1))
 
-    def joined(self) -> Waveform:
-        """Return all blocks as one."""
+    def joined(self, most_seconds: float | None = None) -> Waveform:
+        """Return all blocks as one.
+
+        Args:
+            most_seconds: how much may be held, where that is less than `WAVEFORM_SAMPLES`.
+        """
+        self._most_seconds = math.inf if most_seconds is None else most_seconds
+        self._is_held = True
         blocks = list(self)
         return Waveform(
             samples=blocks[0] if len(blocks) == 1 else np.concatenate(blocks),
             sample_rate=self._sample_rate or self.source_sample_rate,
             source_sample_rate=self.source_sample_rate,
         )
+
+    def _check_size(self, num_samples: int, rate: int) -> None:
+        """Raise if more would be held at once than may be."""
+        seconds, most = num_samples / rate, WAVEFORM_SAMPLES / (self._sample_rate or rate)
+        if self._is_held and seconds > min(most, self._most_seconds):
+            raise unreadable(
+                self._path,
+                f"{seconds:.3f} s of it would be held at once, and {min(most, self._most_seconds):.3f} s may be; "
+                "cut it with --segment, or read it in blocks",
+            )
 
     def _segment(self, info: AudioInfo) -> tuple[int, int | None]:
         """Return the first sample of the segment and the one after its last, None for the file's end."""
@@ -92,10 +111,10 @@ class Blocks:
             else _round_half_up((self._start + self._duration) * info.sample_rate)
         )
         if first >= end or stop > end + SEGMENT_SLACK_SECONDS * info.sample_rate:
-            until = "its end" if self._duration is None else f"{self._start + self._duration:.3f} s"
+            until = "its end" if self._duration is None else f"{_words(self._start + self._duration)} s"
             raise unreadable(
                 self._path,
-                f"the segment from {self._start:.3f} s to {until} lies outside the file, "
+                f"the segment from {_words(self._start)} s to {until} lies outside the file, "
                 f"which is {info.duration:.3f} s long",
             )
         if stop <= first:
@@ -153,4 +172,8 @@ class Blocks:
 
 
 def _round_half_up(value: float) -> int:
-    return math.floor(value + 0.5)
+    return math.floor(min(value, 2.0**62) + 0.5)
+
+
+def _words(seconds: float) -> str:
+    return f"{seconds:.3f}" if seconds < 1e9 else f"{seconds:g}"

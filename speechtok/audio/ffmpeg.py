@@ -77,17 +77,26 @@ class FfmpegSource:
 
     def pieces(self, first: int, stop: int | None) -> Generator[NDArray[np.float32]]:
         """Yield `(samples, channels)` from sample `first` up to `stop`, or to the end if that is None."""
+        with closing(self._counted()) as pieces:
+            yield from trim(pieces, first, stop)
+
+    def _counted(self) -> Generator[NDArray[np.float32]]:
+        """Yield the whole recording, and raise where it is longer or shorter than its container states."""
         position, rate = 0, self.info.sample_rate
         with closing(self._decode()) as pieces:
-            for piece in trim(pieces, first, stop):
-                position += len(piece)
+            for piece in pieces:
                 yield piece
-        if stop is None and first == 0 and abs(position - self.info.num_samples) > SLACK_SECONDS * rate:
-            raise unreadable(
-                self._recording.name,
-                f"its {self._container} header promises {self.info.duration:.3f} s, it holds {position / rate:.3f} s; "
-                "convert it to FLAC or WAV",
-            )
+                position += len(piece)
+                if position > self.info.num_samples + SLACK_SECONDS * rate:
+                    raise self._unlike("more")
+        if position < self.info.num_samples - SLACK_SECONDS * rate:
+            raise self._unlike(f"{position / rate:.3f} s")
+
+    def _unlike(self, held: str) -> Exception:
+        return unreadable(
+            self._recording.name,
+            f"its {self._container} header promises {self.info.duration:.3f} s, it holds {held}; convert it to FLAC or WAV",
+        )
 
     def close(self) -> None:
         """Let go of the file; a decoder still at work was ended with its stream."""

@@ -64,7 +64,8 @@ def read_waveform(
 ) -> Waveform:
     """Return a recording, or a segment of it, as one channel in memory.
 
-    The samples are those of `read_blocks` joined; see there for the arguments and errors.
+    The samples are those of `read_blocks` joined; see there for the arguments and errors. More than
+    `speechtok.limits.WAVEFORM_SAMPLES` of them are refused.
     """
     return Blocks(path, sample_rate, start, duration, channels, block_seconds=30.0).joined()
 
@@ -125,11 +126,12 @@ class AudioReader:
         start: float = 0.0,
         duration: float | None = None,
         channels: Channels = "mean",
+        most_seconds: float | None = None,
     ) -> Waveform:
-        """Return what the function `read_waveform` does."""
+        """Return what the function `read_waveform` does; raise `AudioError` if that is more than `most_seconds`."""
         is_whole = start == 0 and duration is None  # of which no other segment follows
         opener = open_once if is_whole else self._open
-        return Blocks(path, sample_rate, start, duration, channels, 30.0, opener).joined()
+        return Blocks(path, sample_rate, start, duration, channels, 30.0, opener).joined(most_seconds)
 
     def close(self) -> None:
         """Let go of the recording."""

@@ -29,6 +29,7 @@ from speechtok.audio.source import Recording, Source, unreadable
 from speechtok.audio.spans import Content, Stream
 from speechtok.audio.survey import survey
 from speechtok.errors import StorageError
+from speechtok.limits import AUDIO_RATES
 from speechtok.storage import AnyPath, Place, as_path, copy_bytes
 
 _HAS_PROC = Path("/proc/self/fd").is_dir()
@@ -52,6 +53,13 @@ def open_source(audio: Place) -> Source:
         source = _decoder(Recording(path=file, name=name), place.rate)
     else:
         source = _Copied(place, file, name)
+    if not AUDIO_RATES[0] <= source.info.sample_rate <= AUDIO_RATES[1]:
+        source.close()
+        raise unreadable(
+            audio,
+            f"its header states a rate of {source.info.sample_rate} Hz, and only {AUDIO_RATES[0]} to {AUDIO_RATES[1]} Hz "
+            "can be sound",
+        )
     if place.channel is None:
         return source
     if place.channel >= source.info.num_channels:

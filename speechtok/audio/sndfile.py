@@ -26,6 +26,7 @@ from speechtok.audio.info import AudioInfo
 from speechtok.audio.source import PIECE_SAMPLES, Recording, trim, unreadable
 from speechtok.audio.spans import Content, Spans, Stream
 from speechtok.audio.survey import survey
+from speechtok.limits import SAMPLES_PER_BYTE
 
 _OPUS_PREROLL_SECONDS = 10
 _UNKNOWN_LENGTH = 2**62
@@ -132,6 +133,11 @@ class SndfileSource:
                 promise = f"its header promises {stated[1].decode()} samples, it holds {file.frames}"
         if promise:
             raise unreadable(name, f"the file is cut: {promise}")
+        num_bytes = os.fstat(self._descriptor).st_size
+        if SAMPLES_PER_BYTE * num_bytes < file.frames < _UNKNOWN_LENGTH:
+            raise unreadable(
+                name, f"its header promises {file.frames} samples, which its {num_bytes} bytes cannot hold"
+            )
         if file.frames:
             return
         raise unreadable(name, "it holds no samples")

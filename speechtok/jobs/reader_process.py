@@ -82,7 +82,7 @@ class _Server:
         }
         with _time_limit(limit):
             if _seconds(request) <= chunk:
-                waveform = self._reader.read_waveform(audio, **reading)
+                waveform = self._reader.read_waveform(audio, **reading, most_seconds=chunk + 1)
                 self._send(WHOLE, waveform.source_sample_rate, waveform.samples)
                 return
             rate = probe_audio(audio).sample_rate
