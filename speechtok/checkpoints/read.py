@@ -5,7 +5,7 @@ Conventions: a *state dict* maps flat entry names to tensors. A torch file that 
 that are not tensors are skipped. Reading is lazy: an entry nobody wants is never brought into memory. What a
 file claims is compared with its length before memory is taken.
 
-Contents: `read_state_dict`, `read_shapes`, `load_plain`, `load_strict`, `check_entries`.
+Contents: `read_state_dict`, `read_shapes`, `load_plain`, `read_values`, `load_strict`, `check_entries`.
 """
 
 from __future__ import annotations
@@ -96,6 +96,29 @@ def load_plain(path: str | Path) -> Mapping[Any, Any]:
             raise CheckpointError(f"'{path}' must hold a dictionary, but holds something else.")
         content: dict[Any, Any] = _plain(file.content, file, _Budget(file.size))
         return content
+
+
+def read_values(path: str | Path, names: Sequence[str]) -> dict[str, Any]:
+    """Return what the dictionary of a torch file holds beside its tensors, under some names.
+
+    Args:
+        path: As in `read_state_dict`; a safetensors file holds nothing of the kind.
+        names: Keys at the top.
+
+    Returns:
+        Name → number, string, list or dictionary, an object being the dictionary of its attributes; tensors are None.
+
+    Raises:
+        CheckpointError: As in `read_state_dict`.
+    """
+    path = Path(path)
+    require_regular_file(path, "weights file", error=CheckpointError)
+    if path.suffix == ".safetensors":
+        return {}
+    with _refusing(path), TorchFile(path) as file:
+        content = file.content if isinstance(file.content, dict) else {}
+        budget = _Budget(file.size)
+        return {name: _plain(content[name], None, budget) for name in names if name in content}
 
 
 def load_strict(
@@ -265,14 +288,22 @@ def _flat(content: object) -> Iterator[tuple[str, StoredTensor]]:
             waiting += reversed([(key, item) for key, item in inner if isinstance(item, StoredTensor | dict)])
 
 
-def _plain(value: object, file: TorchFile, budget: _Budget, depth: int = 0) -> Any:
-    """Return a value with its tensors read; an object that is none of ours is None."""
+def _plain(value: object, file: TorchFile | None, budget: _Budget, depth: int = 0) -> Any:
+    """Return a value with its tensors read; an object that is none of ours is None.
+
+    Without a file, tensors are None, an object is the dictionary of its attributes, and an enumeration its value.
+    """
     if depth > _DEPTH:
         raise ValueError("it is nested too deeply")
     budget.count()
     if isinstance(value, StoredTensor):
+        if file is None:
+            return None
         budget.spend(value)
         return file.read(value).contiguous()
+    if isinstance(value, Made) and file is None:
+        simple = len(value.arguments) == 1 and isinstance(value.arguments[0], str | int)  # an enumeration
+        value = value.state if isinstance(value.state, dict) else value.arguments[0] if simple else None
     if isinstance(value, Made | Name | Pointer):
         return value.value if isinstance(value, Made) else None
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
 """The parts of a unit tokenizer, built from their files.
 
-All sizes are read from the shapes in the files, so no `config.json` is needed.
+All sizes are read from the shapes in the files; only a HuBERT of a size of its own needs its `config.json`.
 
 Contents: `Reader`, `read_reader`, `Components`, `stored_entries`, `with_own_quantizer`.
 """
@@ -27,7 +27,7 @@ from speechtok.tokenizers.units.jukebox import F0VqVae
 from speechtok.tokenizers.units.kmeans import ENTRY, KMeans, read_centers
 from speechtok.tokenizers.units.logmel import LogMel
 from speechtok.tokenizers.units.sizes import shapes_of, vocoder_settings, vqvae_settings
-from speechtok.tokenizers.units.sources import Source, find_files, find_sources
+from speechtok.tokenizers.units.sources import Source, find_files, find_sources, read_settings
 from speechtok.tokenizers.units.vocoder import UnitVocoder
 from speechtok.tokenizers.units.vqvae_units import VqVaeUnits
 from speechtok.tokenizers.units.wavlm import WavLmSpeaker
@@ -49,8 +49,8 @@ def read_reader(config: UnitConfig, folder: Path | None) -> Reader:
     Raises:
         CheckpointError: when the weights are missing or do not fit.
     """
-    sources = find_sources(find_files(folder)) if folder is not None else {}
-    return _reader(config, sources, torch.float32)
+    files = find_files(folder) if folder is not None else {}
+    return _reader(read_settings(config, files), find_sources(files), torch.float32)
 
 
 @dataclass(kw_only=True)
@@ -102,7 +102,9 @@ def stored_entries(config: UnitConfig, sources: Mapping[str, Source]) -> dict[st
         if part == "kmeans":
             own = {ENTRY: _centers(source)}
         elif part == "features" and config.features in ("hubert", "wav2vec2"):
-            own = convert.read_hubert(source.path, config.layer, prefix=source.prefix)[1]
+            own = convert.read_hubert(
+                source.path, config.layer, prefix=source.prefix, stated=config.feature_network
+            )[1]
         elif part == "features" and config.features == "cpc":
             own = convert.read_cpc(source.path, config.layer, prefix=source.prefix)[1]
         else:
@@ -154,7 +156,9 @@ def _reader(config: UnitConfig, sources: Mapping[str, Source], dtype: torch.dtyp
     if config.features == "cpc":
         cpc_sizes, weights = convert.read_cpc(source.path, config.layer, prefix=source.prefix)
         return convert.build_cpc(cpc_sizes, weights, dtype=dtype, source=str(source))
-    sizes, weights = convert.read_hubert(source.path, config.layer, prefix=source.prefix)
+    sizes, weights = convert.read_hubert(
+        source.path, config.layer, prefix=source.prefix, stated=config.feature_network
+    )
     return convert.build_hubert(sizes, weights, normalize=config.normalize, dtype=dtype, source=str(source))
 
 

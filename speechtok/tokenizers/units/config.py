@@ -41,6 +41,8 @@ class UnitConfig:
     speakers: dict[str, int] = field(default_factory=dict)
     """Name → row of the vocoder's table of voices."""
 
+    feature_network: dict[str, Any] = field(default_factory=dict)
+    """What the files state about a HuBERT or wav2vec 2.0 beside its shapes, see `hubert_config`."""
     speaker_network: dict[str, Any] = field(default_factory=dict)
     """Contents of the `config.json` of a speaker network that has one, such as WavLM; empty for x-vectors."""
 

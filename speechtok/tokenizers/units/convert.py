@@ -1,6 +1,6 @@
 """Published files of HuBERT, wav2vec 2.0 and CPC → networks of this family.
 
-Sizes are read from the shapes in a file, so every published size loads without a config. Entry names of
+Sizes are read from the shapes in a file, the rest from `hubert_config`: every published size loads without a config. Entry names of
 `facebook/hubert-base-ls960` (Hugging Face Hub) and of fairseq's `hubert_base_ls960.pt` are both understood; the
 map between them is the table below. Only the layers that are run are read.
 
@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from speechtok.checkpoints.read import load_strict, read_shapes, read_state_dict
 from speechtok.errors import CheckpointError
 from speechtok.tokenizers.units.cpc import Cpc, CpcSettings
 from speechtok.tokenizers.units.hubert import Hubert
+from speechtok.tokenizers.units.hubert_config import complete_statement
 from speechtok.tokenizers.units.hubert_extractor import HubertSettings
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".ckpt", ".th")
@@ -71,19 +74,22 @@ def published_name(name: str) -> str | None:
     return name if _OURS.match(name) else None
 
 
-def read_hubert(path: Path, layer: int, *, prefix: str = "") -> tuple[HubertSettings, dict[str, Tensor]]:
+def read_hubert(
+    path: Path, layer: int, *, prefix: str = "", stated: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[HubertSettings, dict[str, Tensor]]:
     """Return sizes and weights of the network up to `layer`, from either published form.
 
     Args:
         path: the weights file.
         layer: the last layer to read, from 1.
         prefix: what our own files put before the names of this part.
+        stated: what `hubert_config.read_statement` found.
 
     Returns:
         Sizes, and entries by our name in their stored type, the positional weight norm folded.
 
     Raises:
-        CheckpointError: if the file cannot be read, is of another kind, or has fewer layers.
+        CheckpointError: if the file cannot be read, is of another kind or size, or has fewer layers.
     """
     shapes = {name: shape for name, shape in read_shapes(path).items() if name.startswith(prefix)}
     stored_name = {
@@ -94,8 +100,10 @@ def read_hubert(path: Path, layer: int, *, prefix: str = "") -> tuple[HubertSett
         match = re.match(r"encoder\.layers\.(\d+)\.", ours)
         return match is None or int(match[1]) < layer
 
-    settings = _hubert_settings({ours: shapes[name] for ours, name in stored_name.items()}, layer, path)
-    if settings.layer_norm:  # the norm after the last layer is not part of the features
+    settings = _hubert_settings(
+        {ours: shapes[name] for ours, name in stored_name.items()}, layer, path, stated
+    )
+    if settings.norm_first:  # the norm after the last layer is not part of the features
         stored_name = {o: n for o, n in stored_name.items() if not o.startswith("encoder.layer_norm.")}
     wanted = {name: ours for ours, name in stored_name.items() if needed(ours)}
     stored = read_state_dict(path, wanted=wanted.__contains__)
@@ -168,7 +176,9 @@ def build_cpc(
     return network.eval()
 
 
-def _hubert_settings(shapes: Mapping[str, tuple[int, ...]], layer: int, path: Path) -> HubertSettings:
+def _hubert_settings(
+    shapes: Mapping[str, tuple[int, ...]], layer: int, path: Path, stated: Mapping[str, Any]
+) -> HubertSettings:
     kernels: list[int] = []
     while (shape := shapes.get(f"feature_extractor.conv_layers.{len(kernels)}.conv.weight")) is not None:
         kernels.append(shape[2])
@@ -181,16 +191,19 @@ def _hubert_settings(shapes: Mapping[str, tuple[int, ...]], layer: int, path: Pa
     layers = len({name.split(".")[2] for name in shapes if name.startswith("encoder.layers.")})
     if not 1 <= layer <= layers:
         raise CheckpointError(f"'{path}' has layers 1 to {layers}, but layer {layer} is to be read.")
+    layer_norm = "feature_extractor.conv_layers.1.layer_norm.weight" in shapes
+    found = complete_statement(
+        stated, channels=hidden[1], layer_norm=layer_norm, kernels=kernels, source=f"'{path}'"
+    )
     return HubertSettings(
         num_layers=layer,
         channels=hidden[1],
-        num_heads=hidden[1] // 64,
         hidden=hidden[0],
         conv_channels=shapes["feature_extractor.conv_layers.0.conv.weight"][0],
         kernels=tuple(kernels),
-        strides=(5, *[2] * (len(kernels) - 1)),
         conv_bias="feature_extractor.conv_layers.0.conv.bias" in shapes,
-        layer_norm="feature_extractor.conv_layers.1.layer_norm.weight" in shapes,
+        layer_norm=layer_norm,
         position_kernel=position[2],
         position_groups=position[0] // position[1],
+        **found,
     )

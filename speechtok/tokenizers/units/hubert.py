@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechtok.nets.precision import exact_fast_matmul
-from speechtok.tokenizers.units.hubert_extractor import EPS, Extractor, HubertSettings
+from speechtok.tokenizers.units.hubert_extractor import ACTIVATIONS, EPS, Extractor, HubertSettings
 
 
 class _Projection(nn.Module):
@@ -27,7 +27,7 @@ class _Projection(nn.Module):
 
     def __init__(self, settings: HubertSettings) -> None:
         super().__init__()
-        self.layer_norm = nn.LayerNorm(settings.conv_channels, eps=EPS)
+        self.layer_norm = nn.LayerNorm(settings.conv_channels, eps=settings.epsilon)
         self.projection = nn.Linear(settings.conv_channels, settings.channels)
 
 
@@ -56,11 +56,12 @@ class _FeedForward(nn.Module):
 
     def __init__(self, settings: HubertSettings) -> None:
         super().__init__()
+        self.activate = ACTIVATIONS[settings.activation]
         self.intermediate_dense = nn.Linear(settings.channels, settings.hidden)
         self.output_dense = nn.Linear(settings.hidden, settings.channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.output_dense(functional.gelu(self.intermediate_dense(x)))
+        out: Tensor = self.output_dense(self.activate(self.intermediate_dense(x)))
         return out
 
 
@@ -69,11 +70,11 @@ class _Layer(nn.Module):
 
     def __init__(self, settings: HubertSettings) -> None:
         super().__init__()
-        self.norm_first = settings.layer_norm
+        self.norm_first = settings.norm_first
         self.attention = _Attention(settings)
-        self.layer_norm = nn.LayerNorm(settings.channels, eps=EPS)
+        self.layer_norm = nn.LayerNorm(settings.channels, eps=settings.epsilon)
         self.feed_forward = _FeedForward(settings)
-        self.final_layer_norm = nn.LayerNorm(settings.channels, eps=EPS)
+        self.final_layer_norm = nn.LayerNorm(settings.channels, eps=settings.epsilon)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         out: Tensor
@@ -92,6 +93,7 @@ class _PositionConv(nn.Module):
     def __init__(self, settings: HubertSettings) -> None:
         super().__init__()
         s = settings
+        self.activate = ACTIVATIONS[s.conv_activation]
         self.conv = nn.Conv1d(
             s.channels,
             s.channels,
@@ -102,7 +104,7 @@ class _PositionConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x.transpose(1, 2))[:, :, : x.shape[1]]  # an even kernel gives one frame too many
-        return functional.gelu(y).transpose(1, 2)
+        return self.activate(y).transpose(1, 2)
 
 
 class _Encoder(nn.Module):
@@ -111,8 +113,8 @@ class _Encoder(nn.Module):
     def __init__(self, settings: HubertSettings) -> None:
         super().__init__()
         self.pos_conv_embed = _PositionConv(settings)
-        if not settings.layer_norm:
-            self.layer_norm = nn.LayerNorm(settings.channels, eps=EPS)
+        if not settings.norm_first:
+            self.layer_norm = nn.LayerNorm(settings.channels, eps=settings.epsilon)
         self.layers = nn.ModuleList(_Layer(settings) for _ in range(settings.num_layers))
 
 
@@ -178,7 +180,7 @@ class Hubert(nn.Module):
                 x = x * mask[:, :, None]
                 mask = mask[:, None, None]
             x = x + self.encoder.pos_conv_embed(x)
-            if not self.settings.layer_norm:
+            if not self.settings.norm_first:
                 x = self.encoder.layer_norm(x)
             for layer in self.encoder.layers:
                 x = layer(x, mask)

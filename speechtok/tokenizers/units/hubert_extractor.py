@@ -8,12 +8,14 @@ convolution. Its mean and variance are linear and quadratic forms of the covaria
 sees, so they are computed from each utterance's valid samples alone and folded into that convolution; what is
 left has a finite reach and goes in blocks that fit a processor's cache.
 
-Contents: `HubertSettings`, `Extractor`.
+Contents: `HubertSettings`, `ACTIVATIONS`, `Extractor`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,13 @@ from torch.nn import functional
 from speechtok.nets.windows import plan_windows
 
 EPS = 1e-5
-"""Added to variances by every norm."""
+"""Added to variances by the norms of the convolutions, and by all where nothing else is stated."""
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+    "relu": functional.relu,
+}
+"""Name → activation."""
 _BLOCK_FRAMES = 50
 """Feature frames whose convolutions run in one pass on a CPU, so that their tensors stay in its cache."""
 
@@ -48,8 +56,15 @@ class HubertSettings:
     conv_bias: bool = False
     """Whether the convolutions have a bias."""
     layer_norm: bool = False
-    """Layer norm after every convolution and before each attention and feed-forward part (the large models);
-    otherwise group norm after the first convolution only and norms after each part (base)."""
+    """Layer norm after every convolution (the large models); otherwise group norm after the first only (base)."""
+    norm_first: bool = False
+    """Norms before each attention and feed-forward part (the large models); otherwise after each (base)."""
+    epsilon: float = EPS
+    """Added to variances by the norms behind the convolutions."""
+    activation: str = "gelu"
+    """Activation of the feed-forward parts, one of `ACTIVATIONS`."""
+    conv_activation: str = "gelu"
+    """Activation of all convolutions, one of `ACTIVATIONS`."""
     position_kernel: int = 128
     """Frames the positional convolution sees."""
     position_groups: int = 16
@@ -113,6 +128,7 @@ class Extractor(nn.Module):
 
     def _convolve(self, samples: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return `(batch, conv_channels, frames)` with the first convolution's own weights per utterance."""
+        activate = ACTIVATIONS[self.settings.conv_activation]
         for index, layer in enumerate(self.conv_layers):
             if index:
                 samples = layer.conv(samples)
@@ -124,7 +140,7 @@ class Extractor(nn.Module):
                 samples = functional.conv1d(samples[:, None], weight[0], flat, self.settings.strides[0])
             if self.settings.layer_norm:
                 samples = layer.layer_norm(samples.transpose(1, 2)).transpose(1, 2)
-            samples = functional.gelu(samples)
+            samples = activate(samples)
         return samples
 
     def _first(self, waveform: Tensor, num_samples: list[int]) -> tuple[Tensor, Tensor | None]:

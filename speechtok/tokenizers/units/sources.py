@@ -18,7 +18,7 @@ from typing import Any
 from speechtok.checkpoints.read import read_shapes
 from speechtok.errors import CheckpointError
 from speechtok.limits import read_json
-from speechtok.tokenizers.units import convert
+from speechtok.tokenizers.units import convert, hubert_config
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.pitch import read_statistics
 
@@ -28,6 +28,7 @@ STATISTICS = ("f0_stats.pth", "f0_stats.th")
 """Names of published pitch statistics; a config may state another."""
 SPEAKERS, CONFIG, PREPROCESSOR = "speakers.json", "config.json", "preprocessor_config.json"
 _BESIDE = {
+    "features": (CONFIG,),
     "f0": (*STATISTICS, CONFIG),
     "speaker": (CONFIG, PREPROCESSOR),
     "vocoder": (*STATISTICS, SPEAKERS, CONFIG),
@@ -81,7 +82,8 @@ def find_files(folder: Path) -> dict[str, Path]:
 
 def find_sources(files: Mapping[str, Path]) -> dict[str, Source]:
     """Return part → its weights, from `find_files`, or from the one file of our own."""
-    if len(files) == 1 and (path := next(iter(files.values()))).name == "model.safetensors":
+    if set(files) == {"model.safetensors"}:
+        path = files["model.safetensors"]
         tops = {name.split(".")[0] for name in read_shapes(path)}
         return {part: Source(path=path, prefix=f"{part}.") for part in PARTS if part in tops}
     sources, statistics = {}, _statistics_names(files)
@@ -111,6 +113,10 @@ def read_settings(config: UnitConfig, files: Mapping[str, Path]) -> UnitConfig:
         CheckpointError: when a file cannot be read or is of another kind.
     """
     statistics = _statistics_names(files)
+    if config.features in hubert_config.KINDS:
+        config = replace(
+            config, feature_network=hubert_config.read_statement(files) or config.feature_network
+        )
     for name, path in files.items():
         part = name.split("/")[0]
         if part in _PITCHED and path.name in statistics:

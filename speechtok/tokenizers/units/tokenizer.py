@@ -22,6 +22,8 @@ from speechtok.tokenizers.units import analysis
 from speechtok.tokenizers.units.components import Components, stored_entries, with_own_quantizer
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.fit import CONTENT, PITCH, check_fit, streams_of
+from speechtok.tokenizers.units.hubert import Hubert
+from speechtok.tokenizers.units.hubert_config import unusual
 from speechtok.tokenizers.units.sources import Source, find_files, find_sources, read_settings
 from speechtok.tokenizers.units.synthesis import speak
 from speechtok.tokenizers.units.voices import SpeakerEncoder, choose_statistics, choose_voices, row_of
@@ -85,8 +87,10 @@ class UnitTokenizer(SpeechTokenizer):
         settings = {
             name: value
             for name, value in asdict(self.config).items()
-            if name not in ("speakers", "speaker_network")
+            if name not in ("speakers", "speaker_network", "feature_network")
         }
+        if isinstance(self.parts.reader, Hubert) and (other := unusual(self.parts.reader.settings)):
+            settings["feature_network"] = other
         super().__init__(
             card,
             fingerprint=fingerprint(METHOD, settings, weights),

@@ -58,6 +58,12 @@ def make_folder(
     channels = {"hubert": 128, "cpc": 24, "logmel": 80, "vqvae": 0}[features]
     if features == "hubert":
         save(folder, "features", "pytorch_model.bin", fill(Hubert(SMALL)))
+        stated = {
+            "model_type": "hubert",
+            "hidden_size": SMALL.channels,
+            "num_attention_heads": SMALL.num_heads,
+        }
+        (folder / "features" / "config.json").write_text(json.dumps(stated))
     if features == "cpc":
         save(folder, "features", "cpc.pt", {"weights": fill(Cpc(CpcSettings(channels=24, hidden=24)))})
     learned = VqVaeSettings(strides=(2, 2, 2, 2, 2, 5), codebook_size=units)

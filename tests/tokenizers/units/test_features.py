@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechtok import load_tokenizer
+from speechtok.cards import find_card
 from speechtok.errors import CheckpointError
 from speechtok.tokenizers.units import convert
+from speechtok.tokenizers.units.components import read_reader
+from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.cpc import CpcSettings
+from speechtok.tokenizers.units.hubert_config import complete_statement, read_statement
 from speechtok.tokenizers.units.hubert_extractor import HubertSettings
 from speechtok.tokenizers.units.logmel import LogMel
+from speechtok.tokenizers.units.sources import find_files, find_sources
 from tests.goldens import recipe
 from tests.tokenizers.units.conftest import (
     INVENTORY,
@@ -175,38 +183,169 @@ def test_cpc(golden, signal, tmp_path) -> None:
         close(features.norm(dim=1), want[f"{name}_frame_norm"])
 
 
+SMALL = {
+    "hidden_size": 128,
+    "num_attention_heads": 2,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "conv_dim": (32,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+NETWORKS = {
+    "base": {},
+    "large": LARGE,
+    "many heads": {"num_attention_heads": 8},
+    "wide heads": {"hidden_size": 160} | LARGE,  # 80 channels a head, as the largest ones have
+    "norms after": LARGE | {"do_stable_layer_norm": False},
+    "norms first": {"do_stable_layer_norm": True},
+    "epsilon": {"layer_norm_eps": 0.1},
+    "activation": {"hidden_act": "relu"},
+    "strides": {"conv_kernel": (8, 4, 4), "conv_stride": (4, 4, 2), "conv_dim": (32,) * 3},
+}
+IN_FAIRSEQ = (
+    (r"conv_layers\.(\d+)\.conv\.", r"conv_layers.\1.0."),
+    (r"feature_projection\.layer_norm", "layer_norm"),
+    (r"feature_projection\.projection", "post_extract_proj"),
+    (r"pos_conv_embed\.conv\.", "pos_conv.0."),
+    (r"parametrizations\.weight\.original0", "weight_g"),
+    (r"parametrizations\.weight\.original1", "weight_v"),
+    (r"(layers\.\d+)\.attention", r"\1.self_attn"),
+    (r"(encoder\.layers\.\d+)\.layer_norm", r"\1.self_attn_layer_norm"),
+    (r"feed_forward\.intermediate_dense", "fc1"),
+    (r"feed_forward\.output_dense", "fc2"),
+)
+
+
+def fairseq_file(model, *, tuned: bool) -> dict:
+    """The same network as fairseq would have saved it, before or after tuning."""
+    c, weights = model.config, {}
+    large = c.feat_extract_norm == "layer"
+    for name, value in model.state_dict().items():
+        name = re.sub(r"conv_layers\.(\d+)\.layer_norm\.", rf"conv_layers.\1.2.{'1.' if large else ''}", name)
+        for pattern, replacement in IN_FAIRSEQ:
+            name = re.sub(pattern, replacement, name)
+        weights[f"w2v_encoder.w2v_model.{name}" if tuned else name] = value
+    layers = list(zip(c.conv_dim, c.conv_kernel, c.conv_stride, strict=True))
+    stated = {
+        "encoder_embed_dim": c.hidden_size,
+        "encoder_attention_heads": c.num_attention_heads,
+        "layer_norm_first": c.do_stable_layer_norm,
+        "activation_fn": c.hidden_act,
+        "extractor_mode": "layer_norm" if large else "default",
+        "conv_feature_layers": " + ".join([str(layers[:1]), f"[{layers[1]}] * 1", str(layers[2:])]),
+    }
+    if tuned:
+        stated = {"w2v_args": argparse.Namespace(model=argparse.Namespace(**stated))}
+    return {"args": None, "cfg": {"task": {"normalize": False}, "model": stated}, "model": weights}
+
+
 @pytest.mark.parametrize("kind", ["Hubert", "Wav2Vec2"])
-@pytest.mark.parametrize("large", [False, True])
-def test_same_as_transformers(tmp_path, kind: str, large: bool) -> None:
-    config = getattr(transformers, f"{kind}Config")(
-        hidden_size=128,
-        num_attention_heads=2,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        conv_dim=(32,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-        feat_extract_norm="layer" if large else "group",
-        do_stable_layer_norm=large,
-        conv_bias=large,
-    )
+@pytest.mark.parametrize("network", NETWORKS)
+def test_same_as_transformers(tmp_path, kind: str, network: str) -> None:
+    config = getattr(transformers, f"{kind}Config")(**SMALL | NETWORKS[network])
     torch.manual_seed(0)
     theirs = getattr(transformers, f"{kind}Model")(config).double().eval()
-    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
-    theirs.save_pretrained(tmp_path / "features")  # config.json and model.safetensors
-    assert {path.name for path in (tmp_path / "features").iterdir()} >= {"config.json", "model.safetensors"}
+    forms = [tmp_path / "hf", tmp_path / "bin"]
+    theirs.save_pretrained(forms[0] / "features")  # config.json and model.safetensors
+    (forms[1] / "features").mkdir(parents=True)
+    shutil.copy(forms[0] / "features" / "config.json", forms[1] / "features")
+    torch.save(theirs.state_dict(), forms[1] / "features" / "pytorch_model.bin")
+    if network != "epsilon":  # which fairseq does not state
+        for tuned in (False, True):
+            forms.append(tmp_path / f"fairseq {tuned}")
+            (forms[-1] / "features").mkdir(parents=True)
+            torch.save(fairseq_file(theirs, tuned=tuned), forms[-1] / "features" / "model.pt")
     signals = [torch.from_numpy(recipe.speechlike(n, seed=n)) for n in (5000, 3210)]
-    # The large models' last hidden state has a norm that is no part of the features of their last layer.
-    layers = (1, 2) if large else (1, 2, 3)
-    for layer in layers:
-        for weights_file in (tmp_path / "pytorch_model.bin", convert.find_weights(tmp_path / "features")):
-            sizes, weights = convert.read_hubert(weights_file, layer)
+    # Where norms go first, the last hidden state has one that is no part of the features of the last layer.
+    for layer in (1, 2) if config.do_stable_layer_norm else (1, 3):
+        with torch.no_grad():
+            states = [theirs(signal[None], output_hidden_states=True).hidden_states for signal in signals]
+        for form in forms:
+            files = find_files(form)
+            sizes, weights = convert.read_hubert(
+                find_sources(files)["features"].path, layer, stated=read_statement(files)
+            )
             ours = convert.build_hubert(sizes, weights, normalize=False, dtype=torch.float64, source="x")
             together = run(ours, *signals)
-            with torch.no_grad():
-                for got, signal in zip(together, signals, strict=True):
-                    want = theirs(signal[None], output_hidden_states=True).hidden_states[layer][0]
-                    close(got[: len(want)], want.numpy())
+            for got, state in zip(together, states, strict=True):
+                want = state[layer][0]
+                close(got[: len(want)], want.numpy())
+
+
+@pytest.mark.parametrize(
+    "size", [(768, 12, "group"), (1024, 16, "group"), (1280, 16, "layer"), (1920, 16, "layer")]
+)
+def test_published_sizes_need_no_config(size) -> None:
+    channels, heads, norm = size
+    found = complete_statement(
+        {}, channels=channels, layer_norm=norm == "layer", kernels=(10, 3, 3, 3, 3, 2, 2), source="x"
+    )
+    assert found["num_heads"] == heads
+    assert found["norm_first"] == (norm == "layer")
+
+
+@pytest.fixture
+def small_folder(tmp_path):
+    """Return a function that writes a network with something changed in its config, or without one."""
+
+    def write(**changed):
+        model = transformers.HubertModel(transformers.HubertConfig(**SMALL))
+        model.save_pretrained(tmp_path / "features")
+        path = tmp_path / "features" / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+        return tmp_path
+
+    return write
+
+
+def test_a_size_of_its_own_needs_a_statement(small_folder) -> None:
+    folder = small_folder()
+    (folder / "features" / "config.json").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"has 128 channels, which no published network has.*config\.json"
+    ):
+        read_reader(UnitConfig(layer=2), folder)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"num_attention_heads": 5}, "does not fit its weights: num_heads"),
+        ({"num_attention_heads": "2"}, "does not fit its weights: num_heads"),
+        ({"num_attention_heads": 10**9}, "does not fit its weights: num_heads"),
+        ({"hidden_size": 768}, "does not fit its weights: channels"),
+        ({"feat_extract_norm": "layer"}, "does not fit its weights: layer_norm"),
+        ({"feat_extract_norm": "none"}, "feat_extract_norm as 'group' or 'layer'"),
+        ({"conv_stride": [5, 2]}, "does not fit its weights: strides"),
+        ({"conv_kernel": [10] * 7}, "does not fit its weights: kernels"),
+        ({"layer_norm_eps": -1.0}, "does not fit its weights: epsilon"),
+        ({"do_stable_layer_norm": "no"}, "does not fit its weights: norm_first"),
+        ({"hidden_act": "mish"}, "names the activation 'mish'"),
+        ({"model_type": "wavlm"}, "of the type hubert or wav2vec2, got 'wavlm'"),
+        ({"conv_pos_batch_norm": True}, "which is not known here"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused(small_folder, changed, message) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        read_reader(UnitConfig(layer=2), small_folder(**changed))
+
+
+def test_what_is_stated_counts_and_is_kept(small_folder, tmp_path, speech) -> None:
+    folder = small_folder(num_attention_heads=4)
+    (folder / "kmeans").mkdir()
+    centers = np.random.default_rng(0).standard_normal((100, 128)).astype(np.float32)
+    np.save(folder / "kmeans" / "km.npy", centers)
+    card = replace(find_card("hubert_base_l6_km100")[0], architecture={"layer": 2})
+    card.write(tmp_path / "card.yaml")
+    four = load_tokenizer(tmp_path / "card.yaml", checkpoint=folder)
+    four.save_pretrained(tmp_path / "saved")
+    again = load_tokenizer(tmp_path / "saved")
+    assert again.fingerprint == four.fingerprint
+    assert torch.equal(again.encode(speech(1.0))["content"], four.encode(speech(1.0))["content"])
+    two = load_tokenizer(tmp_path / "card.yaml", checkpoint=small_folder(num_attention_heads=2))
+    assert two.fingerprint != four.fingerprint
 
 
 def test_a_hugging_face_folder_makes_units(tmp_path) -> None:
