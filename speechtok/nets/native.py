@@ -88,6 +88,9 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="kernel")
 
 
+os.register_at_fork(after_in_child=_pool.cache_clear)  # its threads are the parent's
+
+
 def _search_path() -> str:
     """Return `PATH` without what depends on the current folder."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import speechtok.nets.threads  # noqa: F401 - for children of `fork`, which compute in one thread
 from speechtok.audio.io import probe_audio, read_blocks
 from speechtok.cards import CARD_FILE, CardFile, TokenizerCard
 from speechtok.cards.readme import tokenizer_readme

@@ -22,6 +22,7 @@ from torch.nn import functional
 from speechtok.audio.pitch import extract_pitch
 from speechtok.checkpoints.read import load_plain
 from speechtok.errors import DatasetError
+from speechtok.nets.threads import one_thread
 from speechtok.storage import AnyPath
 from speechtok.tokenizers.units.jukebox import F0VqVae, VqVaeSettings
 from speechtok.tokenizers.units.pitch import normalize_pitch
@@ -111,6 +112,7 @@ class F0VqTraining:
         self.mean_hz, self.std_hz = 0.0, 1.0
         self._saved: Path | None = None
 
+    @one_thread()  # the networks are small
     def run(self, on_step: Callable[[int, dict[str, float]], None] | None = None) -> None:
         """Train to the last step; save it, and on the way the latest state of every `save_every` steps."""
         if not self._resume():

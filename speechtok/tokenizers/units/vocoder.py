@@ -127,7 +127,7 @@ class UnitVocoder(nn.Module):
     @property
     def num_voices(self) -> int:
         """Rows of the table of voices; 0 without one."""
-        return TABLE_ROWS if self.settings.speaker == "table" else 0
+        return self.settings.voices if self.settings.speaker == "table" else 0
 
     def voice(self, speaker: Tensor) -> Tensor:
         """Return the vector of speakers: `(batch, embedding)` of indices `(batch,)` or vectors `(batch, 512)`."""
