@@ -17,6 +17,7 @@ import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+MAX_NAME = 128
+"""Characters of the name of a tokenizer or a stream."""
+MAX_CODEBOOKS = 1_024
+"""Codebooks of one stream; the most of a published tokenizer are 80."""
 MAX_CODEBOOK_SIZE = 65_536
 """Codes are stored as uint16."""
 
@@ -46,11 +51,15 @@ class StreamInfo:
     """Samples from one frame to the next, at the tokenizer's rate."""
 
     def __post_init__(self) -> None:
+        _check_name("stream", self.name)
         for name in ("num_codebooks", "codebook_size", "hop_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` of stream '{self.name}' must be at least 1, got {getattr(self, name)}."
-                )
+            value = getattr(self, name)
+            if not _is_count(value):
+                raise ValueError(f"`{name}` of stream '{self.name}' must be at least 1, got {value!r}.")
+        if self.num_codebooks > MAX_CODEBOOKS:
+            raise ValueError(
+                f"`num_codebooks` of stream '{self.name}' must be at most {MAX_CODEBOOKS}, got {self.num_codebooks}."
+            )
         if self.codebook_size > MAX_CODEBOOK_SIZE:
             raise ValueError(
                 f"`codebook_size` of stream '{self.name}' must be at most {MAX_CODEBOOK_SIZE} "
@@ -81,9 +90,17 @@ class TokenizerInfo:
     """Whether the family removes the level of the audio and stores it as `scale`."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name):
+        _check_name("tokenizer", self.name)
+        if not _is_count(self.sample_rate):
+            raise ValueError(f"`sample_rate` of '{self.name}' must be at least 1, got {self.sample_rate!r}.")
+        if not re.fullmatch(r"[\w.-]*", str(self.fingerprint)):
             raise ValueError(
-                f"A tokenizer's name must be letters, digits, '_', '.' and '-', got {self.name!r}."
+                f"`fingerprint` of '{self.name}' must be letters and digits, got {self.fingerprint!r}."
+            )
+        names = [stream.name for stream in self.streams]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"The streams of '{self.name}' must have different names, got {', '.join(names)}."
             )
         for stream in self.streams:
             if not math.isclose(stream.frame_rate * stream.hop_length, self.sample_rate, rel_tol=1e-12):
@@ -114,6 +131,18 @@ class TokenizerInfo:
         """Return the info that `to_dict` described."""
         streams = tuple(StreamInfo(**stream) for stream in values["streams"])
         return cls(**{**values, "streams": streams})
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1
+
+
+def _check_name(what: str, name: object) -> None:
+    """Raise `ValueError` for a name that could not stand in a column, a file's name or a page as it is."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or len(name) > MAX_NAME:
+        raise ValueError(
+            f"A {what}'s name must be letters, digits, '_', '.' and '-', at most {MAX_NAME}, got {name!r}."
+        )
 
 
 def with_codebooks(info: TokenizerInfo, num_codebooks: int | None) -> TokenizerInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -72,6 +73,19 @@ def printable(text: object) -> str:
     if line.isprintable():
         return line
     return "".join(char if _is_harmless(char) else char.encode("unicode_escape").decode() for char in line)
+
+
+def markdown_text(text: object) -> str:
+    """Return a text from data as one line of Markdown without links, images, code, tables or HTML of its own."""
+    return re.sub(r"[\\`<\[\]|]", r"\\\g<0>", printable(text))
+
+
+def markdown_code(text: object) -> str:
+    """Return a text from data as code in a cell of a Markdown table."""
+    line = printable(text)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    space = " " if line.startswith("`") or line.endswith("`") or not line.strip() else ""
+    return fence + space + line.replace("|", "\\|") + space + fence
 
 
 def json_text(value: Any) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechtok.wording import json_text, printable
+from speechtok.wording import json_text, markdown_code, markdown_text, printable
 
 HARMFUL = [
     "\x1b]0;x\x07",
@@ -40,3 +40,34 @@ def test_any_text(text):
     printable(text).encode()
     assert "\n" not in printable(text)
     assert json.loads(json_text(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("dMel, 80 bands × 16 (arXiv:2407.15835)", "dMel, 80 bands × 16 (arXiv:2407.15835)"),
+        ("a\n## Evil", "a\\\\n## Evil"),
+        ("[x](http://a)", "\\[x\\](http://a)"),
+        ("![x](http://a)", "!\\[x\\](http://a)"),
+        ("<img src=x>", "\\<img src=x>"),
+        ("`a` | b", "\\`a\\` \\| b"),
+        ("\\[x](y)", "\\\\\\[x\\](y)"),
+    ],
+)
+def test_markdown_text(text, shown):
+    assert markdown_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mel", "`mel`"),
+        ("a|b", "`a\\|b`"),
+        ("a`b", "``a`b``"),
+        ("`a`", "`` `a` ``"),
+        ("a\n\n## Evil", "`a\\n\\n## Evil`"),
+        ("", "`  `"),
+    ],
+)
+def test_markdown_code(text, shown):
+    assert markdown_code(text) == shown

@@ -27,7 +27,9 @@ def split_head(text: str) -> tuple[dict[str, Any], str]:
         head = parse_yaml(found[1], "The head of the README")
     except CardError:
         return {}, text
-    return (head, text[found.end() :]) if isinstance(head, dict) else ({}, text)
+    if not isinstance(head, dict) or not all(isinstance(name, str) for name in head):
+        return {}, text
+    return head, text[found.end() :]
 
 
 def merge(text: str, old: str, stale: Collection[str] = ()) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from speechtok.cards.markdown import with_head
 from speechtok.cards.tokenizer_card import CARD_FILE, TokenizerCard
+from speechtok.wording import markdown_text
 
 
 def tokenizer_readme(card: TokenizerCard, fingerprint: str, repository: str) -> str:
@@ -27,7 +28,7 @@ def tokenizer_readme(card: TokenizerCard, fingerprint: str, repository: str) -> 
     )
     body = f"""# {card.name}
 
-{card.description}
+{markdown_text(card.description)}
 
 | stream | codebooks | codes per codebook | frames per second | bits per second |
 |---|---|---|---|---|
@@ -42,8 +43,8 @@ waveform = tokenizer.decode(tokens)
 ```
 
 - fingerprint: `{fingerprint}`; tokens of another fingerprint are refused
-- licence of the code: {card.licence_code}; of the weights: {card.licence_weights or "no weights are used"}
-- cite: {card.citation}
+- licence of the code: {markdown_text(card.licence_code)}; of the weights: {markdown_text(card.licence_weights or "no weights are used")}
+- cite: {markdown_text(card.citation)}
 
 `{CARD_FILE}` holds every value; weights are safetensors, and loading executes nothing from this repository.
 """

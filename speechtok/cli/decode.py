@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, LOCAL_FOLDER, checkpoint, device, other_tokenizer, verbose
+from speechtok.cli.options import (
+    EXISTING,
+    LOCAL_FOLDER,
+    allow_partial,
+    checkpoint,
+    device,
+    other_tokenizer,
+    verbose,
+)
 from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
@@ -24,6 +32,7 @@ from speechtok.storage import AnyPath
 @other_tokenizer
 @checkpoint
 @device
+@allow_partial
 @verbose
 def command(
     dataset: AnyPath,
@@ -36,6 +45,7 @@ def command(
     tokenizer: str | None,
     checkpoint: AnyPath | None,
     device: str,
+    allow_partial: bool,
 ) -> None:
     """Decode DATASET (a token dataset or a token file) into WAV files in FOLDER, named by id."""
     from speechtok.cli.progress import counting
@@ -43,7 +53,9 @@ def command(
     from speechtok.shards.reader import TokenDataset
     from speechtok.wording import count_text
 
-    total = len(ids) or min(len(TokenDataset(dataset, split=split)), limit or 1 << 62)
+    total = len(ids) or min(
+        len(TokenDataset(dataset, split=split, allow_partial=allow_partial)), limit or 1 << 62
+    )
     with counting("Decoding", total) as step:
         written = decode_dataset(
             dataset,
@@ -56,6 +68,7 @@ def command(
             device=device,
             accept_from=accept_from,
             speaker=speaker,
+            allow_partial=allow_partial,
             on_row=step,
         )
     say(f"Wrote {count_text(written, 'WAV file')} to {folder}.")

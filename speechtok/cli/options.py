@@ -76,6 +76,10 @@ units_folder: Decorator = click.option(
     help="Folder that `load_tokenizer` takes; parts trained one after the other go into the same.",
 )
 
+allow_partial: Decorator = click.option(
+    "--allow-partial", is_flag=True, help="Take what is there of a dataset whose job has not finished."
+)
+
 device: Decorator = click.option(
     "--device", default="cpu", show_default=True, help="Where the tokenizer runs."
 )

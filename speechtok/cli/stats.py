@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, LOCAL_FILE, checkpoint, other_tokenizer, verbose
+from speechtok.cli.options import EXISTING, LOCAL_FILE, allow_partial, checkpoint, other_tokenizer, verbose
 from speechtok.cli.printing import say, say_json
 from speechtok.storage import AnyPath
 
@@ -30,6 +30,7 @@ from speechtok.storage import AnyPath
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @other_tokenizer
 @checkpoint
+@allow_partial
 @verbose
 def command(
     dataset: AnyPath,
@@ -39,6 +40,7 @@ def command(
     as_json: bool,
     tokenizer: str | None,
     checkpoint: AnyPath | None,
+    allow_partial: bool,
 ) -> None:
     """Show hours, rows, speakers, code usage and storage of DATASET (a token dataset or token file)."""
     from speechtok.cli.progress import counting
@@ -46,8 +48,8 @@ def command(
     from speechtok.shards.statistics import compute_statistics
     from speechtok.wording import duration_text, labels_text, size_text
 
-    with counting("Reading", len(TokenDataset(dataset))) as step:
-        found = compute_statistics(dataset, on_rows=step)
+    with counting("Reading", len(TokenDataset(dataset, allow_partial=allow_partial))) as step:
+        found = compute_statistics(dataset, on_rows=step, allow_partial=allow_partial)
     if as_json:
         say_json(found.to_dict())
     else:
@@ -70,6 +72,12 @@ def command(
         from speechtok.report import write_report
 
         write_report(
-            dataset, html, corpus_root=corpus, examples=examples, tokenizer=tokenizer, checkpoint=checkpoint
+            dataset,
+            html,
+            corpus_root=corpus,
+            examples=examples,
+            tokenizer=tokenizer,
+            checkpoint=checkpoint,
+            allow_partial=allow_partial,
         )
         say(f"Wrote the report to {html}.", err=as_json)

@@ -5,7 +5,6 @@ Contents: `Originals`, `find_originals`, `corpus_folders`, `read_run`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy as np
 from speechtok.audio.io import Channels, read_blocks
 from speechtok.audio.location import location_of
 from speechtok.corpora import read_corpus
-from speechtok.errors import AudioError, DatasetError, StorageError
+from speechtok.errors import AudioError, DatasetError, SpeechtokError, StorageError
+from speechtok.limits import read_json
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import has_plan, read_plan
 from speechtok.storage import AnyPath, StorePath, join
@@ -170,7 +170,7 @@ def _is_below(path: AnyPath, folder: AnyPath) -> bool:
 def read_run(layout: Layout) -> dict[str, Any]:
     """Return the facts of the last run, or nothing where there are none that can be read."""
     try:
-        content = json.loads(layout.job.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(layout.job)
+    except (OSError, SpeechtokError):
         return {}
     return content if isinstance(content, dict) else {}

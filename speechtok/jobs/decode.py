@@ -40,6 +40,7 @@ def decode_dataset(
     device: str = "cpu",
     accept_from: str | None = None,
     speaker: str | None = None,
+    allow_partial: bool = False,
     on_row: Callable[[str, Path], None] | None = None,
 ) -> int:
     """Decode rows of a token dataset to 16-bit WAV files, and return how many.
@@ -58,6 +59,7 @@ def decode_dataset(
         accept_from: name or fingerprint of another tokenizer whose tokens are decoded anyway.
         speaker: a voice of the decoder's table, by name or row; None gives each row its own, where the table has
             the name in its column `speaker`.
+        allow_partial: take what is there of an unfinished dataset.
         on_row: called with id and file after each row.
 
     Raises:
@@ -70,8 +72,8 @@ def decode_dataset(
     """
     if limit is not None and limit < 0:
         raise ValueError(f"`limit` must be at least 0, got {limit}.")
-    rows = TokenDataset(dataset, split=split)
-    chosen = choose_rows(dataset, split=split, ids=ids)
+    rows = TokenDataset(dataset, split=split, allow_partial=allow_partial)
+    chosen = choose_rows(dataset, split=split, ids=ids, allow_partial=allow_partial)
     loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint, device=device)
     asked = None if speaker is None else loaded.find_voice(speaker)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +124,11 @@ def _percent(char: str) -> str:
 
 
 def choose_rows(
-    dataset: AnyPath, *, split: str | None = None, ids: Iterable[str] | None = None
+    dataset: AnyPath,
+    *,
+    split: str | None = None,
+    ids: Iterable[str] | None = None,
+    allow_partial: bool = False,
 ) -> list[tuple[int, str]]:
     """Return number and id of the rows wanted, in the dataset's order.
 
@@ -130,13 +136,16 @@ def choose_rows(
         dataset: a token dataset, or one Parquet file of tokens.
         split: only this split; None takes all.
         ids: only these rows; None takes all.
+        allow_partial: take what is there of an unfinished dataset.
 
     Raises:
         DatasetError: when an id of `ids` is not there, or two rows have the same id.
     """
     wanted = None if ids is None else dict.fromkeys(ids)
     chosen: dict[str, int] = {}
-    for index, row in enumerate(TokenDataset(dataset, split=split, columns=["id"])):
+    for index, row in enumerate(
+        TokenDataset(dataset, split=split, columns=["id"], allow_partial=allow_partial)
+    ):
         if wanted is not None and row["id"] not in wanted:
             continue
         if row["id"] in chosen:

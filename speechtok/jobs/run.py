@@ -43,6 +43,7 @@ from speechtok.storage import AnyPath, StorePath, as_path
 from speechtok.storage.lease import HeldError, leased
 from speechtok.tokens import TokenizerInfo, with_codebooks
 from speechtok.version import __version__
+from speechtok.wording import count_text
 
 HASH_THREADS = 4
 """Existing shards are hashed in this many threads."""
@@ -348,7 +349,16 @@ def _committed(layout: Layout, plan: Plan) -> list[ShardRecord]:
 
 
 def finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
-    """Write what summarises the shards; files that are right already are left alone."""
+    """Write what summarises the shards; files that are right already are left alone.
+
+    Raises:
+        JobError: when a shard has no record any more, since README and report would then say less than there is.
+    """
+    if len(records) < len(plan.tasks):
+        raise JobError(
+            f"{layout.root} has {len(records):,} commit records for {count_text(len(plan.tasks), 'shard')}, although all were made; "
+            "run the same command again, and `speechtok verify` if that does not help."
+        )
     for split in plan.splits:
         if not has_quarantine(layout, plan, split):
             with layout.replacing(layout.quarantine(split)) as path:

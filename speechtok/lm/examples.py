@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,9 +77,11 @@ def read_examples(items: Any, vocabulary: Vocabulary) -> list[Example]:
         if isinstance(item, SpeechTokens):
             examples += [_example(tokens, {}, vocabulary) for tokens in item]
         elif isinstance(item.get("tokens"), SpeechTokens):
-            examples.append(_example(item["tokens"], item, vocabulary))
+            with named(item):
+                examples.append(_example(item["tokens"], item, vocabulary))
         else:
-            examples.append(_example(None, item, vocabulary))
+            with named(item):
+                examples.append(_example(None, item, vocabulary))
     if not examples:
         raise ValueError("A batch must hold at least one utterance.")
     return examples
@@ -94,9 +97,10 @@ def grid_of(example: Example, vocabulary: Vocabulary, fill: int, *, head_ids: bo
         head_ids: whether codes stay as they are, for models with one head per codebook.
     """
     ids = example.codes
-    if not head_ids:
-        ids = {name: vocabulary.code_ids(codes, name) for name, codes in ids.items()}
-    return align(ids, vocabulary.streams, fill)
+    with named(example.fields):
+        if not head_ids:
+            ids = {name: vocabulary.code_ids(codes, name) for name, codes in ids.items()}
+        return align(ids, vocabulary.streams, fill)
 
 
 def text_of(example: Example, text_ids: Callable[[Any], Sequence[int]]) -> Codes:
@@ -111,6 +115,17 @@ def text_of(example: Example, text_ids: Callable[[Any], Sequence[int]]) -> Codes
         return np.asarray(text_ids(example.text), dtype=np.int64).reshape(-1)
     except TokensError as error:
         raise TokensError(f"The text of {example.name} has no ids: {error}") from error
+
+
+@contextmanager
+def named(row: Mapping[str, Any]) -> Iterator[None]:
+    """Name the utterance in the errors about it, by its `id` where it has one."""
+    try:
+        yield
+    except TokensError as error:
+        if row.get("id") is None:
+            raise
+        raise TokensError(f"Utterance '{row['id']}': {error}") from error
 
 
 def tokens_from_codes(

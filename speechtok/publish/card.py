@@ -19,7 +19,7 @@ from speechtok.shards.plan import Plan, ShardRecord
 from speechtok.shards.schema import quarantine_schema, token_schema
 from speechtok.shards.statistics import Statistics, StreamStatistics
 from speechtok.storage import AnyPath
-from speechtok.wording import count_text, duration_text
+from speechtok.wording import count_text, duration_text, markdown_text, printable
 
 PLOT = "images/statistics.png"
 """Path of the picture in the repository."""
@@ -148,7 +148,7 @@ def _languages(statistics: Statistics) -> dict[str, list[str]]:
 
 def _statistics(statistics: Statistics, records: Sequence[ShardRecord]) -> str:
     languages = ", ".join(
-        f"{name} ({rows:,})" for name, rows in list(statistics.languages.items())[:MOST_NAMED]
+        f"{markdown_text(name)} ({rows:,})" for name, rows in list(statistics.languages.items())[:MOST_NAMED]
     )
     splits = "\n".join(
         f"| `{name}` | {rows:,} | {duration_text(sum(item.seconds for item in records if item.split == name))} |"
@@ -200,19 +200,21 @@ def _tokenizer_card(plan: Plan) -> str:
         for name in dict.fromkeys((*order, *plan.card))
         if plan.card.get(name) is not None
     }
+    text = dump_yaml(card).rstrip()
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"""## Tokenizer card
 
-```yaml
-{dump_yaml(card).rstrip()}
-```
+{fence}yaml
+{text}
+{fence}
 """
 
 
 def _corpus(plan: Plan, licence: str | None, citation: str | None) -> str:
     return f"""## Recordings
 
-- corpus: {plan.settings["corpus"]["name"]}
-- licence: {licence or "not stated; ask whoever published the tokens"}
+- corpus: {markdown_text(plan.settings["corpus"]["name"])}
+- licence: {printable(licence) if licence else "not stated; ask whoever published the tokens"}
 - cite: {citation or NOT_STATED}
 """
 

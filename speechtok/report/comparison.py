@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from speechtok.corpora.originals import corpus_folders, find_originals
 from speechtok.loading import load_tokenizer
 from speechtok.metrics.contender import Contender
@@ -120,8 +118,8 @@ def _listening(
     datasets = [TokenDataset(item.dataset) for item in contenders]
     places = [{row["id"]: index for index, row in enumerate(data)} for data in datasets]
     shared = [index for name, index in places[0].items() if all(name in place for place in places)]
-    durations = TokenDataset(contenders[0].dataset, columns=["duration"])
-    lengths = np.asarray([durations[index]["duration"] for index in shared], dtype=np.float64)
+    samples = datasets[0].column("num_samples").to_numpy()
+    lengths = samples[shared] / datasets[0].info.sample_rate
     if not len(lengths):
         return []
     ids = [datasets[0][shared[place]]["id"] for place in choose_rows(lengths, count)]

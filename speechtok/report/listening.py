@@ -88,7 +88,7 @@ def make_examples(
         original, missing = _original(row, originals, tokenizer.sample_rate, len(reconstruction))
         yield Example(
             id=row["id"],
-            duration=row["duration"],
+            duration=row["num_samples"] / dataset.info.sample_rate,
             text=row.get("text"),
             speaker=row.get("speaker"),
             language=row.get("language"),

@@ -25,7 +25,7 @@ from speechtok.report.tables import group_rows, read_failures
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import Statistics, StreamStatistics, compute_statistics
-from speechtok.storage import AnyPath, as_path
+from speechtok.storage import AnyPath
 
 
 def write_report(
@@ -36,6 +36,7 @@ def write_report(
     examples: int = 4,
     tokenizer: str | None = None,
     checkpoint: str | AnyPath | None = None,
+    allow_partial: bool = False,
 ) -> None:
     """Write one self-contained HTML page about a token dataset.
 
@@ -51,29 +52,29 @@ def write_report(
         examples: rows to listen to, at least 0, each at most 15 s.
         tokenizer: name, card path or folder for `load_tokenizer`; None takes the name in the dataset.
         checkpoint: local folder with the tokenizer's published files.
+        allow_partial: take what is there of an unfinished dataset.
 
     Raises:
         ValueError: when `examples` is negative.
-        DatasetError: when there is no token dataset, or it is damaged.
+        DatasetError: when there is no token dataset, or it is damaged or unfinished.
         OSError: when the page cannot be written.
     """
     if examples < 0:
         raise ValueError(f"`examples` must be at least 0, got {examples}.")
-    write_page(
-        Path(html), "page.html.j2", _content(as_path(dataset), corpus_root, examples, tokenizer, checkpoint)
-    )
+    rows = TokenDataset(dataset, allow_partial=allow_partial)
+    write_page(Path(html), "page.html.j2", _content(rows, corpus_root, examples, tokenizer, checkpoint))
 
 
 def _content(
-    path: AnyPath,
+    rows: TokenDataset,
     corpus_root: AnyPath | None,
     examples: int,
     tokenizer: str | None,
     checkpoint: str | AnyPath | None,
 ) -> dict[str, Any]:
     """Return everything the template needs."""
-    rows = TokenDataset(path)
-    statistics = compute_statistics(path)
+    path, partial = rows.path, rows.allow_partial
+    statistics = compute_statistics(path, allow_partial=partial)
     played, silence = _listening(path, rows, statistics, corpus_root, examples, tokenizer, checkpoint)
     return {
         "title": path.resolve().name,
@@ -88,10 +89,17 @@ def _content(
         "silence": silence,
         "durations": plot_durations(statistics.durations) if statistics.rows else None,
         "streams": [_stream(number, item) for number, item in enumerate(statistics.streams)],
-        "groups": group_rows(path, statistics),
+        "groups": group_rows(path, statistics, allow_partial=partial),
         "failures": read_failures(path),
-        "run": read_run(Layout(path)).get("made", {}),
+        "run": _made(path),
     }
+
+
+def _made(path: AnyPath) -> dict[str, float]:
+    """Return the figures of the last run, as far as they can be read."""
+    made = read_run(Layout(path)).get("made")
+    figures = made.items() if isinstance(made, dict) else ()
+    return {name: value for name, value in figures if isinstance(value, int | float) and 0 <= value < 1e15}
 
 
 def _listening(

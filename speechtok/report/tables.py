@@ -9,6 +9,7 @@ from typing import Any
 from speechtok.shards.layout import Layout
 from speechtok.shards.parquet import read_parquet_rows
 from speechtok.shards.reader import TokenDataset
+from speechtok.shards.schema import quarantine_schema
 from speechtok.shards.statistics import Statistics
 from speechtok.storage import AnyPath
 
@@ -57,20 +58,24 @@ class Failures:
     """The first ones: id, audio, stage, error, message."""
 
 
-def group_rows(path: AnyPath, statistics: Statistics) -> dict[str, Groups | None]:
+def group_rows(
+    path: AnyPath, statistics: Statistics, *, allow_partial: bool = False
+) -> dict[str, Groups | None]:
     """Return the rows grouped by "split", "speaker" and "language"; None where no row says anything.
 
     Raises:
         DatasetError: when there is no token dataset.
     """
     tables: dict[str, dict[str | None, Group]] = {"split": {}, "speaker": {}, "language": {}}
-    has = TokenDataset(path).columns
-    columns = ["duration", *(name for name in ("speaker", "language") if name in has)]
+    whole = TokenDataset(path, allow_partial=allow_partial)
+    columns = ["num_samples", *(name for name in ("speaker", "language") if name in whole.columns)]
     for split in statistics.splits if path.is_dir() else [None]:
-        for row in TokenDataset(path, split=split, columns=columns):
+        for row in TokenDataset(path, split=split, columns=columns, allow_partial=allow_partial):
             for question, table in tables.items():
                 answer = split if question == "split" else row.get(question)
-                table[answer] = table.get(answer, Group(name=answer)) + row["duration"]
+                table[answer] = (
+                    table.get(answer, Group(name=answer)) + row["num_samples"] / whole.info.sample_rate
+                )
     return {
         question: _top(table.values()) if set(table) - {None} else None for question, table in tables.items()
     }
@@ -90,8 +95,12 @@ def read_failures(path: AnyPath) -> Failures:
         for row in read_parquet_rows(file):
             total += 1
             if len(listed) < MOST_FAILURES:
-                listed.append(row)
+                listed.append({name: _text(row.get(name)) for name in quarantine_schema().names})
     return Failures(is_known=folder.is_dir(), total=total, listed=tuple(listed))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _top(groups: Iterable[Group]) -> Groups:

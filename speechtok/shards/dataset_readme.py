@@ -7,7 +7,7 @@ from typing import Any
 
 from speechtok.shards.plan import Plan, ShardRecord
 from speechtok.shards.schema import token_schema
-from speechtok.wording import count_text, duration_text, size_text
+from speechtok.wording import count_text, duration_text, markdown_code, markdown_text, size_text
 
 OF_ROWS = ("dataset_info", "size_categories", "Statistics")
 """Fields of the head and sections that a published README adds, and that other rows make untrue."""
@@ -65,7 +65,7 @@ def readme_body(plan: Plan, records: Sequence[ShardRecord], address: str = "PATH
         records: its shards.
         address: what readers open it by.
     """
-    info = plan.info
+    info, corpus = plan.info, plan.settings["corpus"]
     streams = "\n".join(
         f"| `{item.name}` | {item.num_codebooks} | {item.codebook_size} | {item.frame_rate:g} | {item.bitrate_bps:,.0f} |"
         for item in info.streams
@@ -95,8 +95,8 @@ stored codebooks × frames. The audio had {info.sample_rate:,} samples per secon
 
 ## Provenance
 
-Made from the corpus `{plan.settings["corpus"]["name"]}` ({plan.settings["corpus"]["kind"]}) with
-speechtok {plan.settings["speechtok_version"]}. The licence of the recordings applies to their tokens too.
+Made from the corpus {markdown_code(corpus["name"])} ({markdown_text(corpus["kind"])}) with
+speechtok {markdown_text(plan.settings["speechtok_version"])}. The licence of the recordings applies to their tokens too.
 `.speechtok/` holds the plan and a commit record with the sha256 of every shard; `speechtok verify` checks them.
 """
 
@@ -154,7 +154,7 @@ def _columns(plan: Plan) -> str:
     meanings |= _MEANINGS | {"num_samples": f"samples at {plan.info.sample_rate} Hz"}
     schema = token_schema(plan.info, plan.card, plan.extra_types)
     return "\n".join(
-        f"| `{item.name}` | `{_type_name(item.type)}` | {meanings.get(item.name, 'from the corpus')} |"
+        f"| {markdown_code(item.name)} | {markdown_code(_type_name(item.type))} | {meanings.get(item.name, 'from the corpus')} |"
         for item in schema
     )
 
@@ -163,20 +163,21 @@ def _tokenizer(plan: Plan) -> str:
     """Return the lines that name the tokenizer, its files, licences and paper."""
     info, card = plan.info, plan.card
     repositories = {
-        f"`{file['repository']}`" + (f" at revision `{file['revision']}`" if file.get("revision") else "")
+        markdown_code(file["repository"])
+        + (f" at revision {markdown_code(file['revision'])}" if file.get("revision") else "")
         for file in card.get("files") or ()
         if file.get("repository")
     }
     lines = [f"name: `{info.name}`, fingerprint `{info.fingerprint}`"]
-    lines += [card["description"]] if card.get("description") else []
+    lines += [markdown_text(card["description"])] if card.get("description") else []
     if card.get("files"):
         lines += [
             f"weights: {', '.join(sorted(repositories)) or 'local files, of which nothing says where they are from'}"
         ]
     lines += [
-        f"licence of the code: {card['licence_code']}; of the weights: "
-        f"{card.get('licence_weights') or 'no weights are used'}",
-        f"cite: {card['citation']}",
+        f"licence of the code: {markdown_text(card['licence_code'])}; of the weights: "
+        f"{markdown_text(card.get('licence_weights') or 'no weights are used')}",
+        f"cite: {markdown_text(card['citation'])}",
     ]
     return "\n".join(f"- {line}" for line in lines)
 

@@ -40,15 +40,20 @@ def is_split(name: Any) -> bool:
     )
 
 
-def check_split(name: Any) -> str:
+def check_split(name: Any, source: str | None = None) -> str:
     """Return the name of a split that was read from somewhere.
+
+    Args:
+        name: what was read.
+        source: the plan that says so, for the message.
 
     Raises:
         DatasetError: when it cannot be one.
     """
     if not is_split(name):
+        where = "" if source is None else f"{source} is no plan that speechtok makes: "
         raise DatasetError(
-            f"{name!r} cannot be the name of a split: it may hold letters, digits, underscores and single dots, in at "
+            f"{where}{name!r} cannot be the name of a split: it may hold letters, digits, underscores and single dots, in at "
             f"most {MOST_SPLIT_BYTES} bytes."
         )
     return str(name)

@@ -20,12 +20,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from speechtok.errors import DatasetError, TokensError
-from speechtok.shards.layout import Layout, is_split
+from speechtok import limits
+from speechtok.errors import DatasetError
+from speechtok.shards.layout import Layout, check_split
+from speechtok.shards.parquet import open_parquet, read_group
 from speechtok.shards.schema import FORMAT_VERSION
 from speechtok.shards.writer import write_tables
 from speechtok.storage import (
@@ -36,9 +38,11 @@ from speechtok.storage import (
     copy_bytes,
     file_sha256,
     put_in_place,
-    readable,
 )
 from speechtok.tokens import TokenizerInfo
+
+RECORD_BYTES = 256 * limits.MIB
+"""Length of a commit record; each quarantined input takes some hundred bytes, and a shard may have many thousand."""
 
 PLAN_COLUMNS = (
     ("id", pa.string()),
@@ -84,15 +88,23 @@ class ShardTask:
     @property
     def rows(self) -> pa.Table:
         """The utterances, with the plan's columns, in order; read from the plan each time."""
-        with pq.ParquetFile(readable(self.file)) as reader:
-            groups = list[int]()
-            before = end = 0
-            for group in range(reader.metadata.num_row_groups):
-                begin, end = end, end + reader.metadata.row_group(group).num_rows
-                if end > self.first_row and begin < self.first_row + self.num_rows:
-                    before = begin if not groups else before
-                    groups.append(group)
-            return reader.read_row_groups(groups).slice(self.first_row - before, self.num_rows)
+        return self._rows()
+
+    def expected_ids(self, record: ShardRecord) -> list[str] | None:
+        """Return the ids that the shard of a record must hold, in order; None when its failures were not planned."""
+        planned, failed = self._rows(["id"])["id"].to_pylist(), {item.id for item in record.quarantined}
+        return [name for name in planned if name not in failed] if failed <= set(planned) else None
+
+    def _rows(self, columns: Sequence[str] | None = None) -> pa.Table:
+        reader = open_parquet(self.file)
+        tables = list[pa.Table]()
+        before = end = 0
+        for group in range(reader.metadata.num_row_groups):
+            begin, end = end, end + reader.metadata.row_group(group).num_rows
+            if end > self.first_row and begin < self.first_row + self.num_rows:
+                before = begin if not tables else before
+                tables.append(_whole(read_group(reader, self.file, group, columns), self.file))
+        return pa.concat_tables(tables).slice(self.first_row - before, self.num_rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +183,8 @@ class Plan:
     @property
     def rows(self) -> pa.Table:
         """All utterances at once; `batches` reads them bit by bit."""
-        with pq.ParquetFile(readable(self.file)) as reader:
-            return reader.read()
+        tables = list(self.batches())
+        return pa.concat_tables(tables) if tables else self.schema.empty_table()
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield the utterances in order, some thousands at a time.
@@ -180,15 +192,14 @@ class Plan:
         Args:
             columns: only these, in the plan's order; None reads all.
         """
-        with pq.ParquetFile(readable(self.file)) as reader:
-            for group in range(reader.metadata.num_row_groups):
-                yield reader.read_row_group(group, columns=columns)
+        reader = open_parquet(self.file)
+        for group in range(reader.metadata.num_row_groups):
+            yield _whole(read_group(reader, self.file, group, columns), self.file)
 
     @cached_property
     def schema(self) -> pa.Schema:
         """Columns of the utterances."""
-        with pq.ParquetFile(readable(self.file)) as reader:
-            return reader.schema_arrow
+        return open_parquet(self.file).schema_arrow
 
     @property
     def num_rows(self) -> int:
@@ -228,6 +239,13 @@ class Plan:
             shards = rows.group_by(["split", "shard"], use_threads=False).aggregate(
                 [("seconds", "sum"), ([], "count_all")]
             )
+            keys = [(row["split"], row["shard"]) for row in shards.to_pylist()]
+            begun = [key for key in keys if key in found]
+            is_next = not begun or (begun == keys[:1] and begun[0] == next(reversed(found)))
+            if not is_next or _runs(rows) > len(keys):
+                raise DatasetError(
+                    f"{self.file} is no plan that speechtok makes: it lists a shard in several places."
+                )
             for row in shards.to_pylist():
                 item = found.setdefault((row["split"], row["shard"]), [0, 0.0])
                 item[0] += row["count_all"]
@@ -269,9 +287,37 @@ class Plan:
             _freeze(layout, settings, layout.plan)
 
 
+def _whole(rows: pa.Table, source: AnyPath) -> pa.Table:
+    """Return rows of a plan.
+
+    Raises:
+        DatasetError: when they lack what every row has, or state lengths that cannot be.
+    """
+    for name in ("id", "audio", "start", "split", "shard"):
+        if name in rows.column_names and rows[name].null_count:
+            raise DatasetError(f"{source} is no plan that speechtok makes: it has rows without `{name}`.")
+    for name in ("start", "segment_seconds", "seconds"):
+        values = rows[name].drop_null().to_numpy() if name in rows.column_names else np.zeros(0)
+        if len(values) and not (np.isfinite(values).all() and values.min() >= 0):
+            raise DatasetError(
+                f"{source} is no plan that speechtok makes: it has rows whose `{name}` is no time."
+            )
+    return rows
+
+
+def _runs(rows: pa.Table) -> int:
+    """Return how many times split or shard change from one row to the next, and one."""
+    split = rows["split"].combine_chunks().dictionary_encode().indices.to_numpy()
+    return int(np.count_nonzero(np.diff(split) | np.diff(rows["shard"].to_numpy()))) + 1
+
+
 def has_plan(layout: Layout) -> bool:
-    """Return whether a plan was frozen here."""
-    return layout.plan.is_file()
+    """Return whether a plan was frozen here.
+
+    Raises:
+        DatasetError: when that cannot be found out.
+    """
+    return _is_there(layout.plan)
 
 
 def read_plan(layout: Layout) -> Plan:
@@ -287,39 +333,72 @@ def read_plan(layout: Layout) -> Plan:
             f"{layout.root} is no token dataset made by `speechtok tokenize`: it has no {layout.relative(layout.plan)}."
         )
     content = read_json(layout.plan)
-    if content.get("format_version", 0) > FORMAT_VERSION:
+    version = content.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise DatasetError(f"{layout.plan} has a newer format than this speechtok reads; upgrade speechtok.")
-    if content.get("settings_sha256") != _settings_sha256(content.get("settings", {})):
+    settings: Any = content.get("settings")
+    try:
+        is_frozen = content.get("settings_sha256") == _settings_sha256(settings)
+    except RecursionError:
+        is_frozen = False
+    if not is_frozen:
         raise DatasetError(
             f"{layout.plan} is damaged: its settings are not those that were frozen; "
             "restore the file or tokenize into another folder."
         )
+    _check_settings(settings, layout.plan)
     try:
-        if file_sha256(layout.plan_rows) == content.get("utterances_sha256"):
-            plan = Plan(settings=content["settings"], file=layout.plan_rows.resolve())
-            _check_plan(layout, plan)
-            return plan
-    except FileNotFoundError:
-        pass
-    raise DatasetError(
-        f"{layout.plan_rows} is missing or damaged, so nothing can be said about this dataset; "
-        "restore the file or tokenize into another folder."
-    )
+        is_frozen = file_sha256(layout.plan_rows) == content.get("utterances_sha256")
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            raise DatasetError(f"{layout.plan_rows} cannot be read: {error}.") from error
+        is_frozen = False
+    if not is_frozen:
+        raise DatasetError(
+            f"{layout.plan_rows} is missing or damaged, so nothing can be said about this dataset; "
+            "restore the file or tokenize into another folder."
+        )
+    plan = Plan(settings=settings, file=layout.plan_rows.resolve())
+    _check_rows(plan)
+    return plan
 
 
-def _check_plan(layout: Layout, plan: Plan) -> None:
-    """Raise `DatasetError` when a plan says what none of ours does: it may come from anywhere."""
+def _check_settings(settings: Any, source: AnyPath) -> None:
+    """Raise `DatasetError` unless the settings of a plan have what every reader of it relies on."""
     try:
-        missing = [name for name, kind in PLAN_COLUMNS if plan.schema.field(name).type != kind]
-        is_sound = not missing and bool(plan.info.streams) and bool(plan.card)
-        is_sound = is_sound and isinstance(plan.settings["job"], dict)
-        if is_sound and all(is_split(task.split) and task.index >= 0 for task in plan.tasks):
-            return
-    except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError, TokensError):
-        pass
-    raise DatasetError(
-        f"{layout.plan} or {layout.plan_rows} is no plan that speechtok makes; tokenize into another folder."
-    )
+        TokenizerInfo.from_dict(settings["tokenizer"])
+        parts = [settings["card"], settings.get("corpus", {}), settings.get("job", {})]
+        texts = [*(settings.get("corpus") or {}).values(), settings.get("speechtok_version", "")]
+        is_right = all(isinstance(part, dict) for part in parts) and all(
+            isinstance(text, str) for text in texts
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DatasetError(
+            f"{source} is no plan that speechtok makes: its settings lack something ({error!r})."
+        ) from error
+    if not is_right:
+        raise DatasetError(f"{source} is no plan that speechtok makes: its settings are of other kinds.")
+
+
+def _check_rows(plan: Plan) -> None:
+    """Raise `DatasetError` unless a plan has its columns, and splits and shards that can be."""
+    schema = plan.schema
+    for name, kind in PLAN_COLUMNS:
+        found = schema.get_all_field_indices(name)
+        if len(found) != 1 or schema.field(found[0]).type != kind:
+            raise DatasetError(
+                f"{plan.file} is no plan that speechtok makes: it has no column '{name}' of type {kind}."
+            )
+    if len(set(schema.names)) < len(schema.names):
+        raise DatasetError(f"{plan.file} is no plan that speechtok makes: it has a column twice.")
+    numbers: dict[str, int] = {}
+    for task in plan.tasks:
+        check_split(task.split, str(plan.file))
+        if task.index != numbers.get(task.split, 0):
+            raise DatasetError(
+                f"{plan.file} is no plan that speechtok makes: the shards of split '{task.split}' are not numbered 0, 1, 2 …, one after the other."
+            )
+        numbers[task.split] = task.index + 1
 
 
 def write_record(layout: Layout, record: ShardRecord) -> None:
@@ -337,6 +416,8 @@ def read_record(layout: Layout, split: str, index: int) -> ShardRecord | None:
     try:
         if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
             raise OSError("it is no regular file")
+        if path.stat().st_size > RECORD_BYTES:
+            raise OSError("it is far longer than any")
         content = path.read_bytes()
     except FileNotFoundError:
         return None
@@ -356,6 +437,7 @@ def read_record(layout: Layout, split: str, index: int) -> ShardRecord | None:
         and all(_has_its_types(failure) for failure in failures)
         and (record.split, record.index) == (split, index)
         and math.isfinite(record.seconds)
+        and min(record.rows, record.bytes, record.seconds) >= 0
         and re.fullmatch(rf"data/{re.escape(split)}-{index:05d}-of-\d+\.parquet", record.file)
     )
     return record if is_sound else None
@@ -365,14 +447,19 @@ def _has_its_types(item: ShardRecord | Failure) -> bool:
     """Return whether text and numbers are what the fields of a record say."""
     kinds = {"str": str, "int": int, "float": int | float}
     return all(
-        isinstance(getattr(item, spec.name), kinds.get(str(spec.type), object)) for spec in fields(item)
+        isinstance(getattr(item, spec.name), kinds.get(str(spec.type), object))
+        and not isinstance(getattr(item, spec.name), bool)
+        for spec in fields(item)
     )
 
 
 def is_done(layout: Layout, task: ShardTask) -> bool:
-    """Return whether a shard is committed and its file is what was committed.
+    """Return whether a shard is committed, its file is what was committed, and that is what was planned.
 
-    In a store that keeps the sha256 of what is there, the file is not read.
+    In a store, the hash stated with the file is compared; `verify` reads the file itself.
+
+    Raises:
+        DatasetError: when the record cannot be read.
     """
     record = read_record(layout, task.split, task.index)
     path = layout.shard(task.split, task.index, task.count)
@@ -389,7 +476,20 @@ def is_done(layout: Layout, task: ShardTask) -> bool:
         return False
     if head.st_size != record.bytes:
         return False
-    return (getattr(head, "sha256", None) or file_sha256(path)) == record.sha256
+    if (getattr(head, "sha256", None) or file_sha256(path)) != record.sha256:
+        return False
+    ids = shard_ids(path)
+    return ids is not None and ids == task.expected_ids(record)
+
+
+def shard_ids(path: AnyPath) -> list[str] | None:
+    """Return the ids in a shard, in order; None when they cannot be read."""
+    try:
+        reader = open_parquet(path)
+        tables = [read_group(reader, path, group, ["id"]) for group in range(reader.metadata.num_row_groups)]
+        return [name for table in tables for name in table["id"].to_pylist()]
+    except (DatasetError, KeyError):
+        return None
 
 
 def write_json(layout: Layout, path: AnyPath, content: Mapping[str, Any]) -> None:
@@ -429,10 +529,24 @@ def read_json(path: AnyPath) -> dict[str, Any]:
     Raises:
         DatasetError: when the file cannot be read as one.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path} is damaged: {error}.") from error
+    content = limits.read_json(path, error=DatasetError)
     if not isinstance(content, dict):
         raise DatasetError(f"{path} is damaged: it holds no JSON object.")
     return content
+
+
+def _is_there(path: AnyPath) -> bool:
+    """Return whether there is such a file.
+
+    Raises:
+        DatasetError: when that cannot be found out; only what is not there is missing.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error}), so nothing can be said about it; make it readable and run the same command again."
+        ) from error
+    return True

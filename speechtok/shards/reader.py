@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError, HubError
 from speechtok.hub import cached_folder, is_repository
-from speechtok.shards.layout import Layout
+from speechtok.shards.complete import check_complete, name_of_shard
+from speechtok.shards.layout import Layout, check_split
 from speechtok.shards.order import OrderSettings
-from speechtok.shards.parquet import open_parquet
+from speechtok.shards.parquet import open_parquet, read_group
 from speechtok.shards.rows import Rows, tokens_of
-from speechtok.shards.schema import read_info
+from speechtok.shards.schema import METADATA_KEY, check_columns, read_info
 from speechtok.storage import AnyPath, as_path
 from speechtok.tokens import SpeechTokens
 
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     Base = Dataset[dict[str, Any]]
 else:
     Base = object
+
+
+MOST_OPEN = 64
+"""Files kept open; a process may have some hundred, and a dataset many thousand."""
 
 
 class TokenDataset(Base):
@@ -44,9 +50,11 @@ class TokenDataset(Base):
         streams: only these streams of codes; None reads all that `columns` names.
         columns: only these columns; None reads all. `tokens` needs the streams and `num_samples`.
         revision: branch, tag or commit of a dataset on the Hub; None takes the main branch.
+        allow_partial: read what is there of a dataset whose job has not finished, or that lost shards.
 
     Raises:
-        DatasetError: when there is no token dataset, split, stream or column of that name.
+        DatasetError: when there is no token dataset, split, stream or column of that name, when shards are missing or
+            are not of one tokenizer, or when a row holds what no row of tokens can.
         HubError: when there is neither a local dataset nor one on the Hub, or it cannot be fetched.
     """
 
@@ -58,30 +66,56 @@ class TokenDataset(Base):
         streams: Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
         revision: str | None = None,
+        allow_partial: bool = False,
     ) -> None:
         if is_repository(path):
             path = _fetched(str(path), split, revision)
-        self.path, self.split, self._streams = as_path(path), split, streams
+        self.path, self.split, self._streams, self.allow_partial = (
+            as_path(path),
+            split,
+            streams,
+            allow_partial,
+        )
         self.files = token_files(self.path, split)
-        self._readers = [open_parquet(file) for file in self.files]
-        schema = self._readers[0].schema_arrow
-        self.info, self.card = read_info(schema, str(self.files[0]))
-        self.columns = self._chosen(schema.names, streams, columns)
+        self._open: dict[int, pq.ParquetFile] = {}
+        self.footers: list[pq.FileMetaData] = []
+        for number, file in enumerate(self.files):
+            reader = open_parquet(file)
+            self.footers.append(reader.metadata)
+            schema = reader.schema_arrow
+            if number == 0:
+                self._schema = schema
+                self.info, self.card = read_info(schema, str(file))
+                check_columns(schema, self.info, str(file))
+                self.columns = self._chosen(schema.names, streams, columns)
+            else:
+                self._check_same(file, schema)
+            self._keep(number, reader)
+        if not allow_partial:
+            check_complete(self.path, self.files, all_splits=split is None)
         if streams is not None:
             kept = tuple(self.info.stream(name) for name in streams)
             self.info = replace(self.info, streams=kept)
         self._groups = [
-            (reader, group) for reader in self._readers for group in range(reader.metadata.num_row_groups)
+            (file, group)
+            for file, footer in enumerate(self.footers)
+            for group in range(footer.num_row_groups)
         ]
         self.group_rows = np.array(
-            [reader.metadata.row_group(group).num_rows for reader, group in self._groups], dtype=np.int64
+            [self.footers[file].row_group(group).num_rows for file, group in self._groups], dtype=np.int64
         )
         self._ends = np.cumsum(self.group_rows).tolist()
         self._cached: tuple[int, Rows] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # open files cannot travel to another process
-        opened = partial(type(self), split=self.split, streams=self._streams, columns=self.columns)
+        opened = partial(
+            type(self),
+            split=self.split,
+            streams=self._streams,
+            columns=self.columns,
+            allow_partial=self.allow_partial,
+        )
         return opened, (self.path,)
 
     def __len__(self) -> int:
@@ -148,15 +182,54 @@ class TokenDataset(Base):
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column of all rows, such as "duration", reading nothing else."""
-        schema = self._readers[0].schema_arrow
-        self._check_columns(schema.names, [name])
-        parts = [reader.read_row_group(group, columns=[name])[name] for reader, group in self._groups]
-        return pa.chunked_array([part for column in parts for part in column.chunks], schema.field(name).type)
+        self._check_columns(self._schema.names, [name])
+        parts = [self._table(group, [name])[name] for group in range(len(self._groups))]
+        return pa.chunked_array(
+            [part for column in parts for part in column.chunks], self._schema.field(name).type
+        )
 
     def read_group(self, group: int, columns: Sequence[str] | None = None) -> Rows:
         """Return the rows of one row group, counted over all files; `columns` instead of the dataset's."""
-        reader, number = self._groups[group]
-        return Rows(reader.read_row_group(number, columns=list(columns or self.columns)), self.info)
+        file, number = self._groups[group]
+        first = sum(self.footers[file].row_group(before).num_rows for before in range(number))
+        return Rows(self._table(group, columns or self.columns), self.info, self.files[file], first)
+
+    def _table(self, group: int, columns: Sequence[str]) -> pa.Table:
+        file, number = self._groups[group]
+        reader = self._open.get(file)
+        if reader is None:
+            reader = open_parquet(self.files[file], self.footers[file])
+        self._keep(file, reader)
+        return read_group(reader, self.files[file], number, columns)
+
+    def _keep(self, number: int, reader: pq.ParquetFile) -> None:
+        """Keep a file open as the one used last, and let go of what was not used for long.
+
+        A file is closed when nobody reads it any more, so other threads are not disturbed; each step here is whole
+        to them, and where two of them open the same file, one of the two stays.
+        """
+        self._open.pop(number, None)
+        self._open[number] = reader
+        for old in list(self._open)[:-MOST_OPEN]:
+            self._open.pop(old, None)
+
+    def _check_same(self, file: AnyPath, schema: pa.Schema) -> None:
+        """Raise `DatasetError` when a shard is not of the tokenizer and the columns of the first one."""
+        if (schema.metadata or {}).get(METADATA_KEY) != self._schema.metadata[METADATA_KEY]:
+            info, _ = read_info(schema, str(file))
+            if info != self.info:
+                raise DatasetError(
+                    f"{file} was made by another tokenizer than {self.files[0].name}: '{info.name}' ({info.fingerprint}), not "
+                    f"'{self.info.name}' ({self.info.fingerprint}), or with other streams; read them one by one."
+                )
+        for name in self.columns:
+            if name not in schema.names or schema.field(name).type != self._schema.field(name).type:
+                raise DatasetError(
+                    f"{file} has not the column '{name}' that {self.files[0].name} has, or one of another type; name the "
+                    "columns that all have with `columns`."
+                )
+        if not schema.equals(self._schema):
+            check_columns(schema, self.info, str(file))
 
     def _rows(self, group: int) -> Rows:
         if self._cached is None or self._cached[0] != group:
@@ -209,7 +282,9 @@ def token_files(path: AnyPath, split: str | None = None) -> list[AnyPath]:
     """
     if path.is_file():
         return [path]
-    files: list[AnyPath] = sorted(Layout(path).data.glob("*.parquet"), key=str)
+    files: list[AnyPath] = sorted(
+        (file for file in Layout(path).data.glob("*.parquet") if not file.name.startswith(".")), key=str
+    )
     if not files:
         raise DatasetError(f"{path} holds no token dataset: there is no Parquet file in {path / 'data'}.")
     if split is None:
@@ -222,5 +297,10 @@ def token_files(path: AnyPath, split: str | None = None) -> list[AnyPath]:
 
 
 def split_of(file: AnyPath) -> str:
-    """Return the split that a shard's name states."""
-    return file.name.rsplit("-", 3)[0]
+    """Return the split that a shard's name states; that of other Parquet files is their name.
+
+    Raises:
+        DatasetError: when it cannot be the name of a split.
+    """
+    found = name_of_shard(file)
+    return check_split(file.stem if found is None else found[0])

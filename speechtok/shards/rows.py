@@ -5,7 +5,7 @@ Contents: `RowGroups`, `Rows`, `tokens_of`, `row_to_tokens`, `tokens_to_rows`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,13 +13,19 @@ import numpy as np
 import pyarrow as pa
 
 from speechtok.errors import DatasetError
+from speechtok.shards.parquet import reading
 from speechtok.storage import AnyPath
-from speechtok.tokens import SpeechTokens, TokenizerInfo
+from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Codes = np.ndarray[Any, np.dtype[np.uint16]]
+
+SLACK, SLACK_SECONDS = 4, 30
+"""How many times longer than its codes a row's audio may be, or they than it, and by how many seconds besides: overlapping
+segments are coded twice, and imported lists state lengths of their own. What is beyond is damage."""
+_NEVER_NULL = ("id", "num_samples")
 
 
 class RowGroups(Protocol):
@@ -42,23 +48,65 @@ class RowGroups(Protocol):
 
 
 class Column:
-    """The cells of one stream's column, as views of its buffer."""
+    """The cells of one stream's column, as views of its buffer.
 
-    def __init__(self, column: pa.ChunkedArray) -> None:
+    Args:
+        column: the cells.
+        stream: what they hold.
+        named: what messages call a row.
+
+    Raises:
+        DatasetError: naming a row whose codes are not those of the stream.
+    """
+
+    def __init__(self, column: pa.ChunkedArray, stream: StreamInfo, named: Callable[[int], str]) -> None:
         cells = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        self._bounds = cells.offsets.to_numpy()
         inner = cells.values
-        self._inner = None if not pa.types.is_list(inner.type) else inner.offsets.to_numpy()
-        self._flat = (inner if self._inner is None else inner.values).to_numpy()
+        codes = inner.values if _is_list(inner.type) else inner
+        if cells.null_count or inner.null_count or codes.null_count:
+            raise DatasetError(
+                f"There are nulls among the codes of stream '{stream.name}' from {named(0)} on."
+            )
+        self._bounds = cells.offsets.to_numpy()
+        self._inner = inner.offsets.to_numpy() if _is_list(inner.type) else None
+        self._flat = codes.to_numpy()
+        self._codebooks = stream.num_codebooks
+        rows = len(cells)
+        if self._inner is None:
+            self.frames = np.diff(self._bounds)
+        else:
+            first, last = self._bounds[0], self._bounds[-1]
+            wrong = np.flatnonzero(np.diff(self._bounds) != self._codebooks)
+            if len(wrong):
+                raise DatasetError(
+                    f"{named(int(wrong[0]))} has not the {self._codebooks} codebooks of stream '{stream.name}'."
+                )
+            lengths = np.diff(self._inner[first : last + 1]).reshape(rows, self._codebooks)
+            wrong = np.flatnonzero((lengths != lengths[:, :1]).any(axis=1))
+            if len(wrong):
+                raise DatasetError(
+                    f"{named(int(wrong[0]))} has codebooks of different lengths in stream '{stream.name}'."
+                )
+            self.frames = lengths[:, 0]
+        if len(self._flat) and stream.codebook_size <= int(self._flat.max()):
+            place = int(np.argmax(self._flat >= stream.codebook_size))
+            ends = self._bounds[1:] if self._inner is None else self._inner[self._bounds[1:]]
+            raise DatasetError(
+                f"{named(int(np.searchsorted(ends, place, side='right')))} has code {self._flat[place]} in stream "
+                f"'{stream.name}', outside [0, {stream.codebook_size})."
+            )
 
     def __getitem__(self, position: int) -> Codes:
         """Return one cell, uint16 `(codebooks, frames)`."""
         start, stop = self._bounds[position : position + 2]
-        codebooks = 1
         if self._inner is not None:
-            codebooks, start, stop = stop - start, self._inner[start], self._inner[stop]
-        cell: Codes = self._flat[start:stop].reshape(codebooks, -1)
+            start, stop = self._inner[start], self._inner[stop]
+        cell: Codes = self._flat[start:stop].reshape(self._codebooks, -1)
         return cell
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 class Rows:
@@ -67,10 +115,22 @@ class Rows:
     Args:
         table: rows of a token dataset.
         info: the tokenizer; columns named like its streams hold codes.
+        source: what messages call the file they come from.
+        first: number of the first row in it.
+
+    Raises:
+        DatasetError: here and by all that is read, naming a row that holds what no row of tokens can.
     """
 
-    def __init__(self, table: pa.Table, info: TokenizerInfo) -> None:
-        self._table, self._info = table, info
+    def __init__(
+        self, table: pa.Table, info: TokenizerInfo, source: object = "a table", first: int = 0
+    ) -> None:
+        self._table, self._info, self._source, self._first = table, info, source, first
+        for name in _NEVER_NULL:
+            if name in table.column_names and table[name].null_count:
+                raise DatasetError(
+                    f"{self._named(table[name].is_null().index(True).as_py())} has no `{name}`."
+                )
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -90,18 +150,59 @@ class Rows:
     def codes(self) -> dict[str, Column]:
         """The streams among the columns."""
         have = set(self._table.column_names)
-        return {item.name: Column(self._table[item.name]) for item in self._info.streams if item.name in have}
+        with reading(self._source):
+            return {
+                item.name: Column(self._table[item.name], item, self._named)
+                for item in self._info.streams
+                if item.name in have
+            }
 
     @cached_property
     def values(self) -> dict[str, Any]:
         """All other columns as plain values, vectors as rows of an array."""
-        return {
-            name: _vectors(self._table[name])
-            if name == "speaker_embedding"
-            else self._table[name].to_pylist()
-            for name in self._table.column_names
-            if name not in self.codes
-        }
+        with reading(self._source):
+            found = {
+                name: _vectors(self._table[name])
+                if name == "speaker_embedding"
+                else self._table[name].to_pylist()
+                for name in self._table.column_names
+                if name not in self.codes
+            }
+            for name in ("speaker_embedding", "scale"):
+                wrong = np.flatnonzero(~np.isfinite(np.asarray(found.get(name, []), dtype=np.float32)))
+                if len(wrong):
+                    raise DatasetError(
+                        f"{self._named(int(wrong[0]) * len(self) // np.size(found[name]))} has a `{name}` that is not finite."
+                    )
+        return found
+
+    @cached_property
+    def num_samples(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """`(rows,)`, valid samples of each row's audio, which its codes can be of."""
+        with reading(self._source):
+            samples: np.ndarray[Any, np.dtype[np.int64]] = (
+                self._table["num_samples"].to_numpy().astype(np.int64)
+            )
+        impossible = samples < 1
+        for stream in self._info.streams:
+            if stream.name in self.codes:
+                coded = self.codes[stream.name].frames.astype(np.int64) * stream.hop_length
+                slack = SLACK_SECONDS * self._info.sample_rate
+                impossible |= (samples > SLACK * coded + slack) | (coded > SLACK * samples + slack)
+        if impossible.any():
+            position = int(np.argmax(impossible))
+            raise DatasetError(
+                f"{self._named(position)} has {samples[position]} `num_samples`, which its codes cannot be of."
+            )
+        return samples
+
+    def _named(self, position: int) -> str:
+        """Return what messages call a row."""
+        place = f"Row {self._first + position} of {self._source}"
+        if "id" not in self._table.column_names:
+            return place
+        with reading(self._source):
+            return f"{place} ('{self._table['id'][position].as_py()}')"
 
 
 def tokens_of(rows: Iterable[tuple[Rows, int]], info: TokenizerInfo) -> SpeechTokens:
@@ -128,7 +229,9 @@ def tokens_of(rows: Iterable[tuple[Rows, int]], info: TokenizerInfo) -> SpeechTo
     return SpeechTokens(
         streams=streams,
         num_frames=num_frames,
-        num_samples=torch.tensor(_gathered(rows, "num_samples"), dtype=torch.int64),
+        num_samples=torch.tensor(
+            [group.num_samples[position] for group, position in rows], dtype=torch.int64
+        ),
         info=info,
         speaker_embedding=_tensor(rows, "speaker_embedding"),
         scale=_tensor(rows, "scale"),

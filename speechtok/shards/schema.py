@@ -110,7 +110,7 @@ def read_info(schema: pa.Schema, source: str) -> tuple[TokenizerInfo, dict[str, 
         values = json.loads(described)
         version, card = int(values["format_version"]), dict(values["card"])
         info = TokenizerInfo.from_dict(values["tokenizer"]) if version <= FORMAT_VERSION else None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise DatasetError(f"{source} has damaged metadata ({error!r}); make or fetch it again.") from error
     if info is None:
         raise DatasetError(
@@ -118,6 +118,46 @@ def read_info(schema: pa.Schema, source: str) -> tuple[TokenizerInfo, dict[str, 
             "upgrade speechtok."
         )
     return info, card
+
+
+def check_columns(schema: pa.Schema, info: TokenizerInfo, source: str) -> None:
+    """Raise `DatasetError` where a column that every reader knows is missing or of another type than tokens have."""
+    lists = {stream.name: stream.num_codebooks for stream in info.streams}
+    for name in ("id", "num_samples", *lists):
+        if schema.get_all_field_indices(name) == []:
+            raise DatasetError(f"{source} holds no speech tokens: it has no column '{name}'.")
+    for field in schema:
+        kind = field.type
+        if len(schema.get_all_field_indices(field.name)) > 1:
+            raise DatasetError(f"{source} has the column '{field.name}' twice.")
+        if field.name in lists:
+            is_right = _holds_codes(kind, 1 if lists[field.name] == 1 else 2)
+        elif field.name == "speaker_embedding":
+            is_right = pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32()
+            is_right = is_right and info.speaker_embedding_dim in (None, kind.list_size)
+        elif field.name in ("num_samples", "source_sample_rate"):
+            is_right = pa.types.is_integer(kind)
+        elif field.name in ("scale", "duration"):
+            is_right = pa.types.is_floating(kind)
+        elif field.name in RESERVED_COLUMNS:
+            is_right = _is_text(kind) or (pa.types.is_null(kind) and field.name != "id")
+        else:
+            continue
+        if not is_right:
+            raise DatasetError(
+                f"{source} has the column '{field.name}' of type {kind}, as no token file has."
+            )
+
+
+def _holds_codes(kind: pa.DataType, depth: int) -> bool:
+    while depth and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        kind, depth = kind.value_type, depth - 1
+    return depth == 0 and kind == pa.uint16()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner))
 
 
 def _feature(kind: pa.DataType) -> Any:

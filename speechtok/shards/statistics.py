@@ -16,13 +16,17 @@ import numpy as np
 
 from speechtok.errors import DatasetError
 from speechtok.shards.layout import Layout
-from speechtok.shards.parquet import open_parquet
 from speechtok.shards.plan import has_plan, read_plan
-from speechtok.shards.reader import TokenDataset, split_of, token_files
+from speechtok.shards.reader import TokenDataset, split_of
 from speechtok.storage import AnyPath
 from speechtok.tokens import StreamInfo
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
+
+MOST_CODES = 1 << 26
+"""Different codes of all codebooks together; the counts of more take half a gigabyte."""
+COUNTED_AT_ONCE = 1 << 22
+"""Codes of a row that are counted together, so that a long row takes no more memory than a short one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,40 +140,48 @@ class Statistics:
         }
 
 
-def compute_statistics(path: AnyPath, *, on_rows: Callable[[int], None] | None = None) -> Statistics:
+def compute_statistics(
+    path: AnyPath, *, on_rows: Callable[[int], None] | None = None, allow_partial: bool = False
+) -> Statistics:
     """Return the statistics of a token dataset or token file, reading it once.
 
     Args:
         path: a token dataset, or one Parquet file of tokens.
         on_rows: called with the number of rows read so far, for a progress display.
+        allow_partial: take what is there of an unfinished dataset.
 
     Raises:
-        DatasetError: when there is no token dataset.
+        DatasetError: when there is no token dataset, or it is damaged or unfinished.
     """
-    dataset = TokenDataset(path)
-    counts = {
-        item.name: np.zeros((item.num_codebooks, item.codebook_size), dtype=np.int64)
-        for item in dataset.info.streams
-    }
-    durations, speakers, languages, texts = [], Counter[str](), Counter[str](), 0
-    for number, row in enumerate(dataset, start=1):
-        durations.append(row["duration"])
-        speakers.update([row["speaker"]] if row.get("speaker") else [])
-        languages.update([row["language"]] if row.get("language") else [])
-        texts += bool(row.get("text"))
-        for name, table in counts.items():
-            count_codes(table, row[name])
-        if on_rows is not None:
-            on_rows(number)
-    files = token_files(path)
+    dataset = TokenDataset(path, allow_partial=allow_partial)
+    sizes = {item.name: (item.num_codebooks, item.codebook_size) for item in dataset.info.streams}
+    if sum(books * size for books, size in sizes.values()) > MOST_CODES:
+        raise DatasetError(f"{path} is of a tokenizer with more codes than are counted, {MOST_CODES:,}.")
+    counts = {name: np.zeros(size, dtype=np.int64) for name, size in sizes.items()}
+    labels = [name for name in ("speaker", "language", "text") if name in dataset.columns]
+    durations, speakers, languages, texts = list[float](), Counter[str](), Counter[str](), 0
+    for group in range(len(dataset.group_rows)):
+        rows = dataset.read_group(group, [*sizes, "id", "num_samples", *labels])
+        for position, samples in enumerate(rows.num_samples):
+            durations.append(samples / dataset.info.sample_rate)
+            speaker, language, text = (
+                rows.values[name][position] if name in labels else None
+                for name in ("speaker", "language", "text")
+            )
+            speakers.update([speaker] if speaker else [])
+            languages.update([language] if language else [])
+            texts += bool(text)
+            for name, table in counts.items():
+                count_codes(table, rows.codes[name][position])
+            if on_rows is not None:
+                on_rows(len(durations))
     splits = Counter[str]()
-    footers = [open_parquet(file).metadata for file in files]
-    for file, footer in zip(files, footers, strict=True):
+    for file, footer in zip(dataset.files, dataset.footers, strict=True):
         splits[split_of(file)] += footer.num_rows
     return Statistics(
         rows=len(durations),
         seconds=float(sum(durations)),
-        bytes=sum(file.stat().st_size for file in files),
+        bytes=sum(file.stat().st_size for file in dataset.files),
         splits=dict(splits),
         speakers=dict(speakers.most_common()),
         languages=dict(languages.most_common()),
@@ -178,7 +190,7 @@ def compute_statistics(path: AnyPath, *, on_rows: Callable[[int], None] | None =
         durations=np.asarray(durations, dtype=np.float64),
         streams=tuple(
             StreamStatistics(
-                stream=item, counts=counts[item.name], stored_bytes=_stored_bytes(footers, item.name)
+                stream=item, counts=counts[item.name], stored_bytes=_stored_bytes(dataset.footers, item.name)
             )
             for item in dataset.info.streams
         ),
@@ -196,8 +208,10 @@ def _corpus_kind(path: AnyPath) -> str | None:
 def count_codes(table: Counts, codes: np.ndarray[Any, Any]) -> None:
     """Add `(codebooks, frames)` codes to `(codebooks, codebook_size)` counts."""
     codebooks, size = codes.shape[0], table.shape[1]
-    flat = codes + size * np.arange(codebooks)[:, None]
-    table[:codebooks] += np.bincount(flat.ravel(), minlength=codebooks * size).reshape(codebooks, size)
+    step = max(1, COUNTED_AT_ONCE // max(1, codebooks))
+    for start in range(0, codes.shape[1], step):
+        flat = codes[:, start : start + step] + size * np.arange(codebooks)[:, None]
+        table[:codebooks] += np.bincount(flat.ravel(), minlength=codebooks * size).reshape(codebooks, size)
 
 
 def _stored_bytes(footers: list[Any], column: str) -> int:

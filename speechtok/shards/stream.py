@@ -27,6 +27,17 @@ STATE_VERSION = 1
 """Version of `TokenStream.state_dict`."""
 
 
+_NOT_FOR_LOADERS = {
+    "batch_size": "give it to `TokenDataset.stream`",
+    "shuffle": "give it to `TokenDataset.stream`",
+    "drop_last": "give it to `TokenDataset.stream`",
+    "sampler": "leave it out, since the stream decides the order",
+    "batch_sampler": "leave it out, since the stream makes the batches",
+    "persistent_workers": "leave it out, since each epoch begins with new workers, which know where the stream stands",
+}
+"""Options of torch's loaders that a stream takes over, and what to do instead."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenBatch:
     """Some rows, padded to the longest."""
@@ -232,11 +243,9 @@ class TokenLoader:
     """
 
     def __init__(self, stream: TokenStream, **options: Any) -> None:
-        for name in ("persistent_workers", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"):
+        for name, advice in _NOT_FOR_LOADERS.items():
             if options.get(name):
-                raise ValueError(
-                    f"`{name}` does not go with a loader of tokens; give it to `TokenDataset.stream`."
-                )
+                raise ValueError(f"`{name}` does not go with a loader of tokens; {advice}.")
         self.stream = stream
         collate = options.get("collate_fn") or _as_it_is
         if not options.get("pin_memory"):  # which has to find tensors

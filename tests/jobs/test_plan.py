@@ -335,7 +335,7 @@ def test_no_plan(tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "sentence"),
     [
-        ("plan.json", lambda text: text[:-9], r"plan\.json is damaged"),
+        ("plan.json", lambda text: text[:-9], r"plan\.json' cannot be read as JSON"),
         ("plan.json", lambda text: b"[]", r"plan\.json is damaged: it holds no JSON object"),
         (
             "plan.json",

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import wave
 
+import pyarrow.parquet as pq
 import pytest
 
 from speechtok.demo.run import CORPUS
@@ -124,7 +125,16 @@ def test_what_a_dataset_says_is_text(tmp_path, read_page):
 
 
 def test_hostile_metadata_are_text_too(write_tokens, tmp_path, read_page):
-    write_report(write_tokens([(HOSTILE, 1, 8)], [1.0], name="plain_16k"), tmp_path / "report.html")
+    """Names of streams and tokenizers are refused unless they are plain; descriptions are text."""
+    with pytest.raises(ValueError, match="A stream's name must be letters, digits"):
+        write_tokens([(HOSTILE, 1, 8)], [1.0], name="plain_16k")
+    path = write_tokens([("units", 1, 8)], [1.0], name="plain_16k")
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[b"speechtok"])
+    about["card"] |= {"description": HOSTILE, "citation": HOSTILE}
+    changed = {**table.schema.metadata, b"speechtok": json.dumps(about).encode()}
+    pq.write_table(table.replace_schema_metadata(changed), path)
+    write_report(path, tmp_path / "report.html")
     page = read_page(tmp_path / "report.html")
     assert page.text.count(HOSTILE) >= 2
     assert not page.all("script")

@@ -401,9 +401,16 @@ def test_batches_of_workers_are_those_of_this_process(dataset, pin):
         assert (one["id"], one["text"]) == (other["id"], other["text"])
 
 
-@pytest.mark.parametrize("name", ["persistent_workers", "batch_size"])
-def test_options_that_do_not_go_with_a_loader(dataset, name):
-    with pytest.raises(ValueError, match=f"`{name}` does not go with a loader of tokens"):
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("persistent_workers", "leave it out, since each epoch begins with new workers"),
+        ("sampler", "leave it out, since the stream decides the order"),
+        ("batch_size", "give it to `TokenDataset.stream`"),
+    ],
+)
+def test_options_that_do_not_go_with_a_loader(dataset, name, advice):
+    with pytest.raises(ValueError, match=f"`{name}` does not go with a loader of tokens; {advice}"):
         dataset.stream().loader(**{name: 2})
 
 

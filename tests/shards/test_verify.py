@@ -1,12 +1,22 @@
 """Each kind of damage is named. Datasets are made by hand, so that a shard may lie with a right hash."""
 
+import errno
+import hashlib
+import json
+import os
+import random
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from speechtok import TokenDataset
+from speechtok.errors import DatasetError
+from speechtok.shards.dataset_readme import summary
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import (
     PLAN_COLUMNS,
@@ -19,6 +29,7 @@ from speechtok.shards.plan import (
     write_record,
 )
 from speechtok.shards.schema import token_schema
+from speechtok.shards.statistics import compute_statistics
 from speechtok.shards.verify import quarantine_table, verify
 from speechtok.shards.writer import ShardWriter, write_table
 from speechtok.storage import file_sha256
@@ -65,12 +76,13 @@ def dataset(tmp_path, toy_info, toy_row):
             quarantined=(failure,) if index == 0 else (),
         )
         write_record(layout, replace(record, **changes))
+        known = [read_record(layout, "train", number) for number in (0, 1)]
+        layout.readme.write_text(summary([record for record in known if record is not None]))
 
     make(0, [toy_row("a", 3200), toy_row("c", 3200, 1)])
     make(1, [toy_row("d", 3200), toy_row("e", 3200)])
     with layout.replacing(layout.quarantine("train")) as path:
         write_table(quarantine_table(layout, plan, "train"), path)
-    layout.readme.write_text("x")
     return layout, make, plan
 
 
@@ -180,7 +192,11 @@ def codes(row, value):
             {},
             r"has code 500 in stream content, outside \[0, 500\)",
         ),
-        (lambda row: [row("a", 3200), row("c", 3200)], {"file": "data/x"}, "is recorded as data/x"),
+        (
+            lambda row: [row("a", 3200), row("c", 3200)],
+            {"file": "data/train-00000-of-00009.parquet"},
+            "is recorded as data/train-00000-of-00009",
+        ),
     ],
 )
 def test_rows_that_lie(dataset, toy_row, rows, changes, sentence):
@@ -210,9 +226,6 @@ def test_foreign_shards(dataset, toy_row, toy_info):
 
 
 def test_statistics(dataset, toy_info):
-    from speechtok import TokenDataset
-    from speechtok.shards.statistics import compute_statistics
-
     layout, _, _ = dataset
     rows = []
     found = compute_statistics(layout.root, on_rows=rows.append)
@@ -237,3 +250,239 @@ def test_statistics(dataset, toy_info):
     assert content.stored_bits_per_code == 8 * content.stored_bytes / 40
     assert found.stored_bps == pytest.approx(8 * found.bytes / 0.8)
     assert found.to_dict()["streams"]["content"]["bitrate_bps"] == toy_info.streams[0].bitrate_bps
+
+
+# --- what cannot be read, what is somewhere else, what was never planned ---
+
+
+@pytest.fixture
+def locked(dataset, monkeypatch):
+    """One record that the system refuses to give, as where a file system has gone stale."""
+    layout, _, _ = dataset
+    real, record = Path.stat, layout.record("train", 1)
+
+    def stat(path, **options):
+        if path == record:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    return dataset
+
+
+def test_a_record_that_cannot_be_read_is_not_missing(locked):
+    layout, _, plan = locked
+    for use in (
+        lambda: read_record(layout, "train", 1),
+        lambda: is_done(layout, plan.tasks[1]),
+        lambda: quarantine_table(layout, plan, "train"),
+    ):
+        with pytest.raises(DatasetError, match=r"train-00001\.json cannot be read .*Stale file handle"):
+            use()
+    (problem,) = verify(layout).problems
+    assert problem.startswith("data/train-00001-of-00002.parquet could not be checked: ")
+    assert "Stale file handle" in problem
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[",
+        "[" * 100_000,
+        "{}",
+        "[]",
+        "null",
+        '{"quarantined": 3}',
+        '{"quarantined": [{"id": 1}]}',
+        lambda good: good | {"rows": -1},
+        lambda good: good | {"rows": "2"},
+        lambda good: good | {"rows": True},
+        lambda good: good | {"seconds": None},
+        lambda good: good | {"index": 0},
+        lambda good: good | {"split": "../x"},
+        lambda good: good | {"file": None},
+        lambda good: good | {"more": 1},
+    ],
+)
+def test_records_that_are_none(dataset, content):
+    layout, _, plan = dataset
+    path = layout.record("train", 1)
+    path.write_text(
+        content if isinstance(content, str) else json.dumps(content(json.loads(path.read_text())))
+    )
+    assert read_record(layout, "train", 1) is None
+    assert not is_done(layout, plan.tasks[1])
+    assert verify(layout).problems[0].startswith("data/train-00001-of-00002.parquet has no commit record")
+
+
+def test_a_shard_in_the_place_of_another_with_its_record(dataset):
+    """The record is even made to fit its place; the rows are those of another shard."""
+    layout, _, plan = dataset
+    other, own = layout.shard("train", 1, 2), layout.shard("train", 0, 2)
+    shutil.copy(own, other)
+    moved = json.loads(layout.record("train", 0).read_text()) | {"index": 1, "file": layout.relative(other)}
+    layout.record("train", 1).write_text(json.dumps(moved))
+    assert [is_done(layout, task) for task in plan.tasks] == [True, False]
+    moved |= {"quarantined": []}
+    layout.record("train", 1).write_text(json.dumps(moved))
+    assert [is_done(layout, task) for task in plan.tasks] == [True, False]
+    assert any(
+        "train-00001-of-00002.parquet does not hold exactly the planned utterances" in problem
+        for problem in verify(layout).problems
+    )
+
+
+def test_missing_shards_are_summed_up(tmp_path, dataset):
+    layout, _, _ = dataset
+    for index in (0, 1):
+        layout.record("train", index).unlink()
+    problems = verify(layout).problems
+    assert problems[0] == (
+        "2 of 2 shards, from data/train-00000-of-00002.parquet to data/train-00001-of-00002.parquet: each has no commit "
+        "record: the job is not finished, run it again."
+    )
+    for number in range(30):
+        (layout.data / f"stray-{number}").write_bytes(b"")
+    strays = [problem for problem in verify(layout).problems if "not belong to the plan" in problem]
+    assert len(strays) == 11
+    assert strays[-1] == "data holds 30 files in all that do not belong to the plan; remove them."
+
+
+def test_a_readme_of_other_records(dataset):
+    layout, _, _ = dataset
+    layout.readme.write_text("# Some tokens\n")
+    (problem,) = verify(layout).problems
+    assert problem.startswith(
+        "README.md does not say what the commit records say, '4 utterances, 0.8 s of speech"
+    )
+
+
+def test_utterances_are_counted_against_the_plan(dataset):
+    layout, _, _ = dataset
+    assert len(TokenDataset(layout.root)) == 4
+    layout.quarantine("train").unlink()
+    with pytest.raises(
+        DatasetError,
+        match=r"its plan has 5 utterances, but 4 rows and 0 in quarantine are there\. Run its job again",
+    ):
+        TokenDataset(layout.root)
+    assert len(TokenDataset(layout.root, allow_partial=True)) == 4
+    layout.plan.write_text("{")
+    with pytest.raises(DatasetError, match=r"plan\.json.* cannot be read as JSON"):
+        TokenDataset(layout.root)
+
+
+def test_shards_that_verify_cannot_open(dataset, toy_row):
+    """With a record that agrees, nothing but the content tells."""
+    layout, make, _ = dataset
+    make(0, [toy_row("a", 3200), toy_row("c", 3200)])
+    path = layout.shard("train", 0, 2)
+    content = path.read_bytes()
+    for damaged in (b"", b"PAR1", content[:100], content[:-40] + content[-39:]):
+        path.write_bytes(damaged)
+        record = read_record(layout, "train", 0)
+        write_record(layout, replace(record, sha256=file_sha256(path), bytes=len(damaged)))
+        (problem,) = (item for item in verify(layout).problems if item.startswith(SHARD))
+        assert "cannot be read as Parquet" in problem
+
+
+HOSTILE = ["../../x", "/etc/x", "a\0b", "a\n## b", "", "a" * 300]
+
+
+def forged_plan(layout, plan, change):
+    """Freeze a plan of other rows, with the hashes of one that is in order."""
+    table = change(plan.rows)
+    Plan.of_tables(plan.settings, table.schema, [table]).write(layout)
+
+
+@pytest.mark.parametrize("split", HOSTILE)
+def test_a_plan_whose_split_leads_outside(dataset, split):
+    layout, _, plan = dataset
+    place = plan.rows.schema.names.index("split")
+    forged_plan(layout, plan, lambda rows: rows.set_column(place, "split", pa.array([split] * 5)))
+    with pytest.raises(DatasetError, match="cannot be the name of a split"):
+        read_plan(layout)
+    with pytest.raises(DatasetError, match="cannot be the name of a split"):
+        verify(layout)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "sentence"),
+    [
+        ("shard", pa.array([0, 0, 0, 2, 2], pa.int32()), "are not numbered 0, 1, 2"),
+        ("shard", pa.array([-1, -1, -1, 0, 0], pa.int32()), "are not numbered 0, 1, 2"),
+        ("shard", pa.array([1, 1, 1, 0, 0], pa.int32()), "are not numbered 0, 1, 2"),
+        ("shard", pa.array([0, 1, 0, 1, 1], pa.int32()), "lists a shard in several places"),
+        ("shard", pa.array([0, 0, 0, None, 1], pa.int32()), "has rows without `shard`"),
+        ("shard", pa.array(["0"] * 5), "has no column 'shard' of type int32"),
+        ("id", pa.array([None, "b", "c", "d", "e"]), "has rows without `id`"),
+        ("seconds", pa.array([-1.0, 1, 1, 1, 1]), "has rows whose `seconds` is no time"),
+        ("seconds", pa.array([float("nan"), 1, 1, 1, 1]), "has rows whose `seconds` is no time"),
+        ("start", pa.array([float("inf"), 1, 1, 1, 1]), "has rows whose `start` is no time"),
+    ],
+)
+def test_plans_that_are_none(dataset, name, values, sentence):
+    layout, _, plan = dataset
+    place = plan.rows.schema.names.index(name)
+    table = plan.rows.set_column(place, name, values)
+    file = layout.root / "forged.parquet"
+    write_table(table, file)
+    content = json.loads(layout.plan.read_text()) | {"utterances_sha256": file_sha256(file)}
+    file.rename(layout.plan_rows)
+    layout.plan.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=sentence):
+        list(read_plan(layout).batches())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: [],
+        lambda content: content | {"settings": []},
+        lambda content: content | {"settings": None},
+        lambda content: content | {"settings": {}},
+        lambda content: content | {"settings": {"tokenizer": {}, "card": {}}},
+        lambda content: content | {"settings": content["settings"] | {"card": []}},
+        lambda content: content | {"settings": content["settings"] | {"corpus": []}},
+        lambda content: content | {"settings": content["settings"] | {"corpus": {"name": 3, "kind": "x"}}},
+        lambda content: content | {"settings": content["settings"] | {"job": 3}},
+    ],
+)
+def test_settings_that_are_none(dataset, change):
+    layout, _, _ = dataset
+    content = change(json.loads(layout.plan.read_text()))
+    if isinstance(content, dict):
+        text = json.dumps(content["settings"], sort_keys=True)
+        content |= {"settings_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    layout.plan.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=r"plan\.json is (damaged|no plan that speechtok makes)"):
+        read_plan(layout)
+
+
+def test_any_damage_to_any_file_of_a_dataset(dataset, tmp_path):
+    """Whatever is changed or cut, in all files there are: what is read is right, or a sentence says what is not."""
+    layout, _, _ = dataset
+    random.seed(1)
+    files = [path for path in sorted(layout.root.rglob("*")) if path.is_file()]
+    assert len(files) == 8
+    for path in files:
+        content = path.read_bytes()
+        for place in random.sample(range(len(content)), min(25, len(content))):
+            changed = bytearray(content)
+            if place % 4:
+                changed[place] ^= random.randrange(1, 256)
+            else:
+                changed = changed[:place]
+            path.write_bytes(changed)
+            for use in (
+                verify,
+                lambda it: compute_statistics(it.root),
+                lambda it: list(TokenDataset(it.root)),
+            ):
+                try:
+                    use(layout)
+                except DatasetError as error:
+                    assert "\n" not in str(error)  # noqa: PT017
+        path.write_bytes(content)
+    assert verify(layout).problems == ()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from speechtok.lm.examples import Example
+from speechtok.lm.examples import Example, named
 from speechtok.lm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ def prefix(vocabulary: Vocabulary, example: Example, *, speaker: bool) -> list[i
     """Return `<bos>`, and the speaker where it is asked for."""
     if not speaker:
         return [vocabulary.bos_id]
-    return [vocabulary.bos_id, vocabulary.speaker_id(str(example.speaker))]
+    with named(example.fields):
+        return [vocabulary.bos_id, vocabulary.speaker_id(str(example.speaker))]
 
 
 def codebook_losses(logits: Tensor, labels: Tensor, loss_masks: Tensor, *, shift: bool = True) -> Tensor:

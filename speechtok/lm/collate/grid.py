@@ -10,7 +10,7 @@ import numpy as np
 
 from speechtok.errors import TokensError
 from speechtok.lm.collate.batch import IGNORE, Batch, TextIds, pad
-from speechtok.lm.examples import grid_of, read_examples, text_of
+from speechtok.lm.examples import grid_of, named, read_examples, text_of
 from speechtok.lm.layouts.factors import cosine_mask, mask_stage, stage_labels, stage_of_rows, stages_of
 from speechtok.lm.layouts.grid import delay
 from speechtok.lm.vocabulary import Vocabulary
@@ -120,10 +120,10 @@ class FactorCollator:
             batch |= text_batch(texts, vocabulary)
             spans = [example.fields.get("durations") for example in examples]
             if all(item is not None for item in spans):
-                spoken = [
-                    frame_text(text, np.asarray(item), grid.shape[1])
-                    for text, item, grid in zip(texts, spans, seen, strict=True)
-                ]
+                spoken = []
+                for example, text, item, grid in zip(examples, texts, spans, seen, strict=True):
+                    with named(example.fields):
+                        spoken.append(frame_text(text, np.asarray(item), grid.shape[1]))
                 batch["frame_text"] = pad(spoken, vocabulary.pad_id)
         return batch
 

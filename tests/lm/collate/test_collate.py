@@ -311,6 +311,8 @@ def test_wrong_rows(factors, draw, change, sentence):
     collate = FlatCollator(vocabulary=vocabulary_of(factors), text=True, speaker=True)
     with pytest.raises(TokensError, match=sentence):
         collate([{**row, **change(row)}])
+    with pytest.raises(TokensError, match=r"[Uu]tterance 'a/1\.flac'"):
+        collate([row | {"id": "a/0.flac"}, {**row, **change(row), "id": "a/1.flac"}])
 
 
 def test_other_wrong_input(factors, units, draw, as_tokens):

@@ -1,0 +1,37 @@
+"""Commands on a dataset that lacks a shard: an error that says how much, and what there is when asked for it."""
+
+import pytest
+
+from speechtok.jobs.run import tokenize_corpus
+from speechtok.jobs.settings import JobSettings
+
+
+@pytest.fixture
+def unfinished(tmp_path, clips):
+    """A dataset of two shards that has lost the second one."""
+    settings = JobSettings(shard_seconds=0.9)
+    tokenize_corpus(clips[0].parent, tmp_path / "out", settings=settings, executor="local")
+    lost = tmp_path / "out/data/train-00001-of-00002.parquet"
+    lost.unlink()
+    return tmp_path / "out"
+
+
+def test_stats_and_decode(unfinished, tmp_path, speechtok):
+    for words in (("stats", unfinished), ("decode", unfinished, tmp_path / "wav")):
+        code, _, err = speechtok(*words)
+        assert code == 1
+        assert (
+            "is unfinished or has lost shards: 1 of 2 of split 'train' are missing, the first is number 1."
+            in err
+        )
+        assert "--allow-partial" in err
+    code, out, err = speechtok("stats", unfinished, "--allow-partial", "--html", tmp_path / "page.html")
+    assert code == 0, err
+    assert out.startswith("rows        1 (train 1)")
+    assert "Recordings are opened only below a folder that you name" in (tmp_path / "page.html").read_text()
+    code, out, err = speechtok("decode", unfinished, tmp_path / "wav", "--allow-partial")
+    assert code == 0, err
+    assert [path.name for path in (tmp_path / "wav").iterdir()] == ["a.wav.wav"]
+    code, _, err = speechtok("verify", unfinished)
+    assert code == 1
+    assert "data/train-00001-of-00002.parquet is missing." in err
