@@ -190,9 +190,10 @@ def _rows(source: AnyPath, split: str | None) -> Iterator[tuple[str, dict[str, A
     """Yield split and row, with the key its units stand under in dictionaries."""
     for own in _splits(source, split):
         rows = TokenDataset(source, split=None if source.is_file() else own)
-        reader = rows.card.get("architecture", {}).get("features", "hubert")
+        architecture = rows.card.get("architecture")
+        reader = architecture.get("features", "hubert") if isinstance(architecture, dict) else "hubert"
         for row in rows:
-            yield own, {**row, UNIT_KEY: _KEYS.get(reader, "codes")}
+            yield own, {**row, UNIT_KEY: _KEYS.get(str(reader), "codes")}
 
 
 def _new(path: Path) -> AbstractContextManager[Path]:

@@ -26,7 +26,7 @@ from speechtok.jobs.settings import JobSettings, Progress, RunResult, RunSetting
 from speechtok.jobs.watcher import Watcher
 from speechtok.jobs.worker import WorkerSettings
 from speechtok.loading import load_tokenizer
-from speechtok.shards.dataset_readme import OF_ROWS, front_matter, readme_body, summary
+from speechtok.shards.dataset_readme import OF_ROWS, front_matter, read_readme, readme_body, summary
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import (
     Plan,
@@ -372,7 +372,7 @@ def _write_readme(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) ->
     Of one of other rows, what people have written stays.
     """
     head = front_matter(plan, records)
-    old = layout.readme.read_text(encoding="utf-8") if layout.readme.is_file() else ""
+    old = read_readme(layout)
     old_head, old_body = split_head(old)
     if old_head.get("configs") == head["configs"] and summary(records) in old_body:
         return

@@ -9,6 +9,7 @@ from speechtok.errors import DatasetError
 from speechtok.hub import Pushed, download_repository, published_text, push_files
 from speechtok.publish.card import PLOT, dataset_card
 from speechtok.publish.figure import plot_statistics
+from speechtok.shards.dataset_readme import read_readme
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord, ShardTask, read_plan, read_record
 from speechtok.shards.statistics import compute_statistics
@@ -65,7 +66,7 @@ def push_dataset(
         raise DatasetError(f"{layout.root} holds no utterance; nothing was sent.")
     old = published_text(repository, README, f"Dataset '{repository}' could not be pushed", revision=revision)
     if old is None:  # a new repository; a copy that was pulled from another one has its card
-        old = layout.readme.read_text(encoding="utf-8")
+        old = read_readme(layout)
     card = dataset_card(
         repository, layout, plan, records, statistics, licence=licence, citation=citation, old=old
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from speechtok.shards.layout import Layout
-from speechtok.shards.parquet import read_parquet_rows
+from speechtok.shards.parquet import open_parquet, read_parquet_rows
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.schema import quarantine_schema
 from speechtok.shards.statistics import Statistics
@@ -92,10 +93,11 @@ def read_failures(path: AnyPath) -> Failures:
     listed: list[dict[str, Any]] = []
     files: list[AnyPath] = sorted(folder.glob("*.parquet"), key=str)
     for file in files:
-        for row in read_parquet_rows(file):
-            total += 1
-            if len(listed) < MOST_FAILURES:
-                listed.append({name: _text(row.get(name)) for name in quarantine_schema().names})
+        total += open_parquet(file).metadata.num_rows
+        listed += [
+            {name: _text(row.get(name)) for name in quarantine_schema().names}
+            for row in islice(read_parquet_rows(file), MOST_FAILURES - len(listed))
+        ]
     return Failures(is_known=folder.is_dir(), total=total, listed=tuple(listed))
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from speechtok.errors import DatasetError
+from speechtok.limits import MIB, read_bytes
+from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord
 from speechtok.shards.schema import token_schema
 from speechtok.wording import count_text, duration_text, markdown_code, markdown_text, size_text
 
+README_BYTES = 16 * MIB
+"""Length of a README."""
 OF_ROWS = ("dataset_info", "size_categories", "Statistics")
 """Fields of the head and sections that a published README adds, and that other rows make untrue."""
 
@@ -25,6 +30,20 @@ _MEANINGS = {
     "start": "seconds into the recording where the utterance starts",
 }
 """What columns hold that mean the same in every dataset."""
+
+
+def read_readme(layout: Layout) -> str:
+    """Return the README of a dataset, or an empty text when there is none.
+
+    Raises:
+        DatasetError: when it cannot be read as text.
+    """
+    if not layout.readme.is_file():
+        return ""
+    try:
+        return read_bytes(layout.readme, README_BYTES, "README", error=DatasetError).decode()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{layout.readme} is no UTF-8 text ({error}); mend or remove it.") from error
 
 
 def front_matter(plan: Plan, records: Sequence[ShardRecord]) -> dict[str, Any]:

@@ -123,6 +123,8 @@ def read_info(schema: pa.Schema, source: str) -> tuple[TokenizerInfo, dict[str, 
 def check_columns(schema: pa.Schema, info: TokenizerInfo, source: str) -> None:
     """Raise `DatasetError` where a column that every reader knows is missing or of another type than tokens have."""
     lists = {stream.name: stream.num_codebooks for stream in info.streams}
+    if not lists:
+        raise DatasetError(f"{source} holds no speech tokens: its tokenizer has no streams.")
     for name in ("id", "num_samples", *lists):
         if schema.get_all_field_indices(name) == []:
             raise DatasetError(f"{source} holds no speech tokens: it has no column '{name}'.")

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError
-from speechtok.limits import MIB, parse_json, read_bytes
-from speechtok.shards.dataset_readme import summary
+from speechtok.limits import parse_json
+from speechtok.shards.dataset_readme import read_readme, summary
 from speechtok.shards.layout import Layout
 from speechtok.shards.parquet import open_parquet, read_group
 from speechtok.shards.plan import Plan, ShardRecord, ShardTask, read_plan, read_record
@@ -22,8 +22,6 @@ from speechtok.shards.schema import METADATA_KEY, quarantine_schema, token_schem
 from speechtok.storage import AnyPath, as_path, file_sha256, local_copy
 from speechtok.wording import count_text
 
-README_BYTES = 16 * MIB
-"""Length of a README."""
 MOST_STRAYS = 10
 """Files that do not belong to a dataset and are named one by one."""
 SECONDS_TOLERANCE = 0.3
@@ -239,11 +237,8 @@ def _other_problems(layout: Layout, plan: Plan, recorded: list[ShardRecord]) -> 
             )
     if not layout.readme.is_file():
         problems.append("README.md is missing; run the job again.")
-    elif len(recorded) == len(plan.tasks):
-        content = read_bytes(layout.readme, README_BYTES, "README", error=DatasetError)
-        if summary(recorded).encode() not in content:
-            problems.append(
-                "README.md does not say what the commit records say, "
-                f"'{summary(recorded)}'; run the job again."
-            )
+    elif len(recorded) == len(plan.tasks) and summary(recorded) not in read_readme(layout):
+        problems.append(
+            f"README.md does not say what the commit records say, '{summary(recorded)}'; run the job again."
+        )
     return problems

@@ -255,6 +255,7 @@ def test_rows_that_no_tokenizer_makes(forged, columns, sentence):
         (lambda about: tokenizer(about, name="a\x1b[31m"), "damaged metadata"),
         (lambda about: tokenizer(about, fingerprint="\n## x"), "damaged metadata"),
         (lambda about: tokenizer(about, streams=7), "damaged metadata"),
+        (lambda about: tokenizer(about, streams=[]), "holds no speech tokens: its tokenizer has no streams"),
         (lambda about: stream(about, name="../../x"), "damaged metadata"),
         (lambda about: stream(about, name="x\n## Evil"), "damaged metadata"),
         (lambda about: stream(about, name="nothing"), "holds no speech tokens: it has no column 'nothing'"),

@@ -358,6 +358,13 @@ def test_a_readme_of_other_records(dataset):
     )
 
 
+def test_a_readme_that_is_no_text(dataset):
+    layout, _, _ = dataset
+    layout.readme.write_bytes(b"\xff\xfe")
+    with pytest.raises(DatasetError, match=r"README\.md is no UTF-8 text"):
+        verify(layout)
+
+
 def test_utterances_are_counted_against_the_plan(dataset):
     layout, _, _ = dataset
     assert len(TokenDataset(layout.root)) == 4
