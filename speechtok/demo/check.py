@@ -25,6 +25,7 @@ from speechtok.demo.run import BROKEN, CORPUS
 from speechtok.errors import CheckpointError
 from speechtok.hub import commit_of
 from speechtok.jobs.encode import encode_file
+from speechtok.limits import require_regular_file
 from speechtok.loading import build_tokenizer, locate_files
 from speechtok.shards.statistics import StreamStatistics, count_codes
 from speechtok.storage import AnyPath, file_sha256, replacing
@@ -116,6 +117,7 @@ def _check_files(card: TokenizerCard, files: Mapping[str, Path], say: Callable[[
             pinned.append(file)
             continue
         path = files[file.local_path]
+        require_regular_file(path, error=CheckpointError)
         commit, found = commit_of(path), file_sha256(path)
         say(file.local_path)
         say(f"  from      {_origin(file, path, commit)}")
