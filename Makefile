@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 PROCESSES ?= 2
 FAIRSEQ2 := .venv-fairseq2
 
-.PHONY: help setup demo test test-hub faults fuzz check lint types rows docs format clean test-fairseq2
+.PHONY: help setup demo test test-hub faults fuzz hostile check lint types rows docs format clean test-fairseq2
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ faults: fuzz  ## Break jobs for half an hour: damaged audio, lost workers, nodes
 
 fuzz: $(STAMP)  ## Tokenize 750 damaged recordings, and those of the folder FUZZ_ALSO
 	$(BIN)/python tests/faults/fuzz.py $(if $(FUZZ_ALSO),--also $(FUZZ_ALSO)) --log benchmarks/results/fuzz-$$(date +%F).jsonl
+
+hostile: $(STAMP)  ## Give every command hundreds of hostile inputs, for half an hour
+	$(BIN)/python tests/hostile/campaign.py --log benchmarks/results/hostile-$$(date +%F).jsonl
 
 test-fairseq2: $(FAIRSEQ2)/.installed  ## Test the bridge to fairseq2, in its own environment (8 GB)
 	OMP_NUM_THREADS=1 $(FAIRSEQ2)/bin/python -m pytest -q tests/fairseq2 tests/lm tests/shards tests/test_tokens.py

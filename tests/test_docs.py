@@ -34,7 +34,7 @@ from speechtok.storage.stores import forget_stores
 from tests.s3 import ENVIRONMENT, create_bucket
 
 ROOT = Path(__file__).parents[1]
-TOP_LEVEL = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+TOP_LEVEL = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 PAGES = [*TOP_LEVEL, *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^( *)```(\S*)([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 SLOW_COMMANDS = ("demo",)
@@ -287,6 +287,13 @@ def test_page(page, folder_of_pages, monkeypatch, request):
 def test_links_of_top_level_pages(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_laws_of_security_have_tests():
+    named = re.findall(r"`(tests/[^`]+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+    assert len(named) >= 10
+    for path in named:
+        assert (ROOT / path).exists(), path
 
 
 def test_pages_have_blocks():
