@@ -190,7 +190,8 @@ class SpeechTokenizer(ABC):
         Args:
             waveform: float tensor or array `(samples,)` or `(batch, samples)` in [-1, 1]; int16 is
                 scaled by 1/32768; a list of 1-D ones of unequal length; a Hugging Face audio
-                dictionary; a path; or a list of such.
+                dictionary, or the decoder or samples of torchcodec in its place; a path; or a list of such.
+                Float samples far beyond 1 give a warning.
             num_samples: `(batch,)` valid samples of a padded `(batch, samples)` waveform.
             sample_rate: rate of `waveform` in Hz, when it is not the tokenizer's.
             resample: whether audio at another rate is converted; otherwise it raises.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,9 @@ from speechtok.audio.io import read_waveform
 from speechtok.audio.resample import resample as resample_array
 from speechtok.errors import AudioError
 from speechtok.storage import StorePath
+
+LOUDEST = 16.0
+"""Peak beyond which float samples are no longer taken for speech in [-1, 1], however loud: 24 dB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +78,7 @@ def to_batch(
             rows = _rows(array[None], num_samples)
     if not rows:
         raise AudioError("`waveform` holds no utterance.")
+    peaks: list[float] = []
     items = [
         _one(
             row,
@@ -82,9 +89,16 @@ def to_batch(
             target_rate=target_rate,
             device=device,
             dtype=dtype,
+            peaks=peaks,
         )
         for index, row in enumerate(rows)
     ]
+    if max(peaks) > LOUDEST:
+        warnings.warn(
+            f"`waveform` has float samples of up to {max(peaks):g}, but 1 is full scale, so the codes will not mean the "
+            "speech; divide samples in the scale of int16 by 32768, or pass them as int16.",
+            stacklevel=4,
+        )
     lengths = torch.tensor([len(item) for item in items], dtype=torch.int64, device=device)
     return WaveformBatch(
         waveform=torch.nn.utils.rnn.pad_sequence(items, batch_first=True), num_samples=lengths
@@ -106,6 +120,7 @@ def _one(
     target_rate: int,
     device: torch.device,
     dtype: torch.dtype,
+    peaks: list[float],
 ) -> Tensor:
     which = "`waveform`" if batch == 1 else f"Utterance {index} of `waveform`"
     if isinstance(item, str | PathLike | StorePath):
@@ -114,6 +129,8 @@ def _one(
         item, rate = loaded.samples, loaded.sample_rate
     elif isinstance(item, Mapping):
         item, rate = _from_mapping(item, which)
+    elif is_decoded(item):
+        item, rate = _from_decoded(item, which)
     else:
         rate = sample_rate or target_rate
     array = _as_array(item)
@@ -133,6 +150,7 @@ def _one(
         raise TypeError(f"{which} must be float in [-1, 1] or int16, got {array.dtype}.")
     if not _is_finite(array):
         raise AudioError(f"{which} holds NaN or infinite samples.")
+    peaks.append(float(torch.stack(torch.aminmax(array.detach())).abs().max()))
     if rate != target_rate:
         samples = array.detach().to("cpu", torch.promote_types(array.dtype, torch.float32))
         array = torch.from_numpy(resample_array(samples.numpy(), rate, target_rate))
@@ -167,16 +185,59 @@ def _rows(waveform: Any, num_samples: Any) -> list[Any]:
     return [row[:length] for row, length in zip(waveform, lengths, strict=True)]
 
 
+def is_decoded(item: Any) -> bool:
+    """Return whether an object is audio as torchcodec, and `datasets` from version 4, hand it out.
+
+    Either a decoder with `get_all_samples()`, or its result with `data` `(channels, samples)` and `sample_rate`.
+    """
+    return hasattr(item, "get_all_samples") or (hasattr(item, "data") and hasattr(item, "sample_rate"))
+
+
+def _from_decoded(item: Any, which: str) -> tuple[Any, int]:
+    found = item.get_all_samples() if hasattr(item, "get_all_samples") else item
+    samples = found.data
+    if samples.ndim == 2 and len(samples) != 1:
+        raise AudioError(
+            f"{which} must be mono, but has {len(samples)} channels; average the channels first."
+        )
+    return samples[0] if samples.ndim == 2 else samples, int(found.sample_rate)
+
+
 def _from_mapping(item: Mapping[str, Any], which: str) -> tuple[Any, int]:
-    """Read a Hugging Face audio dictionary: `array` with `sampling_rate`, or `path`."""
+    """Read a Hugging Face audio dictionary: `array` with `sampling_rate`, `bytes`, or `path`.
+
+    A row with `bytes` names the file in its `path` that they came from, which need not be here any more.
+    """
+    path = item.get("path")
     if item.get("array") is not None and item.get("sampling_rate"):
         return item["array"], int(item["sampling_rate"])
-    if item.get("path"):
-        loaded = read_waveform(item["path"], channels="error")
+    if item.get("bytes") is not None:
+        return _from_bytes(item["bytes"], which if path is None else f"{which} ('{path}')")
+    if path and "bytes" in item and not Path(path).is_absolute():
+        raise AudioError(
+            f"{which} has no bytes, and its path '{path}' does not say below which folder the file lies; "
+            "join it with that folder."
+        )
+    if path:
+        loaded = read_waveform(path, channels="error")
         return loaded.samples, loaded.sample_rate
     raise TypeError(
-        f"{which} must hold `array` and `sampling_rate`, or `path`, as a Hugging Face audio dictionary does."
+        f"{which} must hold `array` and `sampling_rate`, `bytes`, or `path`, as a Hugging Face audio dictionary does."
     )
+
+
+def _from_bytes(content: Any, which: str) -> tuple[Any, int]:
+    """Read the bytes of a sound file."""
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise TypeError(f"{which} must hold `bytes` of a sound file, got {type(content).__name__}.")
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        try:
+            loaded = read_waveform(file.name, channels="error")
+        except AudioError as error:
+            raise AudioError(str(error).replace(f"'{file.name}'", which).replace(file.name, which)) from error
+    return loaded.samples, loaded.sample_rate
 
 
 def _as_array(item: Any) -> Any:
@@ -185,7 +246,8 @@ def _as_array(item: Any) -> Any:
     if _is_numbers(item):
         return np.asarray(item, dtype=np.float64)
     raise TypeError(
-        f"`waveform` must be a tensor, an array, a list of them, an audio dictionary or a path, got {type(item).__name__}."
+        "`waveform` must be a tensor, an array, a list of them, an audio dictionary, an AudioDecoder or a path, "
+        f"got {type(item).__name__}."
     )
 
 

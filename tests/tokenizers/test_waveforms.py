@@ -1,3 +1,6 @@
+import io
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import soundfile
@@ -27,6 +30,30 @@ def ramp(samples, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, samples).astype(np.float32)
 
 
+@dataclass
+class Samples:
+    """What torchcodec's `AudioSamples` shows."""
+
+    data: torch.Tensor
+    sample_rate: int
+
+
+class Decoder:
+    """What torchcodec's `AudioDecoder` shows, which `datasets` hands out."""
+
+    def __init__(self, data: torch.Tensor, sample_rate: int) -> None:
+        self._samples = Samples(data, sample_rate)
+
+    def get_all_samples(self) -> Samples:
+        return self._samples
+
+
+def wav_bytes(samples, rate=RATE):
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
 @pytest.fixture
 def wav(tmp_path):
     def write(samples, rate=RATE, name="a.wav"):
@@ -54,6 +81,11 @@ def wav(tmp_path):
         lambda x: {"array": x.tolist(), "sampling_rate": RATE, "path": None},
         lambda x: [{"array": torch.from_numpy(x), "sampling_rate": RATE}],
         lambda x: torch.from_numpy(x).requires_grad_(),
+        lambda x: Samples(torch.from_numpy(x)[None], RATE),
+        lambda x: Decoder(torch.from_numpy(x)[None], RATE),
+        lambda x: [Decoder(torch.from_numpy(x)[None], RATE)],
+        lambda x: {"bytes": wav_bytes(x), "path": None},
+        lambda x: [{"bytes": wav_bytes(x), "path": "1.flac"}],
     ],
 )
 def test_every_form_of_one_waveform(form):
@@ -210,7 +242,7 @@ def test_three_axes_with_lengths():
         ([np.zeros(5), 7], "got int"),
         (np.zeros(5, dtype=np.int32), "must be float in .* or int16, got torch.int32"),
         (np.zeros(5, dtype=bool), "must be float in .* or int16, got torch.bool"),
-        ({"text": "hello"}, "must hold `array` and `sampling_rate`, or `path`"),
+        ({"text": "hello"}, "must hold `array` and `sampling_rate`, `bytes`, or `path`"),
         ({"array": np.zeros(5)}, "must hold `array` and `sampling_rate`"),
     ],
 )
@@ -227,3 +259,46 @@ def test_stereo_file(wav):
 def test_missing_file(tmp_path):
     with pytest.raises(AudioError, match="there is no such file"):
         batch(tmp_path / "no.wav")
+
+
+def test_bytes_win_over_a_file_of_their_name(wav, monkeypatch):
+    path = wav(ramp(70, seed=1), name="1.flac.wav")
+    monkeypatch.chdir(path.parent)
+    found = batch({"bytes": wav_bytes(ramp(50)), "path": path.name})
+    assert torch.equal(found.waveform[0], torch.from_numpy(ramp(50)))
+
+
+def test_a_row_without_bytes_names_its_file_in_full(wav, monkeypatch):
+    path = wav(ramp(70))
+    monkeypatch.chdir(path.parent)
+    with pytest.raises(
+        AudioError, match=r"has no bytes, and its path 'a\.wav' does not say below which folder"
+    ):
+        batch({"bytes": None, "path": "a.wav"})
+    for item in ({"bytes": None, "path": str(path)}, {"path": "a.wav"}):
+        assert batch(item).waveform.shape == (1, 70)
+
+
+def test_damaged_bytes_are_named_by_their_row():
+    with pytest.raises(AudioError, match=r"Utterance 1 of `waveform` \('b\.mp3'\)"):
+        batch([ramp(50), {"bytes": b"no sound", "path": "b.mp3"}])
+    with pytest.raises(TypeError, match="must hold `bytes` of a sound file, got str"):
+        batch({"bytes": "text"})
+
+
+def test_a_decoder_states_rate_and_channels():
+    with pytest.raises(AudioError, match="is at 8000 Hz, but the tokenizer reads 16000 Hz"):
+        batch(Decoder(torch.zeros(1, 50), 8000))
+    assert batch(Decoder(torch.zeros(1, 800), 8000), resample=True).waveform.shape == (1, 1600)
+    with pytest.raises(AudioError, match="must be mono, but has 2 channels"):
+        batch(Samples(torch.zeros(2, 50), RATE))
+
+
+def test_samples_in_the_scale_of_int16_give_one_warning():
+    loud = [1000 * ramp(50), 20_000 * ramp(50), ramp(50)]
+    with pytest.warns(
+        UserWarning, match=r"float samples of up to 1\d{4}.*divide samples in the scale of int16"
+    ) as seen:
+        batch(loud)
+    assert len(seen) == 1
+    batch([3 * ramp(50), np.full(50, -32_768, np.int16)])  # loud, and int16 itself

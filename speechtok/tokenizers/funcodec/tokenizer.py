@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechtok.cards import TokenizerCard
-from speechtok.errors import AudioError
+from speechtok.cards import TokenizerCard, find_card, list_tokenizers
+from speechtok.errors import AudioError, CheckpointError
 from speechtok.hub import provenance
 from speechtok.nets.weight_norm import fold
 from speechtok.tokenizers.base import SpeechTokenizer
@@ -38,7 +38,7 @@ from speechtok.tokenizers.funcodec.streams import (
     rows_of,
     streams_of,
 )
-from speechtok.tokens import SpeechTokens
+from speechtok.tokens import SpeechTokens, StreamInfo
 
 METHOD = "funcodec/1"
 """Family and version; the version rises when a change of code changes codes."""
@@ -58,7 +58,8 @@ class FuncodecTokenizer(SpeechTokenizer):
     on the whole utterance (its level, and the statistics of each layer), so `chunk_seconds` changes
     nothing: cut long recordings into utterances before encoding them.
 
-    The configuration decides sample rate and stream, also where the card states others. The card of a
+    The configuration decides sample rate and stream, also where the card states others; files of another card are
+    refused. The card of a
     loaded tokenizer says which files it came from: `architecture["source"]` holds their sha256, and
     repository and commit when they lie in the Hub's cache.
 
@@ -84,8 +85,9 @@ class FuncodecTokenizer(SpeechTokenizer):
         content, named = read_configuration(card, files)
         self.config = parse_config(content, named)
         self._weights_path = weights_path(card, files)
-        stored = read_weights(self.config, self._weights_path)
         streams = streams_of(self.config)
+        _check_name(card, streams, named)
+        stored = read_weights(self.config, self._weights_path)
         if card.streams != streams:
             logger.warning(
                 "%s gives the streams %s, not %s as card '%s'.", named, streams, card.streams, card.name
@@ -136,6 +138,9 @@ class FuncodecTokenizer(SpeechTokenizer):
         *,
         chunk_seconds: float | None = None,
         num_codebooks: int | None = None,
+        bandwidth: float | None = None,
+        bit_width: float | None = None,
+        phones: Any = None,
     ) -> SpeechTokens:
         """Return the tokens of one utterance that arrives in blocks; it is held and encoded whole.
 
@@ -143,6 +148,9 @@ class FuncodecTokenizer(SpeechTokenizer):
             blocks: consecutive float `(samples,)` pieces at the tokenizer's rate.
             chunk_seconds: accepted as in other families; it changes nothing.
             num_codebooks: keep only the first codebooks.
+            bandwidth: bits per second instead, as in `encode`.
+            bit_width: the same.
+            phones: as in `encode`.
 
         Raises:
             AudioError: when the utterance is longer than `LONGEST_SECONDS` and not coded in segments, or too short.
@@ -156,7 +164,13 @@ class FuncodecTokenizer(SpeechTokenizer):
                     f"The recording is longer than {LONGEST_SECONDS} s, but all of an utterance decides each code of "
                     f"'{self.name}'; cut it into utterances first, as `--segment silence` does."
                 )
-        return super().encode_blocks(held, num_codebooks=num_codebooks)
+        return self.encode(
+            np.concatenate(held),
+            num_codebooks=num_codebooks,
+            bandwidth=bandwidth,
+            bit_width=bit_width,
+            phones=phones,
+        )
 
     def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
         """Return quantized latents: the sum of the codes' vectors, what language models over FunCodec read.
@@ -285,6 +299,20 @@ class FuncodecTokenizer(SpeechTokenizer):
             return self.config.codebooks_for(bandwidth if bit_width is None else bit_width)
         self.check_codebooks(num_codebooks)
         return num_codebooks
+
+
+def _check_name(card: TokenizerCard, streams: tuple[StreamInfo, ...], named: str) -> None:
+    """Raise `CheckpointError` when the streams are not the card's, but those of another card of the family."""
+    if card.streams == streams:
+        return
+    others = (find_card(name)[0] for name in list_tokenizers() if name.startswith(card.family))
+    known = [other.name for other in others if other.family == card.family and other.streams == streams]
+    if known:
+        rates = ", ".join(f"{stream.name} at {stream.frame_rate:g} Hz" for stream in streams)
+        raise CheckpointError(
+            f"{named} is not that of '{card.name}': it gives {rates}, as {' and '.join(known)} {'does' if len(known) == 1 else 'do'}. "
+            "Load it under that name, or fetch the files of the card."
+        )
 
 
 def _settings(config: FuncodecConfig) -> dict[str, Any]:

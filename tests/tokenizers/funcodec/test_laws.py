@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -318,3 +319,12 @@ def test_spectral_norm_is_torch_s() -> None:
         folded = _folded({f"{parent}.{name}": value for name, value in layer.state_dict().items()})
         assert sorted(folded) == [f"{parent}.bias", f"{parent}.weight"]
         assert torch.allclose(folded[f"{parent}.weight"], layer.weight, rtol=1e-12)
+
+
+def test_options_reach_a_recording_that_is_read_in_pieces(load: Loader, tmp_path: Path) -> None:
+    tokenizer, waveform = load("time"), signal(9000, 0).float().numpy()
+    soundfile.write(tmp_path / "a.wav", waveform, 16_000, subtype="FLOAT")
+    want = tokenizer.encode(waveform, bandwidth=20_000)
+    found = tokenizer.encode(tmp_path / "a.wav", bandwidth=20_000, chunk_seconds=0.2)
+    assert found["acoustic"].shape[1] < tokenizer.streams[0].num_codebooks
+    assert torch.equal(found["acoustic"], want["acoustic"])

@@ -21,6 +21,7 @@ from speechtok.tokenizers.funcodec.published_config import parse_config
 from tests.tokenizers.funcodec.published import (
     GOLDENS,
     config_of,
+    published_config,
     recipe_weights,
     semantic_config,
     signal,
@@ -67,6 +68,16 @@ def test_the_folder_decides_the_network(tmp_path: Path, caplog: pytest.LogCaptur
     assert "gives the stream" in caplog.text
     assert tokenizer.sample_rate == 48_000
     assert (tokenizer.streams[0].hop_length, tokenizer.streams[0].frame_rate) == (10, 4800.0)
+
+
+def test_files_of_another_card_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(published_config("encodec_nq32ds320")))
+    (tmp_path / "model.pth").write_bytes(b"unread")
+    with pytest.raises(
+        CheckpointError,
+        match=r"is not that of 'funcodec_en_libritts_16k_nq32ds640': it gives acoustic at 50 Hz",
+    ):
+        load(tmp_path)
 
 
 def test_a_config_as_funcodec_writes_it() -> None:

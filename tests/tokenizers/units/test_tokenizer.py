@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -462,3 +463,14 @@ def test_a_vocoder_that_takes_pitch_statistics(tmp_path) -> None:
     assert not torch.allclose(other, tokenizer.decode(tokens, speaker=1))
     with pytest.raises(ValueError, match="speaks with the mean and deviation of pitch, but none are known"):
         by_speaker.decode(tokens, speaker=2, accept_from="test_units")
+
+
+def test_options_reach_a_recording_that_is_read_in_pieces(tmp_path, speech) -> None:
+    folder = make_folder(tmp_path, speaker=None)
+    tokenizer = load_tokenizer(folder / "tokenizer.yaml", checkpoint=folder)
+    waveform = speech(4.0).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", waveform, 16_000, subtype="FLOAT")
+    want = tokenizer.encode(waveform, chunk_seconds=1.5, chunk="reference")
+    found = tokenizer.encode(tmp_path / "a.wav", chunk_seconds=1.5, chunk="reference")
+    assert torch.equal(found["content"], want["content"])
+    assert found["content"].shape != tokenizer.encode(waveform, chunk_seconds=1.5)["content"].shape
