@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import re
 import zlib
 from array import array
@@ -265,6 +266,11 @@ def transcript(path: AnyPath, ignored: Counter[str]) -> str | None:
     if any(lines) and all(_LABEL.fullmatch(line.strip()) for line in lines if line.strip()):
         return None
     return text_of(" ".join(content.split("\n")).replace("\r", "").strip())
+
+
+def is_file(path: AnyPath) -> bool:
+    """Return whether there is a file; none can be of a name that the system refuses."""
+    return os.path.isfile(path) if isinstance(path, Path) else path.is_file()  # noqa: PTH113 - never raises
 
 
 def plain_path(audio: str, source: str) -> str:

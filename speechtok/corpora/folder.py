@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -39,30 +39,37 @@ def read_folder(root: AnyPath) -> Corpus:
         is_empty = True
         for _, group in groupby(walk(root), key=_name):
             beside = {path.name: path for path in group}
-            recordings = [path for path in beside.values() if looks_like_audio(path)]
-            texts = {path: _text(path, beside) for path in recordings}
-            for path in recordings:
-                name, text = plain_path(relative(path, root), str(root)), texts[path]
-                words = None if text is None else transcript(text, ignored)
+            recordings = {name: path for name, path in beside.items() if looks_like_audio(path)}
+            used = set(recordings)
+            for recording, path in recordings.items():
+                found = _text(recording, beside)
+                words = None
+                if found is not None:
+                    words = transcript(beside[found], ignored)
+                    used.add(found)
+                name = plain_path(relative(path, root), str(root))
                 yield Utterance(id=name, audio=name, text=words), name
                 is_empty = False
-            for path in {*beside.values()} - {*recordings} - {*texts.values()}:
-                ignored[path.suffix.lower() or "no suffix"] += 1
+            for other in beside.keys() - used:
+                ignored[beside[other].suffix.lower() or "no suffix"] += 1
         if is_empty:
-            found = ", ".join(f"{count} {suffix}" for suffix, count in ignored.most_common()) or "nothing"
-            raise DatasetError(f"{root} holds no audio file; found: {found}.")
+            listed = ", ".join(f"{count} {suffix}" for suffix, count in ignored.most_common()) or "nothing"
+            raise DatasetError(f"{root} holds no audio file; found: {listed}.")
 
     name = root.resolve().name
     return Corpus(kind="folder", name=name, root=root, utterances=Unique(read, str(root)), ignored=ignored)
 
 
-def _name(path: AnyPath) -> tuple[AnyPath, str]:
+def _name(path: AnyPath) -> str:
     """Return what a recording and the files beside it have in common; they follow each other."""
-    return path.parent, path.name.partition(".")[0]
+    text, name = str(path), path.name
+    return text[: len(text) - len(name)] + name.partition(".")[0]
 
 
-def _text(recording: AnyPath, beside: Mapping[str, AnyPath]) -> AnyPath | None:
-    return next((beside[name] for end in TRANSCRIPTS if (name := recording.stem + end) in beside), None)
+def _text(recording: str, beside: Collection[str]) -> str | None:
+    """Return the name of the file with the text of a recording, if there is one."""
+    stem = recording.rpartition(".")[0] or recording
+    return next((stem + end for end in TRANSCRIPTS if stem + end in beside), None)
 
 
 def walk(root: AnyPath) -> Iterator[AnyPath]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from speechtok.audio.location import Location, location_of
-from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines
+from speechtok.corpora.corpus import Corpus, Pairs, Unique, is_file, read_lines
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, join
 from speechtok.utterances import Utterance
@@ -62,7 +62,7 @@ def read_kaldi(wav_scp: AnyPath) -> Corpus:
 def _located(path: str, folder: AnyPath) -> str:
     """Return where a recording lies; `path:offset` is a record of an archive unless there is such a file."""
     found = _RECORD.match(path)
-    if found is None or join(folder, path).exists():
+    if found is None or is_file(join(folder, path)):
         return path
     return str(Location(path=found[1], offset=int(found[2])))
 

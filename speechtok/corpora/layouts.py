@@ -10,12 +10,13 @@ keithito.com/LJ-Speech-Dataset, and of commonvoice.mozilla.org.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from speechtok.audio.containers import AUDIO_SUFFIXES
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, labelled, plain_path, read_lines, transcript
@@ -184,8 +185,16 @@ def _chapters(subsets: list[AnyPath]) -> Iterator[tuple[AnyPath, str | None]]:
 def _folders(folder: AnyPath) -> list[AnyPath]:
     if not folder.is_dir():
         return []
-    found = (item for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
-    return sorted(found, key=str)
+    if isinstance(folder, Path):  # of which a look at each file would take most of the time
+        try:
+            with os.scandir(folder) as entries:
+                names = [item.name for item in entries if not item.name.startswith(".") and item.is_dir()]
+        except OSError as error:
+            raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error
+        return [folder / name for name in sorted(names)]
+    return sorted(
+        (item for item in folder.iterdir() if item.is_dir() and not item.name.startswith(".")), key=str
+    )
 
 
 def _audio(folder: AnyPath) -> list[AnyPath]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from speechtok.audio.location import Location
-from speechtok.corpora.corpus import Corpus, Pairs, Unique, text_of
+from speechtok.corpora.corpus import Corpus, Pairs, Unique, is_file, text_of
 from speechtok.corpora.manifest import json_lines
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, is_store, join
@@ -64,7 +64,7 @@ def _root(path: AnyPath, kind: str) -> AnyPath:
     recording = first.get("recording") if kind == "cuts" else first
     sources = recording.get("sources") if isinstance(recording, dict) else None
     source = sources[0].get("source") if isinstance(sources, list) and sources else None
-    is_here = isinstance(source, str) and not join(path.parent, source).is_file() and Path(source).is_file()
+    is_here = isinstance(source, str) and not is_file(join(path.parent, source)) and is_file(Path(source))
     return Path() if is_here else path.parent
 
 
@@ -194,7 +194,7 @@ def _read(path: AnyPath, place: str, read: Callable[[], Utterance]) -> Utterance
     """Return what `read` does; a field that is missing or of a wrong type is an error of that line."""
     try:
         return read()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
         raise DatasetError(f"{path} {place} is no complete lhotse object ({error!r}).") from None
 
 

@@ -58,8 +58,9 @@ def parse_codecs_line(line: str, place: str) -> tuple[str, Codes]:
         raise DatasetError(f"{place} must be 'key codes', got '{line.strip()[:60]}'.")
     try:
         values = json.loads(rest[0])
-    except ValueError as error:
-        raise DatasetError(f"{place} ('{key}') holds no JSON: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise DatasetError(f"{place} ('{key[:200]}') holds no JSON: {reason}.") from None
     if _depth(values) == 3:
         if len(values) != 1:
             raise DatasetError(
@@ -68,7 +69,7 @@ def parse_codecs_line(line: str, place: str) -> tuple[str, Codes]:
         values = values[0]
     try:
         codes = np.array(values)
-    except ValueError:
+    except (ValueError, OverflowError):
         codes = np.array(None)
     if codes.ndim != 2 or codes.dtype.kind not in "iu" or not codes.size:
         raise DatasetError(f"{place} ('{key}') must hold whole numbers of shape (1, codebooks, frames).")

@@ -12,6 +12,8 @@ Contents: `MatrixWriter`, `read_ark`, `read_scp`.
 
 from __future__ import annotations
 
+import os
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +23,13 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from speechtok.errors import DatasetError
+from speechtok.formats.lines import read_lines
+from speechtok.limits import require_regular_file
 
 Matrix = np.ndarray[Any, np.dtype[Any]]
 _KINDS: dict[bytes, np.dtype[Any]] = {b"FM ": np.dtype("<f4"), b"DM ": np.dtype("<f8")}
+KEY_BYTES = 4096
+"""Length of a key."""
 _NAMES = {4: b"FM ", 8: b"DM "}
 
 
@@ -75,9 +81,10 @@ def read_ark(path: Path) -> Iterator[tuple[str, Matrix]]:
         DatasetError: when the file cannot be read, or naming the number of a damaged record.
     """
     try:
+        require_regular_file(path, "archive", error=DatasetError)
         with path.open("rb") as file:
             number = 0
-            while key := _key(file):
+            while key := _key(file, path):
                 number += 1
                 yield key, _matrix(file, f"{path} record {number} ('{key}')")
     except OSError as error:
@@ -93,34 +100,41 @@ def read_scp(path: Path) -> Iterator[tuple[int, str, Matrix]]:
     Raises:
         DatasetError: naming the number of a malformed line, or of one whose matrix cannot be read.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read as UTF-8 text: {error}.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        place = f"{path} line {number}"
+    for number, place, line in read_lines(path):
         key, *rest = line.split(maxsplit=1)
         name, colon, offset = rest[0].strip().rpartition(":") if rest else ("", "", "")
-        if not colon or not offset.isdigit():
+        if not colon or not re.fullmatch(r"\d{1,18}", offset):
             raise DatasetError(f"{place} must be 'key path:offset', got '{line.strip()[:80]}'.")
         ark = next(
-            (base / name for base in (Path(), path.parent, path.parent.parent) if (base / name).is_file()),
+            (
+                base / name
+                for base in (Path(), path.parent, path.parent.parent)
+                if os.path.isfile(base / name)  # noqa: PTH113 - never raises
+            ),
             None,
         )
         if ark is None:
             raise DatasetError(f"{place} ('{key}') names {name}, which is not there.")
-        with ark.open("rb") as file:
-            file.seek(int(offset))
-            yield number, key, _matrix(file, f"{place} ('{key}')")
+        try:
+            with ark.open("rb") as file:
+                file.seek(int(offset))
+                matrix = _matrix(file, f"{place} ('{key}')")
+        except OSError as error:
+            raise DatasetError(
+                f"{place} ('{key}') names {name}, which cannot be read: {error.strerror}."
+            ) from error
+        yield number, key, matrix
 
 
-def _key(file: BinaryIO) -> str:
+def _key(file: BinaryIO, path: Path) -> str:
     """Return the next key, or nothing at the end of the file."""
-    key = b""
+    key = bytearray()
     while (byte := file.read(1)) not in (b"", b" "):
         key += byte
+        if len(key) > KEY_BYTES:
+            raise DatasetError(
+                f"{path} has a key of more than {KEY_BYTES:,} bytes, so it is no archive of matrices."
+            )
     return key.decode("utf-8", "replace").strip()
 
 
@@ -132,9 +146,12 @@ def _matrix(file: BinaryIO, place: str) -> Matrix:
     if (four, also_four) != (4, 4) or rows < 0 or columns < 0:
         raise DatasetError(f"{place} holds no binary float matrix.")
     kind = _KINDS[head[2:5]]
-    data = file.read(rows * columns * kind.itemsize)
-    if len(data) < rows * columns * kind.itemsize:
+    size, begin = rows * columns * kind.itemsize, file.tell()
+    left = file.seek(0, 2) - begin
+    if left < size:
         raise DatasetError(
-            f"{place} is cut off: {rows} × {columns} values are announced, {len(data)} bytes follow."
+            f"{place} is cut off: {rows} × {columns} values are announced, {left} bytes follow."
         )
+    file.seek(begin)
+    data = file.read(size)
     return np.frombuffer(data, dtype=kind).reshape(rows, columns)

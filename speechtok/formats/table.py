@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from speechtok.errors import DatasetError
+from speechtok.formats.lines import read_lines
 
 SCALES = "utt2scale"
 """File of levels beside an export."""
@@ -34,13 +35,13 @@ def read_table(path: Path, convert: Callable[[str], T]) -> dict[str, T]:
     if not path.is_file():
         return {}
     table: dict[str, T] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for _, place, line in read_lines(path):
         key, *values = line.split()
         try:
             (value,) = values
             table[key] = convert(value)
-        except ValueError:
-            raise DatasetError(f"{path} line {number} must be 'key value', got '{line[:60]}'.") from None
+        except (ValueError, OverflowError):
+            raise DatasetError(f"{place} must be 'key value', got '{line[:60]}'.") from None
     return table
 
 

@@ -13,6 +13,7 @@ Contents: `UnitLine`, `units_line`, `dict_line`, `read_unit_lines`.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,13 @@ import numpy as np
 from speechtok.errors import DatasetError
 from speechtok.formats.codecs_txt import Codes
 from speechtok.formats.lines import read_lines
+from speechtok.limits import RECORDING_SECONDS
 
 UNIT_KEYS = ("cpc_km100", "vqvae256", "hubert", "codes")
 """Keys units may stand under, in the order in which the published reader looks for them."""
+_STRINGS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
+_MOST_SYNTAX = 10_000
+"""Characters of a dictionary outside its strings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +110,10 @@ def _parse_units(line: str, place: str) -> UnitLine:
 
 
 def _parse_dict(line: str, place: str) -> UnitLine:
+    is_short = len(_STRINGS.sub("", line)) <= _MOST_SYNTAX  # a syntax tree takes a hundred times its text
     try:
         # Safe because it builds plain values from the syntax tree: names and calls are refused, nothing runs.
-        values = ast.literal_eval(line)
+        values = ast.literal_eval(line) if is_short else None
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         values = None
     if not isinstance(values, dict) or not isinstance(values.get("audio"), str):
@@ -119,8 +125,10 @@ def _parse_dict(line: str, place: str) -> UnitLine:
     if name is None:
         raise DatasetError(f"{where} holds no units: it has none of the keys {', '.join(UNIT_KEYS)}.")
     seconds, pitch = values.get("duration"), values.get("pitch")
-    if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds < float("inf")):
-        raise DatasetError(f"{where} has the duration {seconds!r}, which is no number of seconds.")
+    if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds <= RECORDING_SECONDS):
+        raise DatasetError(
+            f"{where} has the duration {repr(seconds)[:60]}, which is no number of seconds up to {RECORDING_SECONDS:g}."
+        )
     return UnitLine(
         place=place,
         key=str(values.get("id", values["audio"])),

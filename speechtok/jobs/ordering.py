@@ -145,10 +145,9 @@ class Runs:
 
 def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return a table with exactly the columns and types of a schema; what it lacks is null."""
+    known = dict(zip(table.column_names, table.columns, strict=True))
     columns = [
-        table[field.name].cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(len(table), field.type)
+        known[field.name].cast(field.type) if field.name in known else pa.nulls(len(table), field.type)
         for field in schema
     ]
     return pa.table(columns, schema=schema)

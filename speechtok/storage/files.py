@@ -85,6 +85,9 @@ def relative(path: AnyPath, root: AnyPath) -> str:
     if isinstance(path, StorePath) and isinstance(root, StorePath):
         return path.relative_to(root).as_posix()
     if isinstance(path, Path) and isinstance(root, Path):
+        text, begin = str(path), f"{root}/"
+        if text.startswith(begin) and os.sep == "/":  # ten times as fast, for folders of very many files
+            return text[len(begin) :]
         return path.relative_to(root).as_posix()
     raise ValueError(f"{path} is not below {root}")
 

@@ -1,4 +1,6 @@
+import os
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +63,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=f"line 2.*{sentence}"):
             list(read_scp(scp))
     for path in (tmp_path / "none.ark", tmp_path / "none.scp"):
-        with pytest.raises(DatasetError, match="cannot be read"):
+        with pytest.raises(DatasetError, match=r"There is no (archive|file)"):
             list(read_ark(path) if path.suffix == ".ark" else read_scp(path))
 
 
@@ -73,3 +75,21 @@ def test_tables(tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("a 1\nb x\n")
     with pytest.raises(DatasetError, match="line 2 must be 'key value', got 'b x'"):
         read_table(tmp_path / "bad", float)
+
+
+def test_what_is_announced_is_not_allocated(tmp_path: Path) -> None:
+    """A header of 15 bytes may claim 2 ** 62 values, and a key have no end."""
+    head = b"\0BFM " + struct.pack("<bibi", 4, 2**31 - 1, 4, 2**31 - 1)
+    (tmp_path / "x.ark").write_bytes(b"a " + head)
+    with pytest.raises(DatasetError, match=r"record 1 \('a'\) is cut off: 2147483647 × 2147483647 values"):
+        list(read_ark(tmp_path / "x.ark"))
+    (tmp_path / "x.ark").write_bytes(b"a" * 100_000)
+    with pytest.raises(DatasetError, match=r"x\.ark has a key of more than 4,096 bytes"):
+        list(read_ark(tmp_path / "x.ark"))
+    (tmp_path / "x.scp").write_text(f"a x.ark:{'9' * 5000}\n")
+    with pytest.raises(DatasetError, match="line 1 must be 'key path:offset'"):
+        list(read_scp(tmp_path / "x.scp"))
+    os.mkfifo(tmp_path / "pipe")
+    for read in (read_ark, read_scp):
+        with pytest.raises(DatasetError, match="is a named pipe"):
+            list(read(tmp_path / "pipe"))

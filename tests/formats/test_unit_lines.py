@@ -85,7 +85,7 @@ def test_bad_lines_are_named_and_never_run(tmp_path, monkeypatch, line, sentence
 
 
 def test_files_that_cannot_be_read(tmp_path) -> None:
-    with pytest.raises(DatasetError, match=r"x\.txt cannot be read"):
+    with pytest.raises(DatasetError, match=r"There is no file .*x\.txt"):
         list(read_unit_lines(tmp_path / "x.txt"))
     (tmp_path / "x.txt").write_bytes(b"a|1\n\xff\xfe|2\n")
     with pytest.raises(DatasetError, match="line 2 is not UTF-8 text"):
@@ -121,3 +121,20 @@ def test_division_like_other_lists(tmp_path) -> None:
         divide_like(["d.wav"], tmp_path)
     with pytest.raises(ValueError, match=r"`share` must be from 0 to 0\.5, got 0\.6"):
         divide([], 0.6)
+
+
+def test_lines_that_would_take_all_memory_are_refused(tmp_path) -> None:
+    lines = {
+        "has the duration 1000000000.0, which is no number of seconds": "{'audio': 'a', 'hubert': '1', 'duration': 1e9}",
+        "is no dictionary of plain values": "{'audio': 'a', 'x': " + "[" * 20_000,
+        "is no dictionary of plain values with": "{'audio': 'a', 'hubert': '1', 'x': ["
+        + "1," * 20_000
+        + "]}",
+    }
+    for sentence, line in lines.items():
+        (tmp_path / "x.txt").write_text(f"a|1\n{line}\n")
+        with pytest.raises(DatasetError, match=f"line 2.*{sentence}"):
+            list(read_unit_lines(tmp_path / "x.txt"))
+    (tmp_path / "x.txt").write_text(f"{{'audio': 'a', 'hubert': '{'1 ' * 50_000}'}}")
+    (line,) = read_unit_lines(tmp_path / "x.txt")
+    assert len(line.units) == 50_000
