@@ -22,6 +22,8 @@ class Made:
     def __init__(self) -> None:
         self.records: list[ShardRecord] = []
         self.start_seconds = self.wall_seconds = 0.0
+        self.progress = Progress()
+        """The finished shards as progress; `seconds` counts what was tokenized alone."""
         self._shown = Progress()
 
     def collect(
@@ -45,6 +47,7 @@ class Made:
             JobError: when more inputs failed.
         """
         begun = ready = time.monotonic()
+        failed = sum(len(record.quarantined) for record in earlier)
 
         def on_ready() -> None:
             nonlocal ready
@@ -61,24 +64,20 @@ class Made:
 
         for record in execute(Hooks(ready=on_ready, progressed=progressed, event=journal.event)):
             self.records.append(record)
+            self.progress += _progress(record)
+            failed += len(record.quarantined)
             self.start_seconds, self.wall_seconds = ready - begun, time.monotonic() - ready
             journal.committed(record, len(earlier) + len(self.records))
             if self.progress.utterances >= self._shown.utterances:
                 self._shown = self.progress
                 watcher.progressed(self.progress)
-            check_errors([*earlier, *self.records], allowed)
+            if allowed is not None and failed > allowed:
+                check_errors([*earlier, *self.records], allowed)
 
     @property
     def seconds(self) -> float:
         """Seconds of audio made."""
-        return sum(record.seconds for record in self.records)
-
-    @property
-    def progress(self) -> Progress:
-        """The finished shards as progress."""
-        failed = sum(len(record.quarantined) for record in self.records)
-        rows = sum(record.rows for record in self.records)
-        return Progress(seconds=self.seconds, utterances=rows + failed, quarantined=failed)
+        return self.progress.seconds
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as plain values."""
@@ -89,6 +88,11 @@ class Made:
             "wall_seconds": self.wall_seconds,
             "times_real_time": self.seconds / self.wall_seconds if self.wall_seconds else 0.0,
         }
+
+
+def _progress(record: ShardRecord) -> Progress:
+    failed = len(record.quarantined)
+    return Progress(seconds=record.seconds, utterances=record.rows + failed, quarantined=failed)
 
 
 def check_errors(records: Sequence[ShardRecord], allowed: int | None) -> None:
