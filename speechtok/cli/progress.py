@@ -1,7 +1,8 @@
-"""Progress on the terminal; silent where there is none."""
+"""Progress on the terminal; where there is none, jobs write a line now and then, and the rest is silent."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +16,12 @@ from speechtok.corpora import Corpus
 from speechtok.jobs.settings import Progress as JobProgress
 from speechtok.jobs.watcher import Watcher
 from speechtok.shards.plan import Plan
-from speechtok.wording import count_text, labels_text
+from speechtok.wording import count_text, duration_text, labels_text
 
 T = TypeVar("T")
+
+LINE_SECONDS = 60.0
+"""How often a job writes a line where there is no terminal."""
 
 
 @contextmanager
@@ -67,16 +71,21 @@ class _JobDisplay:
         self._bar = bar
         self._task: TaskID | None = None
         self._started = 0.0
+        self._told = time.monotonic()
+        self._probed, self._total = 0, 0.0
 
     def planning(self, recordings: int) -> None:
         if self._task is None:
             self._begin("Looking at recordings", recordings)
         else:
+            self._total = recordings
             self._bar.update(self._task, total=recordings)
 
     def probed(self) -> None:
         if self._task is not None:
             self._bar.advance(self._task)
+        self._probed += 1
+        self._tell(f"Looking at recordings: {self._probed:,} of {self._total:,.0f}.")
 
     def planned(self, plan: Plan, missing: int, corpus: Corpus | None) -> None:
         if corpus is not None:
@@ -90,7 +99,13 @@ class _JobDisplay:
             self._begin("Starting workers", seconds)
 
     def _say(self, sentence: str) -> None:
-        self._bar.console.print(shown(sentence), highlight=False, markup=False)
+        self._bar.console.print(shown(sentence), highlight=False, markup=False, soft_wrap=True)
+
+    def _tell(self, sentence: str) -> None:
+        """Write a line now and then where nobody sees a bar."""
+        if not self._bar.console.is_terminal and time.monotonic() - self._told >= LINE_SECONDS:
+            self._told = time.monotonic()
+            self._say(sentence)
 
     def ready(self) -> None:
         self._started = time.monotonic()
@@ -105,10 +120,14 @@ class _JobDisplay:
             f"{progress.seconds / 3600:.2f} h, {speed:.0f} × real time, {progress.quarantined} quarantined"
         )
         self._bar.update(self._task, completed=progress.seconds, detail=detail)
+        left = max(0.0, self._total - progress.seconds) / speed if speed else math.inf
+        about = f", about {duration_text(left)} left" if math.isfinite(left) else ""
+        self._tell(f"Tokenizing: {detail}; {self._total / 3600:.2f} h in all{about}.")
 
     def _begin(self, what: str, total: float) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
+        self._total = total
         self._task = self._bar.add_task(what, total=total, detail="")
 
 
