@@ -52,7 +52,7 @@ def s3_server():
         yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()
-        server.wait()
+        server.wait(timeout=60)
 
 
 class Proxy:

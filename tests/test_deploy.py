@@ -98,9 +98,9 @@ def test_ray_versions_agree(job):
 
 def test_slurm_script():
     script = DEPLOY / "slurm.sbatch"
-    subprocess.run(["bash", "-n", script], check=True)
+    subprocess.run(["bash", "-n", script], check=True, timeout=300)
     lint = shutil.which("shellcheck") or pytest.skip("shellcheck is not installed")
-    subprocess.run([lint, script], check=True)
+    subprocess.run([lint, script], check=True, timeout=300)
     text = script.read_text()
     command = text[text.index('speechtok tokenize "$corpus"') :].replace("\\\n", " ").split()
     check_command(command)
@@ -109,7 +109,9 @@ def test_slurm_script():
 
 
 def test_slurm_script_wants_its_arguments():
-    done = subprocess.run(["bash", DEPLOY / "slurm.sbatch"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", DEPLOY / "slurm.sbatch"], capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode != 0
     assert "usage: sbatch slurm.sbatch CORPUS OUT" in done.stderr
 

@@ -42,7 +42,7 @@ if mode == "hang" or mode == "hang later" and not probing:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     open(os.environ["FAKE_PID"], "w").write(str(child.pid))
     out.flush()
-    child.wait()
+    child.wait(timeout=60)
 if mode == "channels":
     out.write(struct.pack(">4s5I", b".snd", 32, 0xFFFFFFFF, 6, 8000, 0xFFFFFFFF) + bytes(8))
     sys.exit()
@@ -200,7 +200,9 @@ def convert(make, voice):
             "-f",
             muxer,
         ]
-        subprocess.run(["ffmpeg", *options, f"file:{path}"], check=True, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            ["ffmpeg", *options, f"file:{path}"], check=True, stdin=subprocess.DEVNULL, timeout=300
+        )
         return path
 
     return convert
@@ -257,7 +259,9 @@ def test_a_playlist_that_begins_like_an_mp4_opens_no_other_file(convert, tmp_pat
 
 @needs_program
 def test_the_real_program_knows_every_container():
-    known = subprocess.run(["ffmpeg", "-v", "error", "-demuxers"], capture_output=True, text=True, check=True)
+    known = subprocess.run(
+        ["ffmpeg", "-v", "error", "-demuxers"], capture_output=True, text=True, check=True, timeout=300
+    )
     names = {
         name for line in known.stdout.splitlines() for name in line.split()[1:2] for name in name.split(",")
     }

@@ -171,7 +171,7 @@ class Arena:
         if (
             os.geteuid()
             or shutil.which("mount") is None
-            or subprocess.run(mount, capture_output=True).returncode
+            or subprocess.run(mount, capture_output=True, timeout=300).returncode
         ):
             return None
         self._stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=False)
@@ -238,7 +238,7 @@ class Arena:
         finally:
             if driver.poll() is None:
                 driver.kill()
-            driver.wait()
+            driver.wait(timeout=60)
         ballast = self.disk / "ballast" if self.disk else None
         if ballast is not None:
             ballast.unlink(missing_ok=True)

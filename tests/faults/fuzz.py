@@ -57,6 +57,7 @@ def fuzz(
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     seconds = time.monotonic() - begun
     assert done.returncode == 0, done.stderr

@@ -81,15 +81,15 @@ def poison_audio(module):
         return read(self, path, **options)
     module.AudioReader.read_waveform = read_waveform
 
-def poison_worker(module):
-    encode = module.ShardWorker._encode
-    def poisoned(self, samples):
+def poison_tokenizer(module):
+    encode = module.DMelTokenizer.encode
+    def poisoned(self, samples, *others, **options):
         if any(len(item) == 12345 for item in samples):  # a length that ends whoever encodes it
             os.kill(os.getpid(), 9)
-        return encode(self, samples)
-    module.ShardWorker._encode = poisoned
+        return encode(self, samples, *others, **options)
+    module.DMelTokenizer.encode = poisoned
 
-TROUBLES = {"speechtok.audio.io": poison_audio, "speechtok.jobs.worker": poison_worker}
+TROUBLES = {"speechtok.audio.io": poison_audio, "speechtok.tokenizers.dmel.tokenizer": poison_tokenizer}
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):

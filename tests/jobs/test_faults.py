@@ -20,6 +20,7 @@ from speechtok.jobs.settings import JobSettings
 from speechtok.jobs.watcher import Watcher
 from speechtok.shards.layout import Layout
 from speechtok.shards.verify import verify
+from tests.waiting import wait_until
 
 SETTINGS = {"shard_seconds": 1.0, "batch_seconds": 0.5}
 SHARDS = 36
@@ -103,9 +104,7 @@ def is_worker(process):
 
 
 def wait_for_records(output, count, process):
-    while len(records(output)) < count:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
+    wait_until(lambda: len(records(output)) >= count, alive=process)
 
 
 def finish(process):
@@ -138,7 +137,7 @@ def test_killed_process(corpus, reference, tmp_path, hashes, account, start, see
         wait_for_records(output, len(records(output)) + chance.randint(0, 3), process)
         time.sleep(chance.uniform(0, 0.2))
         process.kill()
-        process.wait()
+        process.wait(timeout=60)
         for path in committed(output):
             name = path.relative_to(output).as_posix()
             assert hashes(output)[name] == reference[name]
@@ -247,7 +246,6 @@ def init(start=ray.init, **options):
     for process in psutil.Process().children(recursive=True):
         if process.name() == "raylet":
             process.kill()
-            process.wait()
 
 ray.init = init
 main()

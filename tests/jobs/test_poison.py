@@ -1,10 +1,8 @@
 """Inputs that hang, explode or kill: one file is lost, and everything else is as it would have been."""
 
 import contextlib
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -16,13 +14,13 @@ import soundfile
 from speechtok.errors import JobError
 from speechtok.jobs.attempts import MOST_DEATHS, Attempts
 from speechtok.jobs.reader import ReadSettings, Request
-from speechtok.jobs.reader_process import HEADER
 from speechtok.jobs.reading import LongRecording, ReaderPool
 from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobSettings
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import read_plan
 from speechtok.shards.verify import verify
+from tests.waiting import wait_until
 
 SETTINGS = JobSettings(shard_seconds=2.0, batch_seconds=1.0)
 
@@ -87,7 +85,9 @@ def test_an_input_that_kills_this_process(tmp_path, write_corpus, account, poiso
     soundfile.write(corpus / "c.wav", np.zeros(12345), 16000)
     script = "from speechtok.cli.main import main; main()"
     command = [sys.executable, "-c", script, "tokenize", corpus, tmp_path / "out", "--executor", "local"]
-    codes = [subprocess.run(command, check=False, capture_output=True).returncode for _ in range(5)]
+    codes = [
+        subprocess.run(command, check=False, capture_output=True, timeout=300).returncode for _ in range(5)
+    ]
     assert codes == [-9, -9, -9, -9, 0]
     assert account(tmp_path / "out") == (["a.wav", "b.wav"], ["c.wav"])
 
@@ -184,6 +184,18 @@ def recordings(tmp_path, write_corpus):
     return [folder / name for name in ("a.wav", "long.wav", "b.wav")]
 
 
+def reading_processes():
+    """Those that this process has started."""
+    children = psutil.Process().children()
+    return [child for child in children if "speechtok.jobs.reader_process" in child.cmdline()]
+
+
+def has_read(files):
+    """Return whether a process has read as much as all of these files."""
+    size = sum(file.stat().st_size for file in files)
+    return any(process.io_counters().read_chars >= size for process in reading_processes())
+
+
 def samples_of(result):
     return np.concatenate(list(result)) if isinstance(result, LongRecording) else result.samples
 
@@ -218,8 +230,8 @@ def test_killed_while_reading_blocks(recordings):
             for block in item:
                 blocks.append(block)
                 if len(blocks) == 3:
-                    (reader,) = pool._readers
-                    reader._process.kill()
+                    for process in reading_processes():
+                        process.kill()
             assert np.array_equal(np.concatenate(blocks), soundfile.read(recordings[1], dtype="float32")[0])
     pool.close()
 
@@ -235,11 +247,8 @@ def test_more_than_the_ring_holds(tmp_path, write_corpus):
     ]
     results = pool.read(requests, settings, 1000.0)
     found = [next(results).samples]
-    (reader,) = pool._readers
-    while len(reader._connection.recv(999, socket.MSG_PEEK)) < 3 * HEADER.size:
-        time.sleep(0.01)
-    found.append(next(results).samples)
-    assert len(reader._files) == 1  # that of the fourth, which came along
+    files = [folder / name for name in names]
+    wait_until(lambda: has_read(files))  # so that the others wait together
     found += [result.samples for result in results]
     pool.close()
     for name, samples in zip(names, found, strict=True):
@@ -283,14 +292,14 @@ def test_what_was_not_received_is_forgotten(recordings):
 def test_the_process_ends_with_its_worker(recordings, run_python):
     """Even where nothing can be tidied up, and whatever it is doing."""
     script = """
-import os, sys
+import os, psutil, sys
 from speechtok.jobs.reader import Reader, ReadSettings, Request
 reader = Reader()
 reader.begin(ReadSettings(sample_rate=16000, channels="mean", chunk_seconds=1.0, timeout_seconds=60.0, memory_mb=1024))
 reader.add(Request(audio=sys.argv[1], start=0.0, duration=None, seconds=0.5))
 reader.send()
 reader.answer()
-print(reader._process.pid, flush=True)
+print(*[process.pid for process in psutil.Process().children()], flush=True)
 os._exit(0)
 """
     pid = int(run_python(script, recordings[0]))

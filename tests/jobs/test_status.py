@@ -74,7 +74,7 @@ def test_after_a_failure(corpus, tmp_path):
 
 def test_after_a_kill(output):
     process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
+    process.wait(timeout=60)
     change(output, state="running", pid=process.pid)
     assert read_status(output).state == "lost"
     change(output, state="running", pid=os.getpid())

@@ -24,6 +24,7 @@ from speechtok.shards.statistics import compute_statistics
 from speechtok.shards.verify import verify
 from speechtok.storage.stores import forget_stores
 from tests.s3 import overwrite
+from tests.waiting import wait_until
 
 SETTINGS = JobSettings(shard_seconds=1.0, batch_seconds=0.5)
 SCRIPT = """
@@ -276,11 +277,12 @@ def test_killed_process(corpus, reference, s3):
     for _ in range(2):
         process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(corpus), str(output)], env=os.environ)
         wanted = len(list((output / "data").glob("*"))) + chance.randint(0, 1)
-        while process.poll() is None and len(list((output / "data").glob("*"))) < wanted:
-            time.sleep(0.02)
+        wait_until(
+            lambda: process.poll() is not None or len(list((output / "data").glob("*"))) >= wanted  # noqa: B023
+        )
         time.sleep(chance.uniform(0, 0.2))
         process.kill()
-        process.wait()
+        process.wait(timeout=60)
         check_part(output, reference)
     run(corpus, output)
     check(output, reference)

@@ -102,5 +102,9 @@ def test_the_module_imports_where_nothing_can_be_written() -> None:
     code = "import speechtok.nets.anti_aliased"
     root = str(Path(__file__).parents[2])
     subprocess.run(
-        [sys.executable, "-c", code], check=True, cwd=root, env={"PYTHONPATH": root, "HOME": "/nowhere"}
+        [sys.executable, "-c", code],
+        check=True,
+        cwd=root,
+        env={"PYTHONPATH": root, "HOME": "/nowhere"},
+        timeout=300,
     )

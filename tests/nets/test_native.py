@@ -100,7 +100,9 @@ def foreign(tmp_path) -> bytes:
     path = tmp_path / "foreign.c"
     path.write_text("int one(void) { return 2; }")
     built = path.with_suffix(".so")
-    subprocess.run([shutil.which("cc") or "gcc", "-shared", "-fPIC", "-o", built, path], check=True)
+    subprocess.run(
+        [shutil.which("cc") or "gcc", "-shared", "-fPIC", "-o", built, path], check=True, timeout=300
+    )
     return built.read_bytes()
 
 

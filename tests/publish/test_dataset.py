@@ -21,6 +21,7 @@ from speechtok.jobs.settings import JobSettings
 from speechtok.publish.card import PLOT, _size_category
 from speechtok.publish.dataset import absolute_recordings, pull_dataset, push_dataset
 from tests.local_hub import regular
+from tests.waiting import wait_until
 
 NAME = "anna/tokens"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -612,11 +613,9 @@ def test_killed_three_times(hub, made):
     command = [sys.executable, "-c", script, str(made), NAME]
     for number in range(1, 4):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while len(hub.objects) < number:
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_until(lambda: len(hub.objects) >= number, alive=process)  # noqa: B023
         process.kill()
-        assert process.wait() == -9
+        assert process.wait(timeout=60) == -9
     time.sleep(0.5)  # let the server finish with what it has
     assert ("dataset", NAME) not in hub.repos or commits(hub) == 0
     kept = sent(hub)
@@ -647,11 +646,9 @@ def test_pull_killed_three_times(hub, made, tmp_path):
     for _ in range(3):
         before = there()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while len(there() - before) < 2:
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_until(lambda: len(there() - before) >= 2, alive=process)  # noqa: B023
         process.kill()
-        assert process.wait() == -9
+        assert process.wait(timeout=60) == -9
         came = sorted(there() - before, key=lambda path: (back / path).stat().st_mtime_ns)
         done |= set(came[:-1])  # the last may lack the client's note that it is whole
     assert len(done) >= 3

@@ -7,6 +7,7 @@ import pytest
 
 from speechtok.errors import StorageError
 from speechtok.storage.lease import HeldError, Lease, leased
+from tests.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def test_one_of_many_wins(path):
         try:
             with leased(path):
                 held.append(1)
-                done.wait()
+                done.wait(timeout=120)
         except HeldError:
             refused.append(1)
 
@@ -48,11 +49,10 @@ def test_one_of_many_wins(path):
         thread.start()
     for thread in threads[1:]:
         thread.join(timeout=0.5)
-    while len(held) + len(refused) < 4:
-        pass
+    wait_until(lambda: len(held) + len(refused) == 4)
     done.set()
     for thread in threads:
-        thread.join()
+        thread.join(timeout=60)
     assert (len(held), len(refused)) == (1, 3)
 
 

@@ -36,7 +36,7 @@ def same_state(first, second, step):
 def killed(folder, step):
     """Train in a process of its own that is killed after a step."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.training.toy", str(folder), str(step)], capture_output=True
+        [sys.executable, "-m", "tests.training.toy", str(folder), str(step)], capture_output=True, timeout=300
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 

@@ -106,6 +106,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tokens, trained, tmp_path) -> None:
         [sys.executable, "-c", KILLED, str(tokens[0]), str(tmp_path), str(tokens[1])],
         capture_output=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=300,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000002"]

@@ -45,7 +45,7 @@ def trained(manifest, tmp_path_factory):
 @pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(manifest, trained, tmp_path) -> None:
     words = ["-m", "tests.training.facodec_24k.small", str(manifest), str(tmp_path), "3"]
-    done = subprocess.run([sys.executable, *words], capture_output=True)
+    done = subprocess.run([sys.executable, *words], capture_output=True, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000002"]
     train_facodec(str(manifest), tmp_path, REPLACING)

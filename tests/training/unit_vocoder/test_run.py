@@ -56,7 +56,7 @@ def trained(made, tmp_path_factory):
 def test_a_killed_run_goes_on_bit_for_bit(made, trained, tmp_path) -> None:
     tokens, tokenizer = made
     words = ["-m", "tests.training.unit_vocoder.small", str(tokens), str(tokenizer), str(tmp_path), "3"]
-    done = subprocess.run([sys.executable, *words], capture_output=True)
+    done = subprocess.run([sys.executable, *words], capture_output=True, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000002"]
     train_unit_vocoder(str(tokens), tmp_path, SETTINGS, tokenizer=tokenizer)
