@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -68,6 +69,66 @@ def load_tokenizer(
     """
     card, files = locate_files(name, checkpoint=checkpoint, revision=revision)
     return build_tokenizer(card, files, device=device, dtype=dtype)
+
+
+def load_for_dataset(
+    dataset: AnyPath,
+    name: str,
+    *,
+    tokenizer: str | Path | None = None,
+    checkpoint: str | AnyPath | None = None,
+    device: torch.device | str = "cpu",
+) -> SpeechTokenizer:
+    """Return the tokenizer for a dataset's tokens: what was asked for, else the card known here of the name it states.
+
+    A dataset may come from anybody, so it never chooses a file, folder or address to load: what its last run took is
+    suggested in the error.
+
+    Args:
+        dataset: a token dataset or a file of tokens.
+        name: the tokenizer's name in it.
+        tokenizer: as `name` of `load_tokenizer`; None takes `name`.
+        checkpoint: as for `load_tokenizer`.
+        device: as for `load_tokenizer`.
+
+    Raises:
+        CardError: as `load_tokenizer`, and when no card known here has the dataset's name.
+        CheckpointError, HubError, StorageError, ValueError: as `load_tokenizer`.
+    """
+    if tokenizer is None and name not in list_tokenizers():
+        raise CardError(
+            f"{dataset} was made by the tokenizer '{name}', of which no card is known here; name one with "
+            f"--tokenizer.{_suggestion(dataset)}"
+        )
+    try:
+        return load_tokenizer(tokenizer or name, checkpoint=checkpoint, device=device)
+    except (CheckpointError, HubError) as error:
+        if tokenizer is None and checkpoint is None and (more := _suggestion(dataset)):
+            raise type(error)(f"{error}{more}") from error
+        raise
+
+
+def options_of_last_run(dataset: AnyPath) -> str:
+    """Return the options by which the last run of a dataset chose files for its tokenizer, "" where it chose none.
+
+    They are for people to read and repeat, since a dataset may come from anybody.
+    """
+    from speechtok.corpora.originals import read_run
+    from speechtok.shards.layout import Layout
+
+    about = read_run(Layout(dataset)).get("about")
+    facts = about if isinstance(about, dict) else {}
+    tokenizer, checkpoint = facts.get("tokenizer"), facts.get("checkpoint")
+    options = {
+        "--tokenizer": None if tokenizer in list_tokenizers() else tokenizer,
+        "--checkpoint": checkpoint,
+    }
+    return " ".join(f"{option} {shlex.quote(str(value))}" for option, value in options.items() if value)
+
+
+def _suggestion(dataset: AnyPath) -> str:
+    options = options_of_last_run(dataset)
+    return f" Its last run was given {options}; repeat that if you trust it." if options else ""
 
 
 def locate_files(

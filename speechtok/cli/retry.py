@@ -18,11 +18,11 @@ from speechtok.storage import AnyPath
     type=options.EXISTING,
     help="Folder that the paths of recordings start from. [default: as in the last run]",
 )
-@click.option("--tokenizer", help="Card name, card file or saved folder. [default: as in the last run]")
+@click.option("--tokenizer", help="Card name, card file or saved folder. [default: the name in the dataset]")
 @click.option(
     "--checkpoint",
     type=options.EXISTING,
-    help="Folder with the published files. [default: as in the last run]",
+    help="Folder with the published files; to be given where the last run took one.",
 )
 @options.running
 @options.verbose

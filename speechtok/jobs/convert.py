@@ -9,7 +9,7 @@ from speechtok.audio.io import write_wav
 from speechtok.errors import DatasetError
 from speechtok.jobs.decode import choose_rows
 from speechtok.jobs.encode import encode_file
-from speechtok.loading import load_tokenizer
+from speechtok.loading import load_for_dataset, load_tokenizer
 from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath
 from speechtok.tokens import SpeechTokens
@@ -74,7 +74,12 @@ def convert_file(
     name = tokenizer or next((item.info.name for item in (stored_source, stored_reference) if item), None)
     if name is None:
         raise ValueError("Name the tokenizer that converts with --tokenizer, such as facodec.")
-    loaded = load_tokenizer(name, checkpoint=checkpoint, device=device)
+    stored = source if stored_source is not None else reference
+    loaded = (
+        load_tokenizer(name, checkpoint=checkpoint, device=device)
+        if tokenizer or stored is None
+        else load_for_dataset(stored, name, checkpoint=checkpoint, device=device)
+    )
     options: dict[str, Any] = {}
     if method is not None:
         loaded.check_method(method)

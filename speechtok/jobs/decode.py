@@ -16,7 +16,7 @@ from pathlib import Path
 
 from speechtok.audio.io import write_wav
 from speechtok.errors import DatasetError
-from speechtok.loading import load_tokenizer
+from speechtok.loading import load_for_dataset
 from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath
 
@@ -74,7 +74,9 @@ def decode_dataset(
         raise ValueError(f"`limit` must be at least 0, got {limit}.")
     rows = TokenDataset(dataset, split=split, allow_partial=allow_partial)
     chosen = choose_rows(dataset, split=split, ids=ids, allow_partial=allow_partial)
-    loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint, device=device)
+    loaded = load_for_dataset(
+        dataset, rows.info.name, tokenizer=tokenizer, checkpoint=checkpoint, device=device
+    )
     asked = None if speaker is None else loaded.find_voice(speaker)
     folder.mkdir(parents=True, exist_ok=True)
     written = 0

@@ -25,7 +25,7 @@ from speechtok.corpora.originals import find_originals
 from speechtok.corpora.pairs import PairOfFiles, read_pairs
 from speechtok.errors import AudioError, JobError
 from speechtok.jobs.decode import choose_rows
-from speechtok.loading import load_tokenizer
+from speechtok.loading import load_for_dataset
 from speechtok.metrics.evaluation import Evaluation, EvaluationRow, summarize_rows
 from speechtok.metrics.judges import Judges
 from speechtok.metrics.measures import MEASURES, MODEL_MEASURES, Scores, check_installed, measure
@@ -141,7 +141,9 @@ def evaluate_dataset(
     rows = TokenDataset(dataset, split=split)
     originals = find_originals(dataset, corpus_root, folders)
     originals.check("--corpus")
-    loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint, device=settings.device)
+    loaded = load_for_dataset(
+        dataset, rows.info.name, tokenizer=tokenizer, checkpoint=checkpoint, device=settings.device
+    )
     asked = None if speaker is None else loaded.find_voice(speaker)
     chosen = [index for index, _ in choose_rows(dataset, split=split)]
     if limit is not None and limit < len(chosen):

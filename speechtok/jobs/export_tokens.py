@@ -14,10 +14,10 @@ from speechtok.errors import DatasetError
 from speechtok.formats.codecs_txt import codecs_line
 from speechtok.formats.kaldi_matrix import Matrix, MatrixWriter
 from speechtok.formats.table import SAMPLES, SCALES, write_table
-from speechtok.loading import load_tokenizer
+from speechtok.loading import load_for_dataset
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.rows import row_to_tokens
-from speechtok.storage import AnyPath, replacing
+from speechtok.storage import AnyPath, as_path, replacing
 
 FORMATS: dict[str, tuple[str, ...]] = {
     "funcodec-codecs": ("codecs.txt",),
@@ -74,7 +74,11 @@ def export_tokens(
     if there is not None:
         raise DatasetError(f"{folder / there} exists already; export into another folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    values = _embeddings(rows, tokenizer, checkpoint) if to == "funcodec-embeddings" else _codes(rows)
+    values = (
+        _embeddings(as_path(dataset), rows, tokenizer, checkpoint)
+        if to == "funcodec-embeddings"
+        else _codes(rows)
+    )
     hop = rows.info.stream(STREAM).hop_length
     samples, scales = [], []
 
@@ -118,12 +122,12 @@ def _codes(rows: TokenDataset) -> Iterator[tuple[dict[str, Any], Matrix]]:
 
 
 def _embeddings(
-    rows: TokenDataset, tokenizer: str | Path | None, checkpoint: str | AnyPath | None
+    dataset: AnyPath, rows: TokenDataset, tokenizer: str | Path | None, checkpoint: str | AnyPath | None
 ) -> Iterator[tuple[dict[str, Any], Matrix]]:
     """Yield each frame's codebook vectors side by side, `(frames, codebooks * channels)`, float32."""
     from speechtok.tokenizers.funcodec.tokenizer import FuncodecTokenizer
 
-    loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint)
+    loaded = load_for_dataset(dataset, rows.info.name, tokenizer=tokenizer, checkpoint=checkpoint)
     if not isinstance(loaded, FuncodecTokenizer):
         raise DatasetError(
             f"'{loaded.name}' is no FunCodec tokenizer, so it has no codebook vectors to export."

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from speechtok.cards import TokenizerCard
 from speechtok.errors import DatasetError
-from speechtok.jobs.run import claimed, finish
+from speechtok.jobs.run import check_output, claimed, finish
 from speechtok.jobs.settings import JobSettings
 from speechtok.shards.commit import commit
 from speechtok.shards.layout import Layout
@@ -71,6 +71,7 @@ def write_imported(
         JobError: when it is in use or cannot be written.
     """
     layout = Layout(as_path(output))
+    check_output(layout)
     with claimed(layout):
         if has_plan(layout):
             raise DatasetError(f"{output} holds a token dataset already; import into another folder.")

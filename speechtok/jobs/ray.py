@@ -302,10 +302,12 @@ def _start(run: RunSettings) -> None:
                     **options,
                 )
         else:
-            _check_reachable(run.ray_address)
+            check_reachable(run.ray_address)
             if "://" not in run.ray_address:  # a Ray Client's server starts the driver, elsewhere
                 options["job_config"] = _job_config()
             ray.init(address=run.ray_address, **options)
+    except JobError:
+        raise
     except Exception as error:  # of many kinds, a bare one included where a busy machine takes too long
         where = f"at {run.ray_address}" if run.ray_address else "on this machine"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -360,11 +362,14 @@ def _environment(run: RunSettings) -> dict[str, str]:
     return {**WORKER_ENVIRONMENT, "PYTHONPATH": import_paths()}
 
 
-def _check_reachable(address: str) -> None:
-    """Raise `OSError` when nobody listens at HOST:PORT; Ray itself finds out after minutes."""
+def check_reachable(address: str) -> None:
+    """Raise `JobError` when nobody listens at HOST:PORT; Ray itself finds out after minutes."""
     host, _, port = address.rpartition(":")
     if host and "/" not in host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+        except (OSError, OverflowError, UnicodeError) as error:
+            raise JobError(f"Ray could not be started or reached at {address}: {error}") from error
 
 
 def _cpus() -> int:

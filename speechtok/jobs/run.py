@@ -21,11 +21,12 @@ from speechtok.jobs.journal import Journal
 from speechtok.jobs.local import run_locally
 from speechtok.jobs.made import Made, check_errors
 from speechtok.jobs.plan import check_same, make_plan, segmented
-from speechtok.jobs.ray import run_on_ray
+from speechtok.jobs.ray import check_reachable, run_on_ray
 from speechtok.jobs.settings import JobSettings, Progress, RunResult, RunSettings
 from speechtok.jobs.watcher import Watcher
 from speechtok.jobs.worker import WorkerSettings
-from speechtok.loading import load_tokenizer
+from speechtok.loading import list_tokenizers, load_tokenizer, options_of_last_run
+from speechtok.nets.devices import usable_device
 from speechtok.shards.dataset_readme import OF_ROWS, front_matter, read_readme, readme_body, summary
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import (
@@ -113,12 +114,17 @@ def tokenize_corpus(
         timeout_seconds=timeout_seconds,
         memory_mb=memory_mb,
     )
+    layout = Layout(as_path(output))
+    check_output(layout)
+    if run.executor == "local":
+        usable_device(run.device)
+    if run.ray_address is not None and not has_plan(layout):
+        check_reachable(run.ray_address)
     loaded = load_tokenizer(tokenizer, checkpoint=checkpoint)
     if settings.num_codebooks is not None:
         loaded.check_codebooks(settings.num_codebooks)
     info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
     found = read_corpus(corpus, columns=settings.columns, corpus_format=settings.corpus_format)
-    layout = Layout(as_path(output))
     with claimed(layout) as check_claim:
         plan = _frozen_plan(layout, found, info, card, settings, watcher)
         with ThreadPoolExecutor(HASH_THREADS) as pool:
@@ -158,8 +164,8 @@ def retry_quarantined(
     Args:
         output: the dataset.
         corpus_root: folder that relative audio paths start from; None takes that of the last run.
-        tokenizer: name, card path or folder for `load_tokenizer`; None takes that of the last run.
-        checkpoint: folder with the published files; None takes that of the last run.
+        tokenizer: name, card path or folder for `load_tokenizer`; None takes the card known here of the dataset's name.
+        checkpoint: folder with the published files; it must be given where the last run took one.
         watcher: hooks for a progress display.
         device: where workers run the tokenizer, such as "cuda".
         executor: "ray", or "local" for this process alone.
@@ -174,7 +180,7 @@ def retry_quarantined(
 
     Raises:
         DatasetError: when there is no dataset, or nothing says where its corpus lies.
-        JobError: as `tokenize_corpus`.
+        JobError: as `tokenize_corpus`, and when the last run took files for its tokenizer that are not given again.
     """
     watcher, layout = watcher or Watcher(), Layout(as_path(output))
     run = RunSettings(
@@ -190,15 +196,25 @@ def retry_quarantined(
         memory_mb=memory_mb,
     )
     plan = read_plan(layout)
-    about = read_run(layout).get("about", {})
-    if corpus_root is None and not about:
+    check_output(layout)
+    about = read_run(layout).get("about")
+    last_root = about.get("corpus_root") if isinstance(about, dict) else None
+    if corpus_root is None and not isinstance(last_root, str):
         raise DatasetError(
             f"Nothing says where the corpus of {output} lies; give its folder with --corpus-root."
         )
+    if tokenizer is None:  # a dataset may come from anybody, and does not choose what is loaded
+        given = options_of_last_run(layout.root)
+        if plan.info.name not in list_tokenizers() or (checkpoint is None and given):
+            suggestion = given or "--tokenizer, and --checkpoint where it needs files"
+            raise JobError(
+                f"{output} does not choose by itself which files to load for its tokenizer '{plan.info.name}'; if you trust "
+                f"what its last run took, give {suggestion}."
+            )
     source = _Source(
-        corpus_root=str(about["corpus_root"] if corpus_root is None else as_path(corpus_root).resolve()),
-        tokenizer=str(tokenizer or about.get("tokenizer") or plan.info.name),
-        checkpoint=about.get("checkpoint") if checkpoint is None else checkpoint,
+        corpus_root=str(last_root) if corpus_root is None else str(as_path(corpus_root).resolve()),
+        tokenizer=str(tokenizer or plan.info.name),
+        checkpoint=checkpoint,
     )
     with claimed(layout) as check_claim:
         failed = {(item.split, item.index) for item in _committed(layout, plan) if item.quarantined}
@@ -301,19 +317,11 @@ def claimed(layout: Layout) -> Iterator[Callable[[], None]]:
     """
     try:
         if isinstance(layout.lock, StorePath):
-            _check_new(layout)
             with leased(layout.lock) as lease:
                 yield lease.check
                 lease.check()
             return
-        if layout.root.exists() and not layout.root.is_dir():
-            raise JobError(f"{layout.root} is a file; the output must be a folder.")
-        _check_new(layout)
-        if layout.links:
-            raise JobError(
-                f"{layout.links[0]} is a link, which a job does not follow; put what it leads to in its place, or use another "
-                "output folder."
-            )
+        check_output(layout)
         layout.lock.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(layout.lock, timeout=0):
             layout.clear_tmp()
@@ -337,10 +345,23 @@ def claimed(layout: Layout) -> Iterator[Callable[[], None]]:
         ) from error
 
 
-def _check_new(layout: Layout) -> None:
-    """Raise when something else than a dataset lies where the output is wanted."""
-    if layout.root.is_dir() and not layout.state.is_dir() and any(layout.root.iterdir()):
+def check_output(layout: Layout) -> None:
+    """Raise `JobError` for a place where no job may write."""
+    if str(layout.root).startswith("hf://"):
+        raise JobError(
+            f"{layout.root} cannot be the output of a job: each file there is a commit, and the Hub takes about a hundred an "
+            "hour; write to a folder or a bucket, and publish what is finished with `speechtok push`."
+        )
+    is_there = layout.root.is_dir()
+    if not is_there and layout.root.exists():
+        raise JobError(f"{layout.root} is a file; the output must be a folder.")
+    if is_there and not layout.state.is_dir() and any(layout.root.iterdir()):
         raise JobError(f"{layout.root} is not empty and holds no token dataset; use a new or empty folder.")
+    if layout.links:
+        raise JobError(
+            f"{layout.links[0]} is a link, which a job does not follow; put what it leads to in its place, or use another "
+            "output folder."
+        )
 
 
 def _committed(layout: Layout, plan: Plan) -> list[ShardRecord]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from speechtok.corpora.originals import find_originals, read_run
 from speechtok.errors import CardError, CheckpointError, HubError, TokensError
-from speechtok.loading import load_tokenizer
+from speechtok.loading import load_for_dataset
 from speechtok.report.listening import Example, choose_rows, make_examples, wav_uri
 from speechtok.report.plots import (
     FEW_CODEBOOKS,
@@ -117,7 +117,7 @@ def _listening(
         return [], "No rows were asked for." if statistics.rows else "The dataset has no rows."
     originals = find_originals(path, corpus_root)
     try:
-        loaded = load_tokenizer(tokenizer or rows.info.name, checkpoint=checkpoint)
+        loaded = load_for_dataset(path, rows.info.name, tokenizer=tokenizer, checkpoint=checkpoint)
         return list(make_examples(rows, chosen, loaded, originals)), None
     except (CardError, CheckpointError, HubError, TokensError) as error:
         return [], f"The tokens could not be turned back into speech. {error}"

@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 
 from speechtok.errors import CardError, TokensError
-from speechtok.loading import load_tokenizer
+from speechtok.loading import load_for_dataset
 from speechtok.shards.reader import TokenDataset, split_of
-from speechtok.storage import AnyPath
+from speechtok.storage import AnyPath, as_path
 from speechtok.tokenizers.base import SpeechTokenizer
 
 T = TypeVar("T")
@@ -75,7 +75,9 @@ def dataset_tokenizer(
         TokensError: when another one made the dataset.
     """
     info = TokenDataset(path).info
-    loaded = check_kind(load_tokenizer(name or info.name, checkpoint=checkpoint), kind, refusal)
+    loaded = check_kind(
+        load_for_dataset(as_path(path), info.name, tokenizer=name, checkpoint=checkpoint), kind, refusal
+    )
     if info.fingerprint != loaded.fingerprint:
         raise TokensError(
             f"{path} was made by the tokenizer '{info.name}' with fingerprint {info.fingerprint}, but "

@@ -135,6 +135,6 @@ def test_missing_checkpoints_are_the_loaders_to_name(dataset, tmp_path, monkeypa
     def fail(name, **options):
         raise CheckpointError(f"no files in {options['checkpoint']}")
 
-    monkeypatch.setattr("speechtok.jobs.decode.load_tokenizer", fail)
+    monkeypatch.setattr("speechtok.loading.load_tokenizer", fail)
     with pytest.raises(CheckpointError, match="no files in weights"):
         decode_dataset(dataset, tmp_path, checkpoint="weights")

@@ -1,5 +1,7 @@
 """Quarantined inputs once more: what comes out is what would have come had they been good."""
 
+import json
+import re
 import shutil
 import signal
 import subprocess
@@ -7,16 +9,21 @@ import sys
 import time
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import speechtok
-from speechtok.errors import DatasetError, JobError
+from speechtok.errors import CardError, CheckpointError, DatasetError, JobError
+from speechtok.jobs.decode import decode_dataset
 from speechtok.jobs.run import retry_quarantined, tokenize_corpus
 from speechtok.jobs.settings import JobSettings, RunSettings
 from speechtok.jobs.watcher import Watcher
-from speechtok.jobs.worker import ShardWorker, make_batches
+from speechtok.jobs.worker import make_batches
+from speechtok.report import write_report
 from speechtok.shards.layout import Layout
 from speechtok.shards.verify import verify
+from speechtok.tokenizers.dmel.tokenizer import DMelTokenizer
+from tests.waiting import wait_until
 
 SETTINGS = JobSettings(shard_seconds=2.0, batch_seconds=1.0)
 NAMES = [f"{number}.wav" for number in range(12)]
@@ -71,13 +78,13 @@ def test_same_as_if_they_had_been_good(broken, reference, hashes, account):
 
 def test_only_their_batches_are_encoded(broken, reference, hashes, monkeypatch):
     encoded = []
-    real = ShardWorker._encode
+    real = DMelTokenizer.encode
 
-    def encode(self, samples):
+    def encode(self, samples, **options):
         encoded.append(len(samples))
-        return real(self, samples)
+        return real(self, samples, **options)
 
-    monkeypatch.setattr(ShardWorker, "_encode", encode)
+    monkeypatch.setattr(DMelTokenizer, "encode", encode)
     retry_quarantined(broken, executor="local")
     assert sum(encoded) < len(NAMES) / 2
     assert hashes(broken) == reference
@@ -130,11 +137,10 @@ def test_killed_at_any_moment(broken, reference, hashes):
     command = [sys.executable, "-c", script, "retry", str(broken), "--executor", "local"]
     for delay in (0.1, 0.3):
         process = subprocess.Popen(command)
-        while not (broken / ".speechtok" / "attempts").exists() and process.poll() is None:
-            time.sleep(0.005)
+        wait_until(lambda: (broken / ".speechtok" / "attempts").exists() or process.poll() is not None)  # noqa: B023
         time.sleep(delay / 10)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.wait(timeout=60)
     retry_quarantined(broken, executor="local")
     assert hashes(broken) == reference
 
@@ -218,3 +224,60 @@ def test_batches_depend_on_the_plan_alone():
         [90.0],
         [0.4, 0.4],
     ]
+
+
+# --- a dataset does not choose what is loaded ---
+
+
+def say(output, **about):
+    """Change what the last run is said to have been given."""
+    path = Layout(output).job
+    job = json.loads(path.read_text())
+    path.write_text(json.dumps(job | {"about": job["about"] | about}))
+
+
+@pytest.mark.parametrize(
+    ("about", "options"),
+    [
+        ({"checkpoint": "s3://elsewhere/it's"}, "--checkpoint 's3://elsewhere/it'\"'\"'s'"),
+        ({"tokenizer": "somebody/tokenizer"}, "--tokenizer somebody/tokenizer"),
+        ({"tokenizer": "/x/card.yaml", "checkpoint": "/x"}, "--tokenizer /x/card.yaml --checkpoint /x"),
+    ],
+)
+def test_files_of_the_last_run_are_named_and_not_opened(
+    broken, reference, hashes, tmp_path, monkeypatch, about, options
+):
+    say(broken, **about)
+    with monkeypatch.context() as patch:
+        patch.setattr("speechtok.loading.locate_files", lambda *_, **__: pytest.fail("something was opened"))
+        with pytest.raises(JobError, match=rf"give {re.escape(options)}\.$"):
+            retry_quarantined(broken, executor="local")
+    retry_quarantined(broken, executor="local", tokenizer="dmel_16k")  # as the user says
+    assert hashes(broken) == reference
+
+
+def test_readers_suggest_the_files_of_the_last_run(broken, tmp_path, monkeypatch):
+    say(broken, checkpoint="/models/mine")
+
+    def fail(name, **options):
+        raise CheckpointError(f"There are no files of {name}.")
+
+    monkeypatch.setattr("speechtok.loading.load_tokenizer", fail)
+    suggestion = r"no files of dmel_16k\. Its last run was given --checkpoint /models/mine; repeat that if you trust it"
+    with pytest.raises(CheckpointError, match=suggestion):
+        decode_dataset(broken, tmp_path / "wavs")
+    write_report(broken, tmp_path / "page.html")
+    assert "--checkpoint /models/mine; repeat that" in (tmp_path / "page.html").read_text()
+
+
+def test_a_name_in_a_dataset_is_that_of_a_card(broken, tmp_path, monkeypatch):
+    """It is not the folder that happens to be called so."""
+    speechtok.load_tokenizer("dmel_16k").save_pretrained(tmp_path / "mine")
+    table = pq.read_table(sorted((broken / "data").iterdir())[0])
+    changed = {key: value.replace(b"dmel_16k", b"mine") for key, value in table.schema.metadata.items()}
+    pq.write_table(table.replace_schema_metadata(changed), tmp_path / "x.parquet")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        CardError, match=r"made by the tokenizer 'mine', of which no card is known here; name one"
+    ):
+        decode_dataset(tmp_path / "x.parquet", tmp_path / "wavs")

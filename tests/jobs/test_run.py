@@ -24,10 +24,10 @@ from speechtok.jobs import worker as worker_module
 from speechtok.jobs.run import tokenize_corpus
 from speechtok.jobs.settings import JobSettings, Progress
 from speechtok.jobs.watcher import Watcher
-from speechtok.jobs.worker import ShardWorker
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import is_done, read_plan
 from speechtok.shards.verify import verify
+from speechtok.tokenizers.dmel.tokenizer import DMelTokenizer
 
 SMALL = JobSettings(shard_seconds=1.0, batch_seconds=0.6)
 
@@ -357,14 +357,14 @@ def test_readme(made):
 
 def test_a_batch_fails_and_only_its_cause_is_quarantined(corpus, tmp_path, monkeypatch, account, made):
     """Whatever the tokenizer raises, with the utterance alone to blame."""
-    real = ShardWorker._encode
+    real = DMelTokenizer.encode
 
-    def encode(self, samples):
+    def encode(self, samples, **options):
         if any(len(item) == 11200 for item in samples):  # the recordings of 0.7 s
             raise RuntimeError("out of\n luck")
-        return real(self, samples)
+        return real(self, samples, **options)
 
-    monkeypatch.setattr(ShardWorker, "_encode", encode)
+    monkeypatch.setattr(DMelTokenizer, "encode", encode)
     run(corpus, tmp_path / "out", JobSettings())
     rows, failed = account(tmp_path / "out")
     assert [name for name in failed if name.startswith("long/")] == [f"long/{n}.wav" for n in range(6)]
@@ -642,11 +642,11 @@ def tiny_disk(tmp_path):
     if (
         os.geteuid() != 0
         or shutil.which("mount") is None
-        or subprocess.run(mount, check=False, capture_output=True).returncode
+        or subprocess.run(mount, check=False, capture_output=True, timeout=300).returncode
     ):
         pytest.skip("only root may mount a small filesystem")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", str(disk)], check=True, timeout=300)
 
 
 def test_full_disk(corpus, made, tmp_path, tiny_disk, hashes):
@@ -660,3 +660,34 @@ def test_full_disk(corpus, made, tmp_path, tiny_disk, hashes):
     ballast.unlink()
     assert run(corpus, tiny_disk / "out").rows == made[1].rows
     assert hashes(tiny_disk / "out") == hashes(made[0])
+
+
+# --- what is known before the work ---
+
+
+@pytest.mark.parametrize(
+    ("output", "how", "error", "sentence"),
+    [
+        (
+            "hf://datasets/me/set",
+            {},
+            JobError,
+            r"hf://datasets/me/set cannot be the output of a job: each file",
+        ),
+        (
+            "out",
+            {"ray_address": "127.0.0.1:1"},
+            JobError,
+            r"could not be started or reached at 127\.0\.0\.1:1: ",
+        ),
+        ("out", {"executor": "local", "device": "xyz"}, ValueError, "`device` 'xyz' cannot be used here"),
+        ("file", {}, JobError, "is a file; the output must be a folder"),
+    ],
+)
+def test_what_cannot_work_is_said_first(tmp_path, monkeypatch, output, how, error, sentence):
+    """Before anything is fetched, loaded or planned: a corpus that is not there is not even missed."""
+    (tmp_path / "file").write_text("mine")
+    place = output if "://" in output else tmp_path / output
+    with pytest.raises(error, match=sentence):
+        tokenize_corpus(tmp_path / "none", place, tokenizer="none", **how)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
