@@ -19,7 +19,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from speechtok.limits import inflated_bytes
 from speechtok.storage import AnyPath, readable
+from speechtok.wording import size_text
 
 KEPT_FILES = 32
 """Files whose structure is kept at hand."""
@@ -101,7 +103,9 @@ class _Arrow:
             self._table = pa.ipc.open_file(mapped).read_all()
 
     def cell(self, row: int, column: str) -> Any:
-        return self._table[column][row]
+        part = self._table[column].slice(row, 1)
+        part.validate(full=True)  # a file from elsewhere may point outside of itself
+        return part[0]
 
 
 class _Parquet:
@@ -122,6 +126,18 @@ class _Parquet:
             return _GROUPS.get(self._file, self._name, group, column)[row - first]
 
 
+def _check_inflation(group: Any, column: str) -> None:
+    parts = [group.column(index) for index in range(group.num_columns)]
+    parts = [part for part in parts if part.path_in_schema.split(".")[0] == column]
+    stored, inflated = (
+        sum(getattr(part, f"total_{kind}_size") for part in parts) for kind in ("compressed", "uncompressed")
+    )
+    if inflated > inflated_bytes(stored):
+        raise ValueError(
+            f"the column {column} of its row group inflates from {size_text(stored)} to {size_text(inflated)}"
+        )
+
+
 class _Groups:
     """Columns of row groups, those used last, up to `KEPT_BYTES`."""
 
@@ -135,6 +151,7 @@ class _Groups:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
+        _check_inflation(file.metadata.row_group(group), column)
         values = file.read_row_group(group, columns=[column])[column]
         with self._lock:
             self._kept[key] = values

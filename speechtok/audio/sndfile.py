@@ -50,7 +50,10 @@ class SndfileSource:
         self._recording = recording
         self._container, self._head, self._stream = container, head, stream
         self._is_put_together = bool(stream.spans) and not stream.lies_so
-        self._descriptor = os.open(recording.path, os.O_RDONLY)
+        try:
+            self._descriptor = os.open(recording.path, os.O_RDONLY)
+        except OSError as error:  # it was there a moment ago
+            raise unreadable(recording.name, f"the system says {error.strerror!r}") from None
         try:
             self._file = self._open()
         except BaseException:
@@ -111,8 +114,16 @@ class SndfileSource:
         """Let the next piece begin at sample `start`, which is 0 where a seek is not to be trusted."""
         if start == self._position:
             return
+        import soundfile
+
         if start:
-            self._file.seek(start)
+            try:
+                self._file.seek(start)
+            except soundfile.LibsndfileError as error:
+                raise unreadable(
+                    self._recording.name,
+                    f"going to {start / self.info.sample_rate:.3f} s fails ({_words(error)}); the file is cut or damaged",
+                ) from None
         else:
             self._file.close()
             self._file = self._open()
@@ -215,6 +226,8 @@ class SndfileSource:
             found = survey(content, is_exact=True).streams or (Stream(),)
         except ValueError as error:
             raise unreadable(self._recording.name, str(error)) from None
+        except OSError as error:
+            raise unreadable(self._recording.name, f"the system says {error.strerror!r}") from None
         if self._stream not in found:
             raise unreadable(
                 self._recording.name,

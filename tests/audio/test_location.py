@@ -217,3 +217,25 @@ def test_samples_without_a_header(tmp_path):
         (tmp_path / "a.pcm").write_bytes(content) if content is not None else (tmp_path / "a.pcm").unlink()
         with pytest.raises(AudioError, match=sentence):
             read_waveform(place)
+
+
+def test_a_cell_that_inflates_without_bound(tmp_path):
+    table = pa.table({"audio": [bytes(2**20)] * 80})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", use_dictionary=False)
+    assert (tmp_path / "a.parquet").stat().st_size < 100_000
+    with pytest.raises(
+        AudioError, match=r"the column audio of its row group inflates from \S+ \S+ to 83\S* MB"
+    ):
+        read_waveform(f"{tmp_path}/a.parquet#row=3&column=audio")
+
+
+def test_an_arrow_file_that_points_outside_itself(tmp_path):
+    table = pa.table({"audio": [bytes(77_777)]})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    data = (tmp_path / "a.arrow").read_bytes()
+    right, wrong = (np.array([0, stop], "<i4").tobytes() for stop in (77_777, 2**30))
+    place = data.rfind(right)  # behind the metadata, in which the same numbers stand
+    (tmp_path / "a.arrow").write_bytes(data[:place] + wrong + data[place + 8 :])
+    with pytest.raises(AudioError, match="its row 0, column audio, cannot be read"):
+        read_waveform(f"{tmp_path}/a.arrow#row=0&column=audio")

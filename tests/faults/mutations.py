@@ -144,6 +144,30 @@ def claim_hours(data, chance):
     return data.replace(b"sample_count -i ", b"sample_count -i 99999")
 
 
+def claim_less(data, chance):
+    """State less than the file holds wherever the container states its size."""
+    for mark, (offset, length) in SIZES.items():
+        place = data.find(mark)
+        if 0 <= place <= len(data) - offset - length:
+            data[place + offset : place + offset + length] = chance.choice(
+                [bytes(length), chance.randbytes(length)]
+            )
+    return data
+
+
+def join(data, chance):
+    """Put another recording behind it, of the same format or not, with or without a tag between."""
+    _, container, subtype = chance.choice(FORMATS)
+    other = data if chance.random() < 0.5 else recording(container, subtype, chance)
+    return data + chance.choice([b"", b"TAG" + bytes(125), b"ID3\x04\0\0\0\0\0\x20" + bytes(32)]) + other
+
+
+def tag(data, chance):
+    """Put an ID3v2 tag before it, whose size may be wrong."""
+    size = chance.choice([0, 20, 20, 20, 127])
+    return b"ID3\x04\0" + bytes([chance.choice([0, 0, 0x10, 0x40, 0x80]), 0, 0, 0, size]) + bytes(20) + data
+
+
 def empty(data, chance):
     return b""
 
@@ -163,7 +187,7 @@ def keep(data, chance):
 
 MUTATIONS = (
     *(cut, flip, flip_header, extreme, drop, repeat, insert_noise, overwrite, swap_heads),
-    *(splice_heads, claim_hours, empty, noise, mislabel, keep),
+    *(splice_heads, claim_hours, claim_less, join, tag, empty, noise, mislabel, keep),
 )
 
 
