@@ -66,9 +66,16 @@ def read_status(output: str | AnyPath, *, last_events: int = 20) -> JobStatus:
         last_events: how many events to return, the last ones.
 
     Raises:
-        DatasetError: when no job has begun there.
+        DatasetError: when no job has begun there, or what the last one left is damaged.
     """
     layout = Layout(as_path(output))
+    try:
+        return _read_status(layout, str(output), last_events)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DatasetError(f"{layout.job} is damaged; the next run writes it anew.") from error
+
+
+def _read_status(layout: Layout, output: str, last_events: int) -> JobStatus:
     job = read_run(layout)
     if not has_plan(layout):
         if not job and not layout.state.is_dir():

@@ -12,6 +12,7 @@ import soundfile
 from speechtok.errors import DatasetError, JobError
 from speechtok.jobs.run import retry_quarantined, tokenize_corpus
 from speechtok.jobs.settings import JobSettings
+from speechtok.jobs.status import read_status
 from speechtok.jobs.watcher import Watcher
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import read_plan
@@ -235,3 +236,20 @@ def test_links_in_place_of_shards_records_and_notes_are_replaced(begun, tmp_path
     run(corpus, output)
     assert (tmp_path / "mine").read_text() == "kept"
     assert hashes(output) == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"state": "running", "updated": "x"}, {"state": "running", "pid": 10**30}, {"about": 3}]
+)
+def test_a_state_that_says_nonsense(begun, change):
+    """It is no part of the dataset: one sentence, and the next run goes on."""
+    corpus, output = begun
+    path = Layout(output).job
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    if change.get("state") == "running":
+        with pytest.raises(DatasetError, match=r"job\.json is damaged; the next run writes it anew"):
+            read_status(output)
+    assert run(corpus, output).shards_made == 0
+    if "about" in change:
+        with pytest.raises(DatasetError, match="Nothing says where the corpus"):
+            retry_quarantined(output, executor="local")
