@@ -129,12 +129,11 @@ def _checked(utterance: Utterance, source: str) -> Utterance:
         text=None if "text" in words else utterance.text,
         speaker=None if "speaker" in words else utterance.speaker,
         language=None if "language" in words else utterance.language,
-        audio=utterance.audio.replace("\0", "\\0"),
         start=0.0,
         segment_seconds=None,
         seconds=None,
         extra={name: None if name in extra else value for name, value in utterance.extra.items()},
-        fault=utterance.fault or f"{source} {fault}",
+        fault=utterance.fault or f"{source} of the recording {utterance.audio!r} {fault}",
     )
 
 

@@ -216,10 +216,16 @@ def test_what_no_recording_can_be(tmp_path):
         '{"audio": "f.wav"}',
     ]
     found = list(read_corpus(write(tmp_path / "m.jsonl", "\n".join(lines))).utterances)
-    assert [item.audio for item in found] == ["a\\0.wav", *(f"{letter}.wav" for letter in "bcdef")]
+    assert [item.audio for item in found] == ["a\0.wav", *(f"{letter}.wav" for letter in "bcdef")]
     for item, reason in zip(
         found,
-        ["line 1 has a path with a NUL", "2 states a time of 1e+308 s", "3 states a time", "text", "mood"],
+        [
+            "line 1 of the recording 'a\\x00.wav' has a path with a NUL",
+            "states a time of 1e+308 s",
+            "states a time",
+            "text",
+            "mood",
+        ],
         strict=False,
     ):
         assert reason in item.fault
