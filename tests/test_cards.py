@@ -200,3 +200,9 @@ def test_recipe_by_path(tmp_path):
     assert find_recipe(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
     with pytest.raises(CardError, match="There is no recipe"):
         find_recipe(tmp_path / "other.yaml")
+
+
+def test_a_name_that_acts_on_a_terminal(card_file):
+    message = refusal(card_file({"name": "\x1b[2J"}))
+    assert "must be letters, digits" in message
+    assert "\x1b" not in message

@@ -115,4 +115,8 @@ def read_tokenizer_card(path: Path) -> TokenizerCard:
     card = build(TokenizerCard, read_yaml(path), f"Card {path}")
     for item in (card, *card.streams):
         require_sizes(vars(item), f"Card {path}", error=CardError)
+    try:
+        card.info("")
+    except ValueError as error:
+        raise CardError(f"Card {path}: {error}") from error
     return card

@@ -11,7 +11,7 @@ from typing import Any
 
 from speechtok.storage import replacing
 from speechtok.version import __version__
-from speechtok.wording import count_text, duration_text, rate_text, size_text
+from speechtok.wording import count_text, duration_text, printable, rate_text, size_text
 
 
 def write_page(html: Path, template: str, content: dict[str, Any]) -> None:
@@ -41,5 +41,6 @@ def write_page(html: Path, template: str, content: dict[str, Any]) -> None:
         "count": count_text,
     }
     text = environment.get_template(template).render(content, version=__version__)
+    text = "\n".join(map(printable, text.split("\n")))  # ids and texts may hold control characters
     with replacing(html, html.parent) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -241,7 +241,13 @@ def download_folder(folder: AnyPath) -> Path:
 
 
 def file_sha256(path: AnyPath) -> str:
-    """Return the hash of a file, in hexadecimal."""
+    """Return the hash of a file, in hexadecimal.
+
+    Raises:
+        StorageError: when a pipe or a device stands in its place, which might never end.
+    """
+    if isinstance(path, Path) and path.exists() and not path.is_file():
+        raise StorageError(f"{path} is no regular file.")
     with local_copy(path) as copy, copy.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

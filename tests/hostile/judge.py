@@ -144,6 +144,7 @@ def attempt(case: str, kind: str, command: str, place: Place, arguments: list[st
         ours.add(place.inside / "dataset")
     before = _listing(place.root, ours)
     log = place.root / "tmp" / f"{command}.log"
+    log.touch()
     patience = SECONDS * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     exit_code, seconds, processor, peak = _watched(_fork(arguments, place, log), patience)
     told = log.read_bytes()
