@@ -1202,7 +1202,7 @@ def _bombs(good: Path) -> Iterator[Case]:
         yield Case(
             name=f"bomb-joblib-{how}",
             kind="bomb",
-            write=partial(weights, partial(payloads.zeros, 3 << 30, how), kmeans),
+            write=partial(weights, partial(payloads.zeros, 1 << 30, how), kmeans),
             commands=("load",),
         )
     for name, content in {
@@ -1353,10 +1353,10 @@ def _bombs(good: Path) -> Iterator[Case]:
                 json.dumps({"id": str(n), "audio": "a.wav", "split": f"s{n}"}) + "\n" for n in range(100_000)
             ).encode(),
         ),
-        "gz-line": ("corpus.jsonl.gz", lambda: payloads.zeros(4 << 30, "gzip")),
+        "gz-line": ("corpus.jsonl.gz", lambda: payloads.zeros(2 << 30, "gzip")),
         "gz-cuts": (
             "corpus.jsonl.gz",
-            lambda: gzip.compress(b'{"type": "MonoCut", "id": "') + payloads.zeros(4 << 30, "gzip"),
+            lambda: gzip.compress(b'{"type": "MonoCut", "id": "') + payloads.zeros(2 << 30, "gzip"),
         ),
         "tsv": ("corpus.tsv", lambda: b"/tmp\n" + b"a.wav\t" + b"9" * 10_000 + b"\n"),
         "nul": ("corpus.csv", lambda: b"audio,text\n\0a.wav,\0\n"),
