@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -46,11 +47,25 @@ def trials(cases: Iterable[Case], folder: Path) -> Iterator[Trial]:
         place = Place(folder / f"case{number}")
         place.root.mkdir()
         prepare_outside(place)
-        case.write(place)
+        _write(case, place)
         for command in case.commands:
             arguments = arguments_of(command, place, case.corpus, case.tokenizer)
             yield attempt(case.name, case.kind, command, place, arguments)
         shutil.rmtree(place.root, ignore_errors=True)
+
+
+def _write(case: Case, place: Place) -> None:
+    """Write an input in a process of its own, so that the memory it takes is not inherited by those of the trials."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            case.write(place)
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, f"{case.name} could not be written"
 
 
 def summary(done: list[Trial], seconds: float) -> dict[str, object]:
