@@ -1499,7 +1499,7 @@ def _bombs(good: Path) -> Iterator[Case]:
         folder = place.inside / "corpus"
         folder.mkdir(parents=True)
         here = os.open(folder, os.O_RDONLY)
-        for _ in range(1500):
+        for _ in range(400):
             os.mkdir("d", dir_fd=here)
             inner = os.open("d", os.O_RDONLY, dir_fd=here)
             os.close(here)
