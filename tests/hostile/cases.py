@@ -273,7 +273,7 @@ def _code(good: Path) -> Iterator[Case]:
         "facodec": "checkpoint/ns3_facodec_encoder.bin",
     }
     names = {"features": "hubert_base_l6_km100", "fairseq": "hubert_base_l6_km100", "facodec": "facodec"}
-    names["funcodec"] = "funcodec_en_libritts_16k_nq32ds640"
+    names["funcodec"] = "funcodec_en_libritts_16k_nq32ds320"
     forms = {"zip": payloads.torch_zip, "old": payloads.torch_old, "bare": payloads.pickled}
 
     def weights(place: Place, spot: str, way: str, form: str) -> None:
@@ -1287,7 +1287,7 @@ def _bombs(good: Path) -> Iterator[Case]:
                 _put(place.inside / "checkpoint/config.yaml", text + "\n"),
             ),
             commands=("load",),
-            tokenizer="funcodec_en_libritts_16k_nq32ds640",
+            tokenizer="funcodec_en_libritts_16k_nq32ds320",
         )
     dmel = {
         "num_channels": 10**9,

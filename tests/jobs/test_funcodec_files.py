@@ -57,7 +57,7 @@ def few(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         soundfile.write(corpus / f"u{n}.wav", 0.3 * signal(n, n).numpy(), 16_000, subtype="FLOAT")
     lines = [f"u{n} u{n}.wav\n" for n in (1000, 333, 777)]
     (corpus / "wav.scp").write_text("".join(lines))
-    tokenize_corpus(corpus, corpus / "out", tokenizer=NAME, checkpoint=small, executor="local")
+    tokenize_corpus(corpus, corpus / "out", tokenizer=small, executor="local")
     return corpus / "out"
 
 
@@ -130,7 +130,7 @@ def test_round_trip_keeps_codes_and_level(dataset: Path, published: Path, tmp_pa
 @pytest.mark.parametrize("name", ["indices.scp", "indices.ark"])
 def test_round_trip_through_matrices(few: Path, small: Path, tmp_path: Path, name: str) -> None:
     export_tokens(few, tmp_path / "files", to="funcodec-indices")
-    import_tokens(tmp_path / "files" / name, tmp_path / "again", tokenizer=NAME, checkpoint=small)
+    import_tokens(tmp_path / "files" / name, tmp_path / "again", tokenizer=small)
     first, again = speechtok.TokenDataset(few), speechtok.TokenDataset(tmp_path / "again")
     assert all(again.tokens(index).equals(first.tokens(index)) for index in range(3))
 
@@ -139,16 +139,14 @@ def test_freqcodec_frames_beyond_what_funcodec_writes(tmp_path: Path) -> None:
     folder = write_small_folder(tmp_path / "model", "freq", dtype="float32")
     soundfile.write(tmp_path / "a.wav", signal(16_000, 1).numpy(), 16_000)
     (tmp_path / "wav.scp").write_text("a a.wav\n")
-    tokenize_corpus(
-        tmp_path / "wav.scp", tmp_path / "out", tokenizer=NAME, checkpoint=folder, executor="local"
-    )
+    tokenize_corpus(tmp_path / "wav.scp", tmp_path / "out", tokenizer=folder, executor="local")
     for all_frames, frames in ((False, 50), (True, 51)):
         export_tokens(tmp_path / "out", tmp_path / f"files{frames}", all_frames=all_frames)
         again = tmp_path / f"again{frames}"
-        import_tokens(tmp_path / f"files{frames}" / "codecs.txt", again, tokenizer=NAME, checkpoint=folder)
+        import_tokens(tmp_path / f"files{frames}" / "codecs.txt", again, tokenizer=folder)
         tokens = speechtok.TokenDataset(again).tokens(0)
         assert tokens["acoustic"].shape == (1, 4, frames)
-        assert speechtok.load_tokenizer(NAME, checkpoint=folder).decode(tokens).shape == (1, 16_000)
+        assert speechtok.load_tokenizer(folder).decode(tokens).shape == (1, 16_000)
 
 
 def test_commands(few: Path, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,8 +158,6 @@ def test_commands(few: Path, small: Path, tmp_path: Path, capsys: pytest.Capture
         str(files / "codecs.txt"),
         str(tmp_path / "again"),
         "--tokenizer",
-        NAME,
-        "--checkpoint",
         str(small),
     ]
     assert run(again) == 0
@@ -205,18 +201,16 @@ def test_bad_lines_are_named(few: Path, small: Path, tmp_path: Path, case: str) 
         "".join(f"{key} {json.dumps([codes])}\n" for (key, _), codes in zip(pairs, rows, strict=True))
     )
     with pytest.raises(DatasetError) as caught:
-        import_tokens(path, tmp_path / "again", tokenizer=NAME, checkpoint=small)
+        import_tokens(path, tmp_path / "again", tokenizer=small)
     assert str(caught.value).startswith(f"{path} line 2 ('u333') ")
     assert sentence in str(caught.value)
     assert not (tmp_path / "again").exists()
 
 
 def test_other_mistakes(few: Path, small: Path, tmp_path: Path) -> None:
-    def attempt(kind: type[SpeechtokError], sentence: str, tokenizer: str = NAME) -> None:
+    def attempt(kind: type[SpeechtokError], sentence: str, tokenizer: str | Path = small) -> None:
         with pytest.raises(kind, match=sentence):
-            import_tokens(
-                path, tmp_path / "again", tokenizer=tokenizer, checkpoint=small if tokenizer == NAME else None
-            )
+            import_tokens(path, tmp_path / "again", tokenizer=tokenizer)
 
     export_tokens(few, tmp_path / "files")
     path = tmp_path / "files" / "codecs.txt"
@@ -231,7 +225,7 @@ def test_other_mistakes(few: Path, small: Path, tmp_path: Path) -> None:
     attempt(DatasetError, "holds no utterance")
     other = write_small_folder(tmp_path / "other", seed=9, dtype="float32")
     with pytest.raises(TokensError, match="Load the tokenizer that made them"):
-        export_tokens(few, tmp_path / "emb", to="funcodec-embeddings", checkpoint=other)
+        export_tokens(few, tmp_path / "emb", to="funcodec-embeddings", tokenizer=other)
     assert not list((tmp_path / "emb").iterdir())
     with pytest.raises(ValueError, match="`to` must be one of funcodec-codecs"):
         export_tokens(few, tmp_path / "x", to="mp3")
@@ -246,30 +240,28 @@ def test_a_dataset_says_which_files_made_it(few: Path, small: Path) -> None:
     ]
     for entry in source:
         assert entry["sha256"] == hashlib.sha256((small / entry["path"]).read_bytes()).hexdigest()
-    assert rows.info.fingerprint == speechtok.load_tokenizer(NAME, checkpoint=small).fingerprint
+    assert rows.info.fingerprint == speechtok.load_tokenizer(small).fingerprint
 
 
 def test_two_weights_under_one_name_do_not_mix(few: Path, small: Path, tmp_path: Path) -> None:
     other = write_small_folder(tmp_path / "other", seed=9, dtype="float32")
     rows = speechtok.TokenDataset(few)
-    foreign = speechtok.load_tokenizer(NAME, checkpoint=other)
+    foreign = speechtok.load_tokenizer(other)
     assert (foreign.name, foreign.streams) == (rows.info.name, rows.info.streams)
     with pytest.raises(TokensError, match="Load the tokenizer that made them"):
         foreign.decode(rows.tokens(0))
     with pytest.raises(JobError, match="was begun with tokenizer"):
-        tokenize_corpus(few.parent, few, tokenizer=NAME, checkpoint=other, executor="local")
+        tokenize_corpus(few.parent, few, tokenizer=other, executor="local")
 
 
 @pytest.mark.parametrize("codebooks", [None, 1])
 def test_segments_go_through_a_dataset(few: Path, tmp_path: Path, codebooks: int | None) -> None:
     folder = write_small_folder(tmp_path / "model", segments=(0.02, 0.25), dtype="float32")
     settings = JobSettings(num_codebooks=codebooks)
-    tokenize_corpus(
-        few.parent, tmp_path / "out", tokenizer=NAME, checkpoint=folder, settings=settings, executor="local"
-    )
+    tokenize_corpus(few.parent, tmp_path / "out", tokenizer=folder, settings=settings, executor="local")
     assert not verify(Layout(tmp_path / "out")).problems
     tokenizer, rows = (
-        speechtok.load_tokenizer(NAME, checkpoint=folder),
+        speechtok.load_tokenizer(folder),
         speechtok.TokenDataset(tmp_path / "out"),
     )
     for index in range(3):

@@ -35,7 +35,7 @@ def facodec(folder):
 
 def funcodec(folder):
     write_small_folder(folder)
-    return load_tokenizer("funcodec_en_libritts_16k_nq32ds640", checkpoint=folder)
+    return load_tokenizer(folder)
 
 
 def units(folder):

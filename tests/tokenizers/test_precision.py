@@ -20,7 +20,7 @@ def load_small(kind, folder):
         return speechtok.load_tokenizer("dmel_16k")
     if kind in ("time", "freq"):
         folder = write_small_folder(folder, kind)
-        return speechtok.load_tokenizer("funcodec_en_libritts_16k_nq32ds320", checkpoint=folder)
+        return speechtok.load_tokenizer(folder)
     speaker = None if kind in ("cpc", "logmel") else "table"
     folder = make_folder(folder, speaker=speaker, features=kind)
     return speechtok.load_tokenizer(folder / "tokenizer.yaml", checkpoint=folder)

@@ -6,7 +6,6 @@ weights: `alibaba-damo/audio_codec-*` on the Hugging Face Hub and `damo/audio_co
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechtok.cards import TokenizerCard, find_card, list_tokenizers
+from speechtok.cards import CARD_FILE, TokenizerCard, find_card, list_tokenizers
 from speechtok.errors import AudioError, CheckpointError
 from speechtok.hub import provenance
 from speechtok.nets.weight_norm import fold
@@ -47,8 +46,6 @@ LONGEST_SECONDS = 600
 _ADDED = ("segments", "phones")
 """Fields of the configuration that count in the fingerprint only where they say something: older tokens keep theirs."""
 
-logger = logging.getLogger(__name__)
-
 
 class FuncodecTokenizer(SpeechTokenizer):
     """FunCodec, time-domain or FreqCodec, as a `config.yaml` describes it.
@@ -58,9 +55,8 @@ class FuncodecTokenizer(SpeechTokenizer):
     on the whole utterance (its level, and the statistics of each layer), so `chunk_seconds` changes
     nothing: cut long recordings into utterances before encoding them.
 
-    The configuration decides sample rate and stream, also where the card states others; files of another card are
-    refused. The card of a
-    loaded tokenizer says which files it came from: `architecture["source"]` holds their sha256, and
+    The configuration decides the network, and files that give other streams than the card states are refused. The
+    card of a loaded tokenizer says which files it came from: `architecture["source"]` holds their sha256, and
     repository and commit when they lie in the Hub's cache.
 
     Args:
@@ -71,7 +67,8 @@ class FuncodecTokenizer(SpeechTokenizer):
 
     Raises:
         CardError: when the configuration is malformed or describes another network than is known.
-        CheckpointError: when the weights are damaged or do not fit the network.
+        CheckpointError: when the files give other streams than the card has, or the weights are damaged or do not
+            fit the network.
     """
 
     def __init__(
@@ -88,10 +85,6 @@ class FuncodecTokenizer(SpeechTokenizer):
         streams = streams_of(self.config)
         _check_name(card, streams, named)
         stored = read_weights(self.config, self._weights_path)
-        if card.streams != streams:
-            logger.warning(
-                "%s gives the streams %s, not %s as card '%s'.", named, streams, card.streams, card.name
-            )
         described = replace(
             card,
             sample_rate=self.config.sample_rate,
@@ -302,17 +295,28 @@ class FuncodecTokenizer(SpeechTokenizer):
 
 
 def _check_name(card: TokenizerCard, streams: tuple[StreamInfo, ...], named: str) -> None:
-    """Raise `CheckpointError` when the streams are not the card's, but those of another card of the family."""
+    """Raise `CheckpointError` when the streams are not the card's, so that no token gets the name of another release."""
     if card.streams == streams:
         return
     others = (find_card(name)[0] for name in list_tokenizers() if name.startswith(card.family))
     known = [other.name for other in others if other.family == card.family and other.streams == streams]
-    if known:
-        rates = ", ".join(f"{stream.name} at {stream.frame_rate:g} Hz" for stream in streams)
-        raise CheckpointError(
-            f"{named} is not that of '{card.name}': it gives {rates}, as {' and '.join(known)} {'does' if len(known) == 1 else 'do'}. "
-            "Load it under that name, or fetch the files of the card."
-        )
+    remedy = (
+        f"load it as {' or '.join(known)}"
+        if known
+        else f"load it by a card of its own: a {CARD_FILE} with these streams in its folder, and that folder as the name"
+    )
+    raise CheckpointError(
+        f"{named} is not that of '{card.name}': it gives {_told(streams)}, not {_told(card.streams)}; "
+        f"fetch the files of the card, or {remedy}."
+    )
+
+
+def _told(streams: tuple[StreamInfo, ...]) -> str:
+    return " and ".join(
+        f"{stream.name} at {stream.frame_rate} Hz ({stream.num_codebooks} codebooks of {stream.codebook_size}, "
+        f"{stream.hop_length} samples per frame)"
+        for stream in streams
+    )
 
 
 def _settings(config: FuncodecConfig) -> dict[str, Any]:

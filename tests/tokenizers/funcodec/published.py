@@ -9,10 +9,12 @@ import numpy as np
 import torch
 import yaml
 
+from speechtok.cards import CARD_FILE, CardFile, TokenizerCard
 from speechtok.tokenizers.funcodec.codec import Codec
 from speechtok.tokenizers.funcodec.config import FuncodecConfig
 from speechtok.tokenizers.funcodec.convert import build_codec, published_shapes
 from speechtok.tokenizers.funcodec.published_config import parse_config
+from speechtok.tokenizers.funcodec.streams import streams_of
 from tests.goldens import recipe
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "funcodec"
@@ -133,9 +135,10 @@ def recipe_weights(content: dict[str, Any], seed: int = 1, dtype: str = "float32
 def write_small_folder(
     folder: Path, kind: str = "time", seed: int = 1, dtype: str = "float64", **changes: Any
 ) -> Path:
-    """A published folder of a small network."""
+    """A published folder of a small network, with the card by which it loads."""
     content = small_config(kind, **changes)
     folder.mkdir(parents=True, exist_ok=True)
+    write_card(folder, content)
     (folder / "config.yaml").write_text(yaml.safe_dump(content | {"optim": "adam", "seed": 0}))
     entries = recipe_weights(content, seed, dtype)
     torch.save(
@@ -143,6 +146,21 @@ def write_small_folder(
         folder / "model.pth",
     )
     return folder
+
+
+def write_card(folder: Path, content: dict[str, Any]) -> None:
+    """A card of its own beside a `config.yaml` and `model.pth`."""
+    config = parse_config(content, "test")
+    TokenizerCard(
+        name="funcodec_small",
+        family="funcodec",
+        description="A small network.",
+        sample_rate=config.sample_rate,
+        streams=streams_of(config),
+        files=(CardFile(path="config.yaml"), CardFile(path="model.pth")),
+        licence_code="MIT",
+        citation="None.",
+    ).write(folder / CARD_FILE)
 
 
 def signal(samples: int, seed: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 
+from speechtok.cards import read_tokenizer_card
 from speechtok.cli.main import run
 from tests.tokenizers.funcodec.published import signal, write_folder
 
@@ -41,3 +42,9 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         }
         assert run([*shlex.split(command), *more.get(command.split()[0], [])]) == 0
     assert run(["verify", "again"]) == 0
+
+
+def test_the_card_of_ones_own_is_read(tmp_path: Path) -> None:
+    card = tmp_path / "tokenizer.yaml"
+    card.write_text(re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)[0])
+    assert read_tokenizer_card(card).info("a").streams[0].frame_rate == 75

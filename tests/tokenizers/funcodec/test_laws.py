@@ -18,7 +18,6 @@ from speechtok.tokenizers.funcodec.segments import level_codes, levels_of, overl
 from speechtok.tokenizers.funcodec.tokenizer import FuncodecTokenizer
 from tests.tokenizers.funcodec.published import signal, write_small_folder
 
-NAME = "funcodec_en_libritts_16k_nq32ds320"
 KINDS = {
     "time": {},
     "causal": {"causal": True},
@@ -47,7 +46,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Loader:
             folder = write_small_folder(
                 tmp_path_factory.mktemp(kind), kind.split("_")[0] if "freq" in kind else "time", **KINDS[kind]
             )
-            made[kind] = speechtok.load_tokenizer(NAME, checkpoint=folder, dtype=torch.float64)
+            made[kind] = speechtok.load_tokenizer(folder, dtype=torch.float64)
         return made[kind]
 
     return loader
@@ -202,7 +201,7 @@ def test_too_short_for_freqcodec(load: Loader) -> None:
 
 
 def test_tokens_of_another_model_are_refused(load: Loader, tmp_path: Path) -> None:
-    other = speechtok.load_tokenizer(NAME, checkpoint=write_small_folder(tmp_path / "other", seed=2))
+    other = speechtok.load_tokenizer(write_small_folder(tmp_path / "other", seed=2))
     tokens = other.encode(signal(1000, 1).float())
     with pytest.raises(TokensError, match="Load the tokenizer that made them"):
         load("time").decode(tokens)
@@ -210,7 +209,7 @@ def test_tokens_of_another_model_are_refused(load: Loader, tmp_path: Path) -> No
 
 def test_float32_agrees(load: Loader, tmp_path: Path) -> None:
     exact = load("time")
-    quick = speechtok.load_tokenizer(NAME, checkpoint=write_small_folder(tmp_path / "same"))
+    quick = speechtok.load_tokenizer(write_small_folder(tmp_path / "same"))
     x = [signal(4000, seed) for seed in range(4)]
     same = exact.encode(x)["acoustic"] == quick.encode([item.float() for item in x])["acoustic"]
     assert float(same.double().mean()) > 0.9999
@@ -218,8 +217,8 @@ def test_float32_agrees(load: Loader, tmp_path: Path) -> None:
 
 def test_another_dtype_starts_from_the_stored_weights(tmp_path: Path) -> None:
     folder = write_small_folder(tmp_path / "same")
-    exact = speechtok.load_tokenizer(NAME, checkpoint=folder, dtype=torch.float64)
-    moved = speechtok.load_tokenizer(NAME, checkpoint=folder).to(dtype=torch.float64)
+    exact = speechtok.load_tokenizer(folder, dtype=torch.float64)
+    moved = speechtok.load_tokenizer(folder).to(dtype=torch.float64)
     x = signal(2000, 1)
     assert moved.encode(x).equals(exact.encode(x))
     assert torch.equal(moved.embed(moved.encode(x)), exact.embed(exact.encode(x)))
@@ -279,7 +278,7 @@ def test_levels_are_kept_to_the_bit(level: float) -> None:
 
 def test_phones(tmp_path: Path) -> None:
     folder = write_small_folder(tmp_path / "phones", phones=True)
-    tokenizer = speechtok.load_tokenizer(NAME, checkpoint=folder, dtype=torch.float64)
+    tokenizer = speechtok.load_tokenizer(folder, dtype=torch.float64)
     items = [signal(400, 1), signal(95, 2), signal(3, 3)]
     labels = [[i % 86 for i in range(-(-len(x) // 5))] for x in items]
     tokens = tokenizer.encode(items, phones=labels)

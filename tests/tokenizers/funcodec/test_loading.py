@@ -26,6 +26,7 @@ from tests.tokenizers.funcodec.published import (
     semantic_config,
     signal,
     small_config,
+    write_card,
     write_folder,
     write_small_folder,
 )
@@ -35,7 +36,7 @@ RATES = {"ds640": (25.0, 640), "ds320": (50.0, 320)}
 
 
 def load(folder: Path, **options: Any) -> speechtok.SpeechTokenizer:
-    return speechtok.load_tokenizer(NAME, checkpoint=folder, **options)
+    return speechtok.load_tokenizer(folder, **options)
 
 
 def test_six_cards() -> None:
@@ -58,16 +59,34 @@ def test_a_published_folder_with_training_entries(tmp_path: Path, caplog: pytest
     assert tokenizer.encode(signal(4000, 1).float())["acoustic"].shape == (1, 32, 13)
 
 
-def test_the_folder_decides_the_network(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_of_ones_own_loads_by_a_card_of_its_own(tmp_path: Path) -> None:
     content = small_config()
     content["model_conf"] = content["model_conf"] | {"target_sample_hz": 48_000}
     folder = write_small_folder(tmp_path / "small")
     (folder / "config.yaml").write_text(yaml.safe_dump(content))
-    with caplog.at_level(logging.WARNING):
-        tokenizer = load(folder)
-    assert "gives the stream" in caplog.text
-    assert tokenizer.sample_rate == 48_000
+    write_card(folder, content)
+    tokenizer = load(folder)
+    assert (tokenizer.name, tokenizer.sample_rate) == ("funcodec_small", 48_000)
     assert (tokenizer.streams[0].hop_length, tokenizer.streams[0].frame_rate) == (10, 4800.0)
+    with pytest.raises(CheckpointError) as caught:
+        speechtok.load_tokenizer(NAME, checkpoint=folder)
+    assert str(caught.value) == (
+        f"{folder / 'config.yaml'} is not that of '{NAME}': it gives acoustic at 4800.0 Hz (4 codebooks of 64, "
+        "10 samples per frame), not acoustic at 25.0 Hz (32 codebooks of 1024, 640 samples per frame); fetch the files "
+        "of the card, or load it by a card of its own: a tokenizer.yaml with these streams in its folder, and that "
+        "folder as the name."
+    )
+
+
+def test_another_sample_rate_is_no_published_card(tmp_path: Path) -> None:
+    content = published_config("encodec_nq32ds640")
+    content["model_conf"] = content["model_conf"] | {"target_sample_hz": 24_000}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "model.pth").write_bytes(b"unread")
+    with pytest.raises(
+        CheckpointError, match=r"it gives acoustic at 37\.5 Hz .* or load it by a card of its own"
+    ):
+        speechtok.load_tokenizer(NAME, checkpoint=tmp_path)
 
 
 def test_files_of_another_card_are_refused(tmp_path: Path) -> None:
@@ -75,9 +94,10 @@ def test_files_of_another_card_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.pth").write_bytes(b"unread")
     with pytest.raises(
         CheckpointError,
-        match=r"is not that of 'funcodec_en_libritts_16k_nq32ds640': it gives acoustic at 50 Hz",
+        match=r"is not that of 'funcodec_en_libritts_16k_nq32ds640': it gives acoustic at 50.0 Hz .* or load it as "
+        "funcodec_en_libritts_16k_nq32ds320 or funcodec_freqcodec",
     ):
-        load(tmp_path)
+        speechtok.load_tokenizer(NAME, checkpoint=tmp_path)
 
 
 def test_a_config_as_funcodec_writes_it() -> None:
