@@ -61,7 +61,9 @@ class TokenizerCard:
     architecture: dict[str, Any] = field(default_factory=dict)
     """Values the family's config takes; what is left out keeps the family's default."""
     files: tuple[CardFile, ...] = ()
-    """Published files; empty for tokenizers without weights."""
+    """Published files; empty for tokenizers without weights, and for those whose parts no repository holds together."""
+    published: str | None = None
+    """Where such parts are published, in words; None where `files` says it or there are none."""
     licence_code: str
     """Licence of the method's code, as an SPDX identifier."""
     licence_weights: str | None = None

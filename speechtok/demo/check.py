@@ -92,6 +92,8 @@ def check_tokenizer(
     say(f"{card.name}: {card.description}")
     pinned = _check_files(card, files, say)
     tokenizer = build_tokenizer(card, files, device=device)
+    if not files:
+        say("No files: this tokenizer has no weights.")
     say(f"Loaded; fingerprint {tokenizer.fingerprint}")
     result = _check_clips(tokenizer, _shipped_clips() if clips is None else clips, pinned, say, track)
     if pin is not None:
@@ -107,8 +109,6 @@ def _shipped_clips() -> list[Path]:
 
 def _check_files(card: TokenizerCard, files: Mapping[str, Path], say: Callable[[str], None]) -> TokenizerCard:
     """Say where each file is from and what its hash is; return the card with both filled in."""
-    if not files:
-        say("No files: this tokenizer has no weights.")
     pinned = []
     # A composition's card lists no files: its parts are whatever lies in the folder.
     for file in card.files or tuple(CardFile(path=name) for name in files):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from speechtok.cards import find_card, read_tokenizer_card
+from speechtok.cards import find_card, list_tokenizers, read_tokenizer_card
 from speechtok.demo.check import check_tokenizer
 from speechtok.errors import CheckpointError
 from speechtok.hub import commit_of
@@ -55,6 +55,20 @@ def test_a_tokenizer_without_files(speechtok, monkeypatch, clips):
         r"  STOI      0\.\d{3} on average, 0\.\d{3} at least \([ab]\.\w+\); 1 is perfect", lines[5]
     )
     assert len(lines) == 6
+
+
+@pytest.mark.parametrize("name", [name for name in list_tokenizers() if find_card(name)[0].family == "units"])
+def test_units_without_a_folder(speechtok, name):
+    code, out, err = speechtok("check", name)
+    assert code == 1
+    assert "no weights" not in out
+    needed = [part for part in ("features/", "kmeans/") if part in find_card(name)[0].published]
+    assert (
+        f"give a checkpoint folder with {' and '.join(needed)}, as docs/families/units.md says: features/"
+        in err
+        or ("logmel" in name and "give a checkpoint folder with kmeans/, as" in err)
+    )
+    assert "Traceback" not in err
 
 
 def test_the_shipped_clips_but_the_broken_one():

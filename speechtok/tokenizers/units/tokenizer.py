@@ -67,6 +67,8 @@ class UnitTokenizer(SpeechTokenizer):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.config = read_settings(card.build_config(UnitConfig), files)
+        if not files:
+            raise CheckpointError(_what_to_give(card, self.config))
         self.sources = find_sources(files)
         self.parts = Components.read(self.config, self.sources, dtype)
         check_fit(self.config, self.parts)
@@ -308,3 +310,14 @@ class UnitTokenizer(SpeechTokenizer):
 
     def _state_dict(self) -> dict[str, Tensor]:
         return stored_entries(self.config, self.sources)
+
+
+def _what_to_give(card: TokenizerCard, config: UnitConfig) -> str:
+    """Return the sentence that says which files a composition needs, and where they are published."""
+    parts = (("features/", config.features != "logmel"), ("kmeans/", config.features != "vqvae"))
+    needed = " and ".join(part for part, is_needed in parts if is_needed)
+    where = f": {card.published}" if card.published else "."
+    return (
+        f"Tokenizer '{card.name}' is put together of parts that lie in a folder of yours; give a checkpoint folder with "
+        f"{needed}, as docs/families/units.md says{where}"
+    )

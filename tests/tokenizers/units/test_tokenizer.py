@@ -209,7 +209,7 @@ def test_parts_that_do_not_belong_together(tmp_path) -> None:
 
 
 def test_cards_of_the_family() -> None:
-    with pytest.raises(CheckpointError, match="lacks the part 'features'"):
+    with pytest.raises(CheckpointError, match="give a checkpoint folder with features/ and kmeans/"):
         load_tokenizer("hubert_base_l6_km100")
     with pytest.raises(CheckpointError, match="There is no checkpoint folder"):
         load_tokenizer("hubert_base_l6_km100", checkpoint="/nowhere")
