@@ -8,7 +8,6 @@ Contents: `read_config`, `read_weights`, `build_codec`.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,13 +21,12 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from speechtok.cards import TokenizerCard
 from speechtok.checkpoints.read import read_state_dict
 from speechtok.errors import CheckpointError
+from speechtok.limits import read_json
 from speechtok.tokenizers.transformers_codecs.architectures import CODECS, Codec
 from speechtok.tokenizers.transformers_codecs.config import CodecCardConfig
 
 CONFIG_FILE = "config.json"
 """Name of the configuration in a published folder."""
-LARGEST_CONFIG = 1_000_000
-"""Most bytes of a configuration; published ones have a few thousand."""
 LARGEST_VALUE = 1_000_000
 """Largest number a configuration may hold, such as the base of rotary positions."""
 MOST_LAYERS = 1000
@@ -78,7 +76,9 @@ def read_config(card: TokenizerCard, files: Mapping[str, Path]) -> Codec:
             f"Tokenizer '{card.name}' needs the file {CONFIG_FILE} of its published folder."
         )
     path = files[CONFIG_FILE]
-    content = _read_json(path)
+    content = read_json(path, "configuration", error=CheckpointError)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"'{path}' must hold a JSON object, but holds {type(content).__name__}.")
     if content.get("model_type") != kind.model_type:
         raise CheckpointError(
             f"'{path}' describes a model of type {content.get('model_type')!r}, but '{card.name}' is a '{kind.model_type}'."
@@ -200,20 +200,6 @@ def _model_class(kind: type[Codec]) -> Any:
             f"A codec of type '{kind.model_type}' needs transformers {kind.since} or newer; {transformers.__version__} is installed."
         )
     return found
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"There is no file '{path}'. Check the checkpoint directory.")
-    if path.stat().st_size > LARGEST_CONFIG:
-        raise CheckpointError(f"'{path}' is larger than {LARGEST_CONFIG} bytes, so it is no configuration.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(f"'{path}' is not JSON ({type(error).__name__}); get it anew.") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"'{path}' must hold a JSON object, but holds {type(content).__name__}.")
-    return content
 
 
 def _plain(content: Mapping[str, Any], config: Any, path: Path) -> dict[str, Any]:
