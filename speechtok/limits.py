@@ -53,6 +53,8 @@ WAVEFORM_SAMPLES = 2**28
 """Samples that are held as one waveform, 1 GiB and half of what a job's reader may have: 4.6 hours at 16 kHz."""
 SAMPLES_PER_BYTE = 6554
 """Samples of one channel that a byte can hold at most: those of a FLAC file of silence, 65,535 in 10 bytes."""
+FOOTER_BYTES = 32 * MIB
+"""Length of the footer of a Parquet file; 100,000 column chunks take about 25 MB."""
 AUDIO_STREAMS = 4096
 """Recordings that may be joined in one file; a day of radio has some hundreds, and each takes a millisecond to open."""
 

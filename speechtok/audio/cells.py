@@ -13,6 +13,7 @@ from __future__ import annotations
 import bisect
 import io
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +21,7 @@ from threading import Lock
 from typing import Any
 
 from speechtok.limits import inflated_bytes
+from speechtok.parquet_footer import Chunk, column_chunks
 from speechtok.storage import AnyPath, readable
 from speechtok.wording import size_text
 
@@ -126,12 +128,9 @@ class _Parquet:
             return _GROUPS.get(self._file, self._name, group, column)[row - first]
 
 
-def _check_inflation(group: Any, column: str) -> None:
-    parts = [group.column(index) for index in range(group.num_columns)]
-    parts = [part for part in parts if part.path_in_schema.split(".")[0] == column]
-    stored, inflated = (
-        sum(getattr(part, f"total_{kind}_size") for part in parts) for kind in ("compressed", "uncompressed")
-    )
+def _check_inflation(group: Sequence[Chunk], column: str) -> None:
+    parts = [part for part in group if part.path.split(".")[0] == column]
+    stored, inflated = sum(part.stored_bytes for part in parts), sum(part.size_bytes for part in parts)
     if inflated > inflated_bytes(stored):
         raise ValueError(
             f"the column {column} of its row group inflates from {size_text(stored)} to {size_text(inflated)}"
@@ -151,7 +150,7 @@ class _Groups:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        _check_inflation(file.metadata.row_group(group), column)
+        _check_inflation(column_chunks(file.metadata)[group], column)
         values = file.read_row_group(group, columns=[column])[column]
         with self._lock:
             self._kept[key] = values

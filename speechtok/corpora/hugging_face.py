@@ -40,6 +40,7 @@ from speechtok.corpora.corpus import (
 from speechtok.corpora.folder import count_unlisted, recordings_below, walk
 from speechtok.errors import DatasetError
 from speechtok.limits import read_json, require_regular_file
+from speechtok.parquet_footer import column_chunks
 from speechtok.shards.parquet import open_parquet, read_group
 from speechtok.storage import AnyPath, relative
 
@@ -278,8 +279,7 @@ def _empty_cells(reader: pq.ParquetFile, group: int, audio: str | None, place: i
     if place is None:
         return
     rows = reader.metadata.row_group(group).num_rows
-    statistics = reader.metadata.row_group(group).column(place).statistics
-    empty = statistics.null_count if statistics is not None and statistics.has_null_count else None
+    empty = column_chunks(reader.metadata)[group][place].null_count
     if empty in (0, rows):
         yield from repeat(empty == rows, rows)
         return

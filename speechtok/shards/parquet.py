@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError, SpeechtokError
 from speechtok.limits import require_regular_file
+from speechtok.parquet_footer import BYTE_ARRAY, column_chunks
 from speechtok.storage import AnyPath, readable
 from speechtok.wording import size_text
 
@@ -107,22 +108,21 @@ def read_parquet_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
 
 
 def _check_size(metadata: pq.FileMetaData, file: AnyPath, group: int, columns: Sequence[str] | None) -> None:
-    about = metadata.row_group(group)
-    for number in range(about.num_columns):
-        chunk = about.column(number)
-        name = chunk.path_in_schema.split(".")[0]
+    rows = metadata.row_group(group).num_rows
+    for chunk in column_chunks(metadata)[group]:
+        name = chunk.path.split(".")[0]
         if columns is not None and name not in columns:
             continue
-        stored, size = chunk.total_compressed_size, chunk.total_uncompressed_size
-        values = max(chunk.num_values, about.num_rows)
+        stored, size = chunk.stored_bytes, chunk.size_bytes
+        values = max(chunk.num_values, rows)
         most = min(GROUP_VALUES, max(FREE_VALUES, INFLATION * stored))
         if values > most or size > GROUP_BYTES:
             raise DatasetError(
                 f"{file} holds {values:,} values ({size_text(size)}) in {size_text(stored)} of the column '{name}', row group "
                 f"{group}; at most {most:,} in {size_text(GROUP_BYTES)} are read of one, so make or fetch the file again."
             )
-        if chunk.physical_type == "BYTE_ARRAY" and values * size > TEXT_BYTES:
-            text = _text_bytes(file, group, chunk.path_in_schema)
+        if chunk.physical_type == BYTE_ARRAY and values * size > TEXT_BYTES:
+            text = _text_bytes(file, group, chunk.path)
             if text > TEXT_BYTES:
                 raise DatasetError(
                     f"{file} holds more than {size_text(TEXT_BYTES)} of text in the column '{name}', row group {group}, the "

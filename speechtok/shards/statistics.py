@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from speechtok.errors import DatasetError
+from speechtok.parquet_footer import column_chunks
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import has_plan, read_plan
 from speechtok.shards.reader import TokenDataset, split_of
@@ -215,11 +216,10 @@ def count_codes(table: Counts, codes: np.ndarray[Any, Any]) -> None:
 
 
 def _stored_bytes(footers: list[Any], column: str) -> int:
-    total = 0
-    for metadata in footers:
-        for group in range(metadata.num_row_groups):
-            for index in range(metadata.num_columns):
-                chunk = metadata.row_group(group).column(index)
-                if chunk.path_in_schema.split(".")[0] == column:
-                    total += chunk.total_compressed_size
-    return total
+    return sum(
+        chunk.stored_bytes
+        for metadata in footers
+        for group in column_chunks(metadata)
+        for chunk in group
+        if chunk.path.split(".")[0] == column
+    )

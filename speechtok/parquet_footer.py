@@ -1,0 +1,154 @@
+"""What the footer of a Parquet file says of its column chunks, decoded from its bytes.
+
+pyarrow tells the same, but where a footer is damaged it throws in C++ outside of any handler and ends the process
+(a histogram of the wrong length is enough). Reading rows is guarded there; asking for a column chunk is not.
+
+Source: Apache Parquet, parquet.thrift (FileMetaData, RowGroup, ColumnChunk, ColumnMetaData); Apache Thrift, compact
+protocol.
+
+Contents: `Chunk`, `column_chunks`.
+"""
+
+from __future__ import annotations
+
+import io
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+from speechtok.limits import FOOTER_BYTES
+from speechtok.wording import size_text
+
+BYTE_ARRAY = 6
+"""Number of the physical type of texts and bytes."""
+_DEPTH = 64
+_STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 11, 12
+_INTEGERS = (4, 5, 6)
+_KNOWN: dict[int, tuple[tuple[Chunk, ...], ...]] = {}
+"""What was decoded, by the identity of a footer that is still there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """One column of one row group."""
+
+    path: str
+    """Its leaf, with dots between the levels."""
+    physical_type: int
+    """As Parquet numbers them, such as `BYTE_ARRAY`."""
+    num_values: int
+    """Values, those that are null included."""
+    stored_bytes: int
+    """Bytes in the file."""
+    size_bytes: int
+    """Bytes uncompressed."""
+    null_count: int | None
+    """Values that are null, where it is stated."""
+
+
+def column_chunks(metadata: Any) -> tuple[tuple[Chunk, ...], ...]:
+    """Return the chunks of each row group, in the order of the file.
+
+    Args:
+        metadata: a `pyarrow.parquet.FileMetaData`; what was decoded is kept as long as it.
+
+    Raises:
+        ValueError: when it is damaged, or longer than is read of one.
+    """
+    key = id(metadata)
+    if key not in _KNOWN:
+        buffer = io.BytesIO()
+        metadata.write_metadata_file(buffer)
+        content = buffer.getvalue()[4:-8]  # between the marks and the length
+        if len(content) > FOOTER_BYTES:
+            raise ValueError(
+                f"its footer is longer than {size_text(FOOTER_BYTES)}, the most that is read of one"
+            )
+        try:
+            groups = _Decoder(content).struct(0)[4]
+            _KNOWN[key] = tuple(tuple(_chunk(column[3]) for column in group[1]) for group in groups)
+        except (KeyError, IndexError, TypeError, UnicodeDecodeError, AttributeError):
+            raise ValueError("its footer is damaged") from None
+        weakref.finalize(metadata, _KNOWN.pop, key, None)
+    return _KNOWN[key]
+
+
+def _chunk(fields: dict[int, Any]) -> Chunk:
+    statistics = fields.get(12, {})
+    found = Chunk(
+        path=".".join(part.decode() for part in fields[3]),
+        physical_type=fields[1],
+        num_values=fields[5],
+        stored_bytes=fields[7],
+        size_bytes=fields[6],
+        null_count=statistics.get(3),
+    )
+    if min(found.num_values, found.stored_bytes, found.size_bytes) < 0:
+        raise ValueError("its footer states negative sizes")
+    return found
+
+
+class _Decoder:
+    """Thrift's compact protocol: fields by number, nothing named."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._place = 0
+
+    def struct(self, depth: int) -> dict[int, Any]:
+        """Return the fields of a structure by number."""
+        if depth > _DEPTH:
+            raise ValueError("its footer is nested too deeply")
+        fields: dict[int, Any] = {}
+        number = 0
+        while True:
+            head = self._content[self._place]
+            self._place += 1
+            kind = head & 15
+            if kind == _STOP:
+                return fields
+            number = number + (head >> 4) if head >> 4 else self._integer()
+            fields[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else self._value(kind, depth)
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if kind in _INTEGERS:
+            return self._integer()
+        if kind == _BINARY:
+            return self._take(self._number())
+        if kind == _STRUCT:
+            return self.struct(depth + 1)
+        if kind in (_LIST, _SET):
+            head = self._take(1)[0]
+            count = self._number() if head >> 4 == 15 else head >> 4
+            if count > len(self._content) - self._place:
+                raise ValueError("its footer is damaged")
+            return [self._value(head & 15, depth + 1) for _ in range(count)]
+        if kind in (_TRUE, _FALSE, _BYTE):
+            return self._take(1)[0]
+        if kind == _DOUBLE:
+            return self._take(8)
+        if kind == _MAP and self._number() == 0:  # no structure of Parquet has a map
+            return {}
+        raise ValueError("its footer is damaged")
+
+    def _take(self, count: int) -> bytes:
+        piece = self._content[self._place : self._place + count]
+        if len(piece) != count:
+            raise ValueError("its footer is cut short")
+        self._place += count
+        return piece
+
+    def _integer(self) -> int:
+        number = self._number()
+        return (number >> 1) ^ -(number & 1)
+
+    def _number(self) -> int:
+        number = shift = 0
+        while shift < 70:
+            byte = self._content[self._place]
+            self._place += 1
+            number |= (byte & 127) << shift
+            if byte < 128:
+                return number
+            shift += 7
+        raise ValueError("its footer is damaged")
