@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
@@ -65,7 +66,7 @@ def load_tokenizer(
         CardError: for an unknown name, a malformed card or an unknown family.
         CheckpointError: for missing, damaged or misshaped weights.
         HubError, StorageError: when files must be fetched and cannot be, or a card names one outside its folder.
-        ValueError: when `device` cannot be used here.
+        ValueError: when `device` cannot be used here, or `dtype` is no float type.
     """
     card, files = locate_files(name, checkpoint=checkpoint, revision=revision)
     return build_tokenizer(card, files, device=device, dtype=dtype)
@@ -152,12 +153,18 @@ def locate_files(
     name = download_folder(as_path(name)) if is_store(name) else name
     checkpoint = None if checkpoint is None else download_folder(as_path(checkpoint))
     card, folder = _resolve(name, revision)
+    try:
+        is_folder = (Path(name) if checkpoint is None else checkpoint).is_dir()
+    except OSError as error:
+        raise CheckpointError(
+            f"The folder {reprlib.repr(str(checkpoint))} cannot be looked at ({error.strerror})."
+        ) from error
     known = families()
     if card.family not in known:
         raise CardError(
             f"Card '{card.name}' names the unknown family '{card.family}'{nearest(card.family, known) or '.'}"
         )
-    if not card.files and (checkpoint is not None or Path(name).is_dir()):
+    if not card.files and (checkpoint is not None or is_folder):
         found = _family(card).find_files(card, folder if checkpoint is None else checkpoint)
         if found is not None:
             return card, found
@@ -181,18 +188,18 @@ def build_tokenizer(
     Raises:
         CardError: when the card does not fit its family.
         CheckpointError: when a file is damaged, has another sha256 than the card states, or does not fit.
-        ValueError: when `device` cannot be used here.
+        ValueError: when `device` cannot be used here, or `dtype` is no float type.
     """
     import torch
 
-    from speechtok.nets.devices import usable_device
+    from speechtok.nets.devices import usable_device, usable_dtype
 
-    device = usable_device(device)
+    device, dtype = usable_device(device), torch.float32 if dtype is None else usable_dtype(dtype)
     for file in card.files:
         if file.sha256 is not None and file.local_path in files:
             check_sha256(files[file.local_path], file.sha256)
     family = _family(card)
-    return family.from_card(_credited(card, files), files, device=device, dtype=dtype or torch.float32)
+    return family.from_card(_credited(card, files), files, device=device, dtype=dtype)
 
 
 def _credited(card: TokenizerCard, files: Mapping[str, Path]) -> TokenizerCard:

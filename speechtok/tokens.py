@@ -175,6 +175,11 @@ class SpeechTokens:
     """`(batch,)`, float, the level removed before encoding, or None."""
 
     def __post_init__(self) -> None:
+        for name in ("streams", "num_frames"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise TokensError(
+                    f"`{name}` must be a mapping of stream names, got {type(getattr(self, name)).__name__}."
+                )
         object.__setattr__(self, "streams", MappingProxyType(dict(self.streams)))
         object.__setattr__(self, "num_frames", MappingProxyType(dict(self.num_frames)))
         _check(self)
@@ -278,9 +283,10 @@ class SpeechTokens:
                     "where overlapping segments are coded; such tokens cannot be cut by time."
                 )
         grid = math.lcm(*(stream.hop_length for stream in self.info.streams))
-        stop = min(stop, _longest(self.num_samples) / self.info.sample_rate + start + 1)
+        end = (_longest(self.num_samples) + grid) / self.info.sample_rate + 1
+        begin, stop = min(start, end), min(stop, 2 * end)
         # A small tolerance keeps 0.3 s × 50 Hz at frame 15 although 0.3 is not exact in binary.
-        first = math.floor(start * self.info.sample_rate / grid + 1e-6) * grid
+        first = math.floor(begin * self.info.sample_rate / grid + 1e-6) * grid
         last = math.floor(stop * self.info.sample_rate / grid + 1e-6) * grid
         # An utterance that ends at or before `stop` keeps its last, possibly partial, frame.
         past_end = self.num_samples <= math.floor(stop * self.info.sample_rate + 1e-6)
@@ -444,16 +450,28 @@ class RunLengthTokens:
 def _check(tokens: SpeechTokens) -> None:
     import torch
 
+    if not isinstance(tokens.info, TokenizerInfo):
+        raise TokensError(f"`info` must be a TokenizerInfo, got {type(tokens.info).__name__}.")
     names = [stream.name for stream in tokens.info.streams]
     if list(tokens.streams) != names or list(tokens.num_frames) != names:
         raise TokensError(
             f"`streams` and `num_frames` must hold {names} in this order, as '{tokens.info.name}' has them, "
             f"got {list(tokens.streams)} and {list(tokens.num_frames)}."
         )
+    optional = {"speaker_embedding": (tokens.speaker_embedding, 2), "scale": (tokens.scale, 1)}  # and axes
+    tensors = {"num_samples": tokens.num_samples}
+    tensors |= {f"streams['{name}']": codes for name, codes in tokens.streams.items()}
+    tensors |= {f"num_frames['{name}']": frames for name, frames in tokens.num_frames.items()}
+    tensors |= {name: value for name, (value, _) in optional.items() if value is not None}
+    for name, value in tensors.items():
+        if not isinstance(value, torch.Tensor):
+            raise TokensError(f"`{name}` must be a tensor of torch, got {type(value).__name__}.")
     if tokens.num_samples.ndim != 1 or tokens.num_samples.dtype != torch.int64:
         raise TokensError(
             f"`num_samples` must be (batch,), int64, got {tuple(tokens.num_samples.shape)}, {tokens.num_samples.dtype}."
         )
+    if bool((tokens.num_samples < 0).any()):
+        raise TokensError(f"`num_samples` must be at least 0, got {int(tokens.num_samples.min())}.")
     batch = tokens.num_samples.shape[0]
     for name, codes in tokens.streams.items():
         stream, frames = tokens.info.stream(name), tokens.num_frames[name]
@@ -473,10 +491,10 @@ def _check(tokens: SpeechTokens) -> None:
             raise TokensError(
                 f"`num_frames` of stream '{name}' must be ({batch},) values from 0 to {codes.shape[2]} frames."
             )
-    for name, value in (("speaker_embedding", tokens.speaker_embedding), ("scale", tokens.scale)):
-        if value is not None and value.shape[0] != batch:
+    for name, (held, axes) in optional.items():
+        if held is not None and (held.ndim != axes or held.shape[0] != batch):
             raise TokensError(
-                f"`{name}` must have one row per utterance ({batch}), got shape {tuple(value.shape)}."
+                f"`{name}` must have one row per utterance ({batch}), got shape {tuple(held.shape)}."
             )
 
 

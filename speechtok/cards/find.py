@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -48,14 +49,20 @@ def find_card(name: str | Path) -> tuple[TokenizerCard, Path]:
         CardError: when the card is malformed.
     """
     path = Path(name)
+    try:
+        is_there, has_card, is_folder = path.exists(), (path / CARD_FILE).is_file(), path.is_dir()
+    except OSError as error:
+        raise RequestError(
+            f"The tokenizer {reprlib.repr(str(name))} cannot be looked up ({error.strerror})."
+        ) from error
     if path.suffix in (".yaml", ".yml"):
-        if not path.exists():
+        if not is_there:
             raise RequestError(f"There is no card {path}.")
         return read_tokenizer_card(path), path
-    if (path / CARD_FILE).is_file():
+    if has_card:
         return read_tokenizer_card(path / CARD_FILE), path / CARD_FILE
     cards = _cards()
-    if str(name) not in cards and path.is_dir():
+    if str(name) not in cards and is_folder:
         raise RequestError(f"{path} is a folder without a {CARD_FILE}; `save_pretrained` writes one.")
     if str(name) not in cards:
         raise RequestError(

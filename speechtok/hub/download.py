@@ -124,6 +124,7 @@ def is_repository(name: object) -> bool:
     """Return whether a name is user/name of a repository, rather than a path that is there."""
     return (
         isinstance(name, str)
+        and len(name) < 256
         and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
         and Path(name).suffix not in FILE_SUFFIXES
         and not Path(name).exists()

@@ -11,9 +11,11 @@ and reduced precision of float32, which change codes, are switched off until it 
 from __future__ import annotations
 
 import functools
+import reprlib
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -28,7 +30,8 @@ from speechtok.cards import CARD_FILE, CardFile, TokenizerCard
 from speechtok.cards.readme import tokenizer_readme
 from speechtok.errors import AudioError, CardError, TokensError
 from speechtok.hub import Pushed, push_files
-from speechtok.nets.devices import usable_device
+from speechtok.limits import RECORDING_SECONDS
+from speechtok.nets.devices import usable_device, usable_dtype
 from speechtok.nets.precision import exact
 from speechtok.tokenizers.waveforms import other_rate, to_batch
 from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
@@ -212,8 +215,10 @@ class SpeechTokenizer(ABC):
             self.check_codebooks(num_codebooks)
             options["num_codebooks"] = num_codebooks
         if chunk_seconds is not None:
-            if not chunk_seconds > 0:
-                raise ValueError(f"`chunk_seconds` must be more than 0, got {chunk_seconds}.")
+            if not _is(chunk_seconds, Real) or not 0 < chunk_seconds <= RECORDING_SECONDS:
+                raise ValueError(
+                    f"`chunk_seconds` must be more than 0 and at most {RECORDING_SECONDS:g}, got {reprlib.repr(chunk_seconds)}."
+                )
             if isinstance(waveform, str | PathLike):
                 blocks = self._read_blocks(waveform, chunk_seconds, resample)
                 return self.encode_blocks(blocks, chunk_seconds=chunk_seconds, **options)
@@ -300,7 +305,11 @@ class SpeechTokenizer(ABC):
         raise TypeError(self._lack("voice conversion", CONVERTING_FAMILIES))
 
     def check_tokens(self, tokens: SpeechTokens, *, accept_from: str | None = None) -> None:
-        """Raise `TokensError` unless the tokens are this tokenizer's and every code is in range."""
+        """Raise `TokensError` unless the tokens are this tokenizer's and every code is in range, `TypeError` for others."""
+        if not isinstance(tokens, SpeechTokens):
+            raise TypeError(
+                f"`tokens` must be SpeechTokens, as `encode` gives them, got {type(tokens).__name__}."
+            )
         made_by = tokens.info
         if made_by.fingerprint != self.fingerprint and accept_from not in (made_by.name, made_by.fingerprint):
             raise TokensError(
@@ -360,19 +369,19 @@ class SpeechTokenizer(ABC):
     def check_codebooks(self, num_codebooks: int) -> None:
         """Raise `ValueError` unless some stream has that many codebooks."""
         most = max(stream.num_codebooks for stream in self.streams)
-        if not 1 <= num_codebooks <= most:
+        if not _is(num_codebooks, Integral) or not 1 <= num_codebooks <= most:
             raise ValueError(
-                f"`num_codebooks` must be from 1 to {most} for '{self.name}', got {num_codebooks}."
+                f"`num_codebooks` must be from 1 to {most} for '{self.name}', got {num_codebooks!r}."
             )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move the tokenizer and return it.
 
         Raises:
-            ValueError: when `device` cannot be used here; then nothing is moved.
+            ValueError: when `device` cannot be used here, or `dtype` is no float type.
         """
         self.device = self.device if device is None else usable_device(device)
-        self.dtype = self.dtype if dtype is None else dtype
+        self.dtype = self.dtype if dtype is None else usable_dtype(dtype)
         for network in self._networks():
             network.to(device=self.device, dtype=self.dtype)
         return self
@@ -475,6 +484,11 @@ class SpeechTokenizer(ABC):
                 f"{which} has {shortest} samples ({shortest / self.sample_rate:.4f} s); "
                 f"'{self.name}' needs at least {self.min_samples}."
             )
+
+
+def _is(value: Any, kind: type[Any]) -> bool:
+    """Return whether a value, annotated or not, is of a kind of numbers."""
+    return isinstance(value, kind)
 
 
 def _compute_exactly(kind: type[Any]) -> None:

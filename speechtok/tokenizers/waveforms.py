@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -132,7 +133,7 @@ def _one(
     elif is_decoded(item):
         item, rate = _from_decoded(item, which)
     else:
-        rate = sample_rate or target_rate
+        rate = target_rate if sample_rate is None else sample_rate
     array = _as_array(item)
     if array.ndim != 1:
         raise AudioError(
@@ -179,9 +180,19 @@ def _rows(waveform: Any, num_samples: Any) -> list[Any]:
         )
     if num_samples is None:
         return list(waveform)
-    lengths = [int(value) for value in num_samples]
-    if len(lengths) != batch or any(not 0 <= length <= samples for length in lengths):
-        raise ValueError(f"`num_samples` must hold {batch} lengths in [0, {samples}], got {lengths}.")
+    try:
+        given = list(num_samples)
+        lengths = [int(value) for value in given]
+        fits = len(lengths) == batch and all(
+            0 <= length <= samples and bool(length == value)
+            for length, value in zip(lengths, given, strict=True)
+        )
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # no list, or none of numbers
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"`num_samples` must hold {batch} lengths in [0, {samples}], got {reprlib.repr(num_samples)}."
+        )
     return [row[:length] for row, length in zip(waveform, lengths, strict=True)]
 
 

@@ -206,7 +206,7 @@ def test_codebooks_out_of_range(tokenizer, count):
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
 def test_chunks_need_a_length(tokenizer, seconds):
-    with pytest.raises(ValueError, match="`chunk_seconds` must be more than 0, got"):
+    with pytest.raises(ValueError, match="`chunk_seconds` must be more than 0 and at most"):
         tokenizer.encode(np.zeros(100), chunk_seconds=seconds)
 
 
