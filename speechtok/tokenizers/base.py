@@ -30,7 +30,7 @@ from speechtok.cards import CARD_FILE, CardFile, TokenizerCard
 from speechtok.cards.readme import tokenizer_readme
 from speechtok.errors import AudioError, CardError, TokensError
 from speechtok.hub import Pushed, push_files
-from speechtok.limits import RECORDING_SECONDS
+from speechtok.limits import RECORDING_SECONDS, WAVEFORM_SAMPLES
 from speechtok.nets.devices import usable_device, usable_dtype
 from speechtok.nets.precision import exact
 from speechtok.tokenizers.waveforms import other_rate, to_batch
@@ -250,8 +250,11 @@ class SpeechTokenizer(ABC):
             blocks: consecutive float `(samples,)` pieces at the tokenizer's rate.
             chunk_seconds: length of the pieces that are processed at once.
             num_codebooks: keep only the first codebooks.
+
+        Raises:
+            AudioError: when a family that needs the whole utterance gets more than is held of one.
         """
-        waveform = np.concatenate(list(blocks))
+        waveform = self._whole(blocks)
         return self.encode(waveform, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks)
 
     def decode(self, tokens: SpeechTokens, *, accept_from: str | None = None, **options: Any) -> Tensor:
@@ -452,6 +455,20 @@ class SpeechTokenizer(ABC):
     @abstractmethod
     def _decode(self, tokens: SpeechTokens) -> Tensor:
         """Decode checked tokens on the tokenizer's device; families add their own options."""
+
+    def _whole(self, blocks: Iterable[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        """Return consecutive `(samples,)` blocks as one waveform, of as many samples as may be held of one."""
+        held, samples = [], 0
+        for block in blocks:
+            held.append(block)
+            samples += len(block)
+            if samples > WAVEFORM_SAMPLES:
+                hours = WAVEFORM_SAMPLES / self.sample_rate / 3600
+                raise AudioError(
+                    f"The recording is longer than {hours:.1f} hours, the most that is held of one, but '{self.name}' needs "
+                    "all of an utterance; cut it into utterances first, as `--segment silence` does."
+                )
+        return np.concatenate(held) if held else np.zeros(0, np.float32)
 
     def _read_blocks(
         self, path: str | PathLike[str], seconds: float, resample: bool

@@ -168,8 +168,11 @@ class UnitTokenizer(SpeechTokenizer):
             num_codebooks: accepted as in other families; there is one.
             chunk: as in `encode`.
             speaker: as in `encode`.
+
+        Raises:
+            AudioError: when it is longer than is held of one recording.
         """
-        waveform = np.concatenate(list(blocks))
+        waveform = self._whole(blocks)
         return self.encode(
             waveform, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks, chunk=chunk, speaker=speaker
         )

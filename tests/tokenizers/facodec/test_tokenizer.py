@@ -127,6 +127,14 @@ def test_too_short(load, name, length) -> None:
         load(name).encode_blocks([np.zeros(length)])
 
 
+def test_hours_are_not_held(load) -> None:
+    block = np.zeros(2**20, np.float32)
+    with pytest.raises(
+        AudioError, match=r"longer than 4\.7 hours, .* but 'facodec_v2' needs .* `--segment silence` does"
+    ):
+        load("facodec_v2").encode_blocks(block for _ in range(2**8 + 1))
+
+
 def test_what_a_voice_needs(load, signal) -> None:
     tokenizer = load()
     tokens = tokenizer.encode(signal(0, 1000))
