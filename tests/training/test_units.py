@@ -81,7 +81,10 @@ def test_trained_units_load_as_a_tokenizer(corpus, tmp_path, capsys) -> None:
 
 def test_a_run_goes_on_as_if_it_had_not_stopped(corpus, tmp_path) -> None:
     settings = F0VqSettings(steps=2, batch_size=2)
-    F0VqTraining(corpus, tmp_path, settings).run()
+    before, threads = torch.get_num_threads(), []
+    F0VqTraining(corpus, tmp_path, settings).run(lambda *_: threads.append(torch.get_num_threads()))
+    assert threads == [1, 1]
+    assert torch.get_num_threads() == before
     again = F0VqTraining(corpus, tmp_path, F0VqSettings(steps=3, batch_size=2))
     again.run()
     assert again.step == 3

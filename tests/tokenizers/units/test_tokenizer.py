@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from speechtok import load_tokenizer
 from speechtok.audio.pitch import extract_pitch, fill_gaps
-from speechtok.errors import CardError, CheckpointError, TokensError
+from speechtok.errors import AudioError, CardError, CheckpointError, TokensError
 from speechtok.tokenizers.units.pitch import normalize_pitch, read_statistics
 from speechtok.tokenizers.units.vocoder import UnitVocoder, VocoderSettings
 from tests.goldens import recipe
@@ -139,6 +139,14 @@ def test_long_audio_goes_in_segments(table) -> None:
         table.encode(signal, chunk="x")
 
 
+def test_hours_are_not_held(table) -> None:
+    block = np.zeros(2**20, np.float32)
+    with pytest.raises(AudioError, match=r"longer than 4\.7 hours, .* `--segment silence` does"):
+        table.encode_blocks(block for _ in range(2**8 + 1))
+    with pytest.raises(AudioError, match="holds no sample"):
+        table.encode_blocks([])
+
+
 def test_saved_tokenizer_is_the_same(xvector, tmp_path) -> None:
     xvector.save_pretrained(tmp_path)
     again = load_tokenizer(tmp_path, dtype=torch.float64)
@@ -168,6 +176,17 @@ def test_voices_by_name_row_vector_tokens_and_recording(table, xvector, tmp_path
     )
     with pytest.raises(ValueError, match="must hold 1 or 1 vectors of 512 channels"):
         xvector.convert_voice(source, torch.zeros(3))
+
+
+def test_voices_are_the_rows_of_the_table(table, xvector, tmp_path) -> None:
+    folder = make_folder(tmp_path)
+    vocoder = UnitVocoder(VocoderSettings(num_units=20, channels=32, speaker="table", voices=7))
+    save(folder, "vocoder", "g_00000003", {"generator": fill(vocoder)})
+    few = load(folder)
+    assert [tokenizer.num_voices for tokenizer in (few, table, xvector)] == [7, 200, 0]
+    assert few.find_voice("6") == 6
+    with pytest.raises(ValueError, match="rows 0 to 6"):
+        few.find_voice("7")
 
 
 def test_vectors_of_codes(table) -> None:
