@@ -35,6 +35,8 @@ from speechtok.wording import size_text
 
 UNREADABLE = "transcripts that cannot be read"
 """How files beside recordings are counted that should hold their text and do not."""
+FIRST_LOOK = 1 << 16
+"""Utterances after which it is looked whether an id occurred twice, and again after twice as many, and so on."""
 _LABEL = re.compile(r"\d+\s+\d+\s+\S+(\s.*)?")
 Pairs = Iterable[tuple[Utterance, str]]
 """Utterances, each with the place it was read from."""
@@ -65,7 +67,7 @@ class Unique:
         advice: what to do where ids are not unique.
 
     Raises:
-        DatasetError: at the end of an iteration, when there were none or an id occurred twice (both
+        DatasetError: at the end of an iteration, when there were none; by then, when an id occurred twice (both
             places are named); on the way, for a name that is no valid Unicode and so cannot be stored.
     """
 
@@ -74,6 +76,7 @@ class Unique:
 
     def __iter__(self) -> Iterator[Utterance]:
         hashes = array("q")  # 8 bytes per utterance
+        looked = FIRST_LOOK
         for utterance, place in self._read():
             utterance = _checked(utterance, f"{self._source} {place}")
             if is_uri(utterance.audio):
@@ -84,6 +87,9 @@ class Unique:
                         f"{self._source} has the name {name!r}, which is no valid Unicode; rename it."
                     )
             hashes.append(hash(utterance.id))
+            if len(hashes) == looked:  # not only at the end of a list that repeats a line for hours
+                self._check_unique(np.array(hashes, np.int64))
+                looked *= 2
             yield utterance
         if not hashes:
             raise DatasetError(f"{self._source} holds no utterance.")

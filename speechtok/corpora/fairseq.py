@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines
 from speechtok.errors import DatasetError
+from speechtok.limits import LINE_BYTES
 from speechtok.storage import AnyPath, join
 from speechtok.utterances import Utterance
 
@@ -14,7 +15,7 @@ from speechtok.utterances import Utterance
 def is_fairseq(path: AnyPath) -> bool:
     """Return whether a .tsv file is a fairseq manifest: its first line is one field, a folder."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = file.readline().rstrip("\r\n")
+        first = file.readline(LINE_BYTES).rstrip("\r\n")
     return "\t" not in first and "/" in first
 
 

@@ -22,7 +22,7 @@ from speechtok.jobs.local import run_locally
 from speechtok.jobs.made import Made, check_errors
 from speechtok.jobs.plan import check_same, make_plan, segmented
 from speechtok.jobs.ray import check_reachable, run_on_ray
-from speechtok.jobs.settings import JobSettings, Progress, RunResult, RunSettings
+from speechtok.jobs.settings import JobSettings, Progress, RunResult, RunSettings, frozen_settings
 from speechtok.jobs.watcher import Watcher
 from speechtok.jobs.worker import WorkerSettings
 from speechtok.loading import list_tokenizers, load_tokenizer, options_of_last_run
@@ -282,7 +282,7 @@ def _worker_settings(layout: Layout, plan: Plan, source: _Source, run: RunSettin
         info=plan.info,
         card=plan.card,
         extra_types=plan.extra_types,
-        job=JobSettings.from_dict(plan.settings["job"]),
+        job=frozen_settings(plan),
         timeout_seconds=run.timeout_seconds,
         memory_mb=run.memory_mb,
         readers=run.readers,

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
+from speechtok.errors import DatasetError
 from speechtok.redaction import is_secret, redact_all, without_credentials
 from speechtok.shards.layout import is_split
+from speechtok.shards.plan import Plan
 from speechtok.utterances import CORPUS_FORMATS
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -78,6 +80,23 @@ class JobSettings:
         """Return what `to_dict` gave; settings that only an older version knew are left out."""
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def frozen_settings(plan: Plan) -> JobSettings:
+    """Return the settings that a dataset was begun with.
+
+    Raises:
+        DatasetError: when its plan states some that no job has.
+    """
+    try:
+        settings = JobSettings.from_dict(plan.settings.get("job", {}))
+        for name in ("batch_seconds", "chunk_seconds", "max_segment_seconds"):
+            float(getattr(settings, name))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DatasetError(
+            f"The plan beside {plan.file} is none that speechtok makes: it states settings that no job has ({error})."
+        ) from error
+    return settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -194,9 +194,9 @@ def _tokenizer(plan: Plan) -> str:
             f"weights: {', '.join(sorted(repositories)) or 'local files, of which nothing says where they are from'}"
         ]
     lines += [
-        f"licence of the code: {markdown_text(card['licence_code'])}; of the weights: "
+        f"licence of the code: {markdown_text(card.get('licence_code') or 'not stated')}; of the weights: "
         f"{markdown_text(card.get('licence_weights') or 'no weights are used')}",
-        f"cite: {markdown_text(card['citation'])}",
+        f"cite: {markdown_text(card.get('citation') or 'not stated')}",
     ]
     return "\n".join(f"- {line}" for line in lines)
 

@@ -122,8 +122,8 @@ def _check_size(metadata: pq.FileMetaData, file: AnyPath, group: int, columns: S
                 f"{group}; at most {most:,} in {size_text(GROUP_BYTES)} are read of one, so make or fetch the file again."
             )
         if chunk.physical_type == BYTE_ARRAY and values * size > TEXT_BYTES:
-            text = _text_bytes(file, group, chunk.path)
-            if text > TEXT_BYTES:
+            least = size - 8 * values  # without lengths, indices and levels
+            if least > TEXT_BYTES or _text_bytes(file, group, chunk.path) > TEXT_BYTES:
                 raise DatasetError(
                     f"{file} holds more than {size_text(TEXT_BYTES)} of text in the column '{name}', row group {group}, the "
                     "most that is read of one; make or fetch the file again."

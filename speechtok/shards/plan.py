@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import stat
 from collections import Counter
@@ -44,6 +43,8 @@ from speechtok.tokens import TokenizerInfo
 RECORD_BYTES = 256 * limits.MIB
 """Length of a commit record; each quarantined input takes some hundred bytes, and a shard may have many thousand."""
 
+MOST = 1 << 60
+"""Rows, bytes and seconds of a shard stay below."""
 PLAN_COLUMNS = (
     ("id", pa.string()),
     ("audio", pa.string()),
@@ -369,6 +370,8 @@ def _check_settings(settings: Any, source: AnyPath) -> None:
         TokenizerInfo.from_dict(settings["tokenizer"])
         parts = [settings["card"], settings.get("corpus", {}), settings.get("job", {})]
         texts = [*(settings.get("corpus") or {}).values(), settings.get("speechtok_version", "")]
+        texts += [settings["card"].get(name, "") for name in ("licence_code", "citation")]
+        parts += settings["card"].get("files") or []
         is_right = all(isinstance(part, dict) for part in parts) and all(
             isinstance(text, str) for text in texts
         )
@@ -436,8 +439,7 @@ def read_record(layout: Layout, split: str, index: int) -> ShardRecord | None:
         _has_its_types(record)
         and all(_has_its_types(failure) for failure in failures)
         and (record.split, record.index) == (split, index)
-        and math.isfinite(record.seconds)
-        and min(record.rows, record.bytes, record.seconds) >= 0
+        and all(0 <= number < MOST for number in (record.rows, record.bytes, record.seconds))
         and re.fullmatch(rf"data/{re.escape(split)}-{index:05d}-of-\d+\.parquet", record.file)
     )
     return record if is_sound else None

@@ -141,6 +141,8 @@ class Rows:
         for name in self._table.column_names:
             if name in self.codes:
                 row[name] = self.codes[name][position].astype(np.int64)
+            elif name == "num_samples":
+                row[name] = int(self.num_samples[position])
             else:
                 value = self.values[name][position]
                 row[name] = value.copy() if isinstance(value, np.ndarray) else value

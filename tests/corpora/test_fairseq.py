@@ -1,5 +1,9 @@
+import os
+import tracemalloc
+
 import pytest
 
+from speechtok.corpora import fairseq as fairseq_module
 from speechtok.corpora import read_corpus
 from speechtok.errors import DatasetError
 
@@ -17,6 +21,19 @@ def test_absolute_root(tmp_path):
         ("a/1.wav", "a/1.wav"),
         ("b c.wav", "b c.wav"),
     ]
+
+
+def test_line_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(fairseq_module, "LINE_BYTES", 1 << 10)
+    (tmp_path / "train.tsv").touch()
+    os.truncate(tmp_path / "train.tsv", 1 << 30)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match=r"train\.tsv line 1 is longer than 67\.1 MB"):
+            list(read_corpus(tmp_path / "train.tsv").utterances)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 28
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("content", ["./wavs\na.wav\t10\n", "\ufeff./wavs\r\na.wav\t10\r\n"])

@@ -1,6 +1,7 @@
 import gzip
 import json
 import math
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechtok.corpora import corpus as corpus_module
 from speechtok.corpora import read_corpus
 from speechtok.errors import DatasetError
 
@@ -310,6 +312,17 @@ def test_packed_lines_without_end(tmp_path, monkeypatch):
 def test_errors(tmp_path, name, content, sentence):
     with pytest.raises(DatasetError, match=sentence):
         list(read_corpus(write(tmp_path / name, content)).utterances)
+
+
+def test_a_list_that_repeats_a_line_is_not_read_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus_module, "FIRST_LOOK", 4)
+    utterances = iter(
+        read_corpus(
+            write(tmp_path / "m.csv", "audio\n" + "".join(f"{name}.wav\n" for name in "abcdefb" + "x" * 1000))
+        ).utterances
+    )
+    with pytest.raises(DatasetError, match=r"has the id 'b\.wav' twice, at line 3 and at line 8"):
+        list(islice(utterances, 9))
 
 
 def test_rows_of_parquet_are_named(tmp_path):

@@ -57,6 +57,8 @@ _FORGED = {
     "report.html": re.compile(rb"<script>FORGED|<img src=x onerror|\x1b"),
     "README.md": re.compile(rb"<script>FORGED|<img src=x onerror|^## FORGED|^forged:|\x1b", re.MULTILINE),
 }
+_QUOTED = re.compile(rb"(?<!`)(`+)(?!`)[^\n]*?(?<!`)\1(?!`)|\\[!-/:-@\[-`{-~]")
+"""What Markdown shows as it stands: code within a line, and signs behind a backslash."""
 _TRACE = re.compile(rb"Traceback \(most recent call last\)|^Exception ignored in|panicked at", re.MULTILINE)
 _RUNNING = ("--executor", "local", "--timeout-seconds", "5", "--memory-mb", "512")
 
@@ -145,12 +147,13 @@ def attempt(case: str, kind: str, command: str, place: Place, arguments: list[st
     before = _listing(place.root, ours)
     log = place.root / "tmp" / f"{command}.log"
     log.touch()
+    begun = log.stat().st_ctime_ns
     patience = SECONDS * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     exit_code, seconds, processor, peak = _watched(_fork(arguments, place, log), patience)
     told = log.read_bytes()
     log.unlink()
     lines = told.decode(errors="replace").strip().splitlines() or [""]
-    wrong = list(_looked_at(place, told, before, ours))
+    wrong = list(_looked_at(place, told, before, ours, begun))
     if seconds > patience or processor > SECONDS:
         wrong.append("too slow")
     if peak > BYTES:
@@ -282,7 +285,7 @@ def _listing(root: Path, ours: set[Path]) -> dict[str, tuple[int, ...]]:
 
 
 def _looked_at(
-    place: Place, told: bytes, before: dict[str, tuple[int, ...]], ours: set[Path]
+    place: Place, told: bytes, before: dict[str, tuple[int, ...]], ours: set[Path], begun: int
 ) -> Iterator[str]:
     if place.trap.exists():
         place.trap.unlink()
@@ -299,10 +302,13 @@ def _looked_at(
     written = [
         path for folder in ours for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
     ]
-    contents = {path: path.read_bytes() for path in written if path.stat().st_size < 64 << 20}
+    changed = {path: found for path in written if (found := path.stat()).st_ctime_ns >= begun}
+    contents = {path: path.read_bytes() for path, found in changed.items() if found.st_size < 64 << 20}
     if secret in told or any(secret in content for content in contents.values()):
         yield "secret told"
     for path, content in contents.items():
+        if path.suffix == ".md":
+            content = _QUOTED.sub(b"", content)
         if path.name in _FORGED and _FORGED[path.name].search(content):
             yield "raw escape"
         if path.suffix == ".html" and any(secret in samples for samples in _sounds(content)):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,11 +12,11 @@ import soundfile
 
 from speechtok.errors import DatasetError, JobError
 from speechtok.jobs.run import retry_quarantined, tokenize_corpus
-from speechtok.jobs.settings import JobSettings
+from speechtok.jobs.settings import JobSettings, frozen_settings
 from speechtok.jobs.status import read_status
 from speechtok.jobs.watcher import Watcher
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import read_plan
+from speechtok.shards.plan import Plan, read_plan
 from speechtok.shards.verify import verify
 
 
@@ -251,3 +252,15 @@ def test_a_state_that_says_nonsense(begun, change):
     if "about" in change:
         with pytest.raises(DatasetError, match="Nothing says where the corpus"):
             retry_quarantined(output, executor="local")
+
+
+@pytest.mark.parametrize(
+    "job",
+    [{"batch_seconds": value} for value in (None, [1], "x", -1, 10**400, {"a": 1})]
+    + [{"dtype": [1]}, {"split": 3}],
+)
+def test_settings_in_a_plan_that_no_job_has(job):
+    with pytest.raises(
+        DatasetError, match=r"plan beside p\.parquet is none that speechtok makes: it states settings"
+    ):
+        frozen_settings(Plan(settings={"job": job}, file=Path("p.parquet")))

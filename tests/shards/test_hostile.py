@@ -201,6 +201,18 @@ def test_a_small_file_of_very_much_text(forged, monkeypatch):
         list(read_parquet_rows(path))
 
 
+def test_a_text_that_is_too_long_is_not_even_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_module, "TEXT_BYTES", 1 << 19)
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"text": ["x" * (1 << 20)]}), path, compression="zstd")
+    content = path.read_bytes()
+    path.write_bytes(
+        content[:4] + bytes(100) + content[104:]
+    )  # the page cannot be read; the footer says enough
+    with pytest.raises(DatasetError, match="more than 524 kB of text in the column 'text'"):
+        list(read_parquet_rows(path))
+
+
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [

@@ -37,6 +37,10 @@ def body_of(toy_info):
     return make
 
 
+def test_a_card_that_states_nothing(body_of):
+    assert "licence of the code: not stated" in body_of(card={"licence_code": "", "citation": ""})
+
+
 @pytest.mark.parametrize("evil", EVIL)
 def test_names_of_columns(body_of, evil):
     plain, body = body_of(["mood"]), body_of([evil])

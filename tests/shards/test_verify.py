@@ -103,8 +103,10 @@ def test_records_come_back(dataset):
     assert record.quarantined[0].id == "b"
     assert read_record(layout, "train", 7) is None
     assert all(is_done(layout, task) for task in plan.tasks)
-    layout.record("train", 1).write_text('{"quarantined": [1]}')
-    assert read_record(layout, "train", 1) is None
+    good = json.loads(layout.record("train", 1).read_text())
+    for damage in ({"quarantined": [1]}, {"seconds": 10**400}, {"bytes": 10**400}, {"rows": -1}):
+        layout.record("train", 1).write_text(json.dumps(good | damage))
+        assert read_record(layout, "train", 1) is None
     assert [is_done(layout, task) for task in plan.tasks] == [True, False]
 
 
