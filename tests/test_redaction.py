@@ -22,7 +22,7 @@ PLAIN = {
     "see https://h/x?sig=sesame or s3://u:sesame@b/c": "see https://h/x?sig=… or s3://…@b/c",
     "Authorization: Bearer sesame123": "Authorization: Bearer …",
     "Basic c2VzYW1lOng= said": "Basic … said",
-    "key AKIASESAME1234567890": "key AKIA…",
+    "key AKIASESAMEQ7W2E9R4T5": "key AKIA…",
     "hf_abcdefghijkl at x": "hf_… at x",
     "password=sesame, x": "password=…, x",
     "{'aws_secret_access_key': 'sesame x'}": "{'aws_secret_access_key': …}",
