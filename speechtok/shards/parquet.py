@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError, SpeechtokError
-from speechtok.limits import require_regular_file
+from speechtok.limits import COLUMNS, require_regular_file
 from speechtok.parquet_footer import BYTE_ARRAY, column_chunks
 from speechtok.storage import AnyPath, readable
 from speechtok.wording import size_text
@@ -93,6 +93,10 @@ def read_parquet_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
         DatasetError: when the file cannot be read.
     """
     reader = open_parquet(path)
+    if len(reader.schema_arrow) > COLUMNS:
+        raise DatasetError(
+            f"{path} has {len(reader.schema_arrow):,} columns, more than the {COLUMNS:,} that a list may have."
+        )
     with reading(path):
         for group in range(reader.metadata.num_row_groups):
             _check_size(reader.metadata, path, group, None)

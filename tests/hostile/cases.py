@@ -1518,6 +1518,7 @@ def _bombs(good: Path) -> Iterator[Case]:
     yield Case(name="bomb-tar-sparse", kind="bomb", write=sparse_member, commands=("tokenize",))
 
     def units(place: Place, line: str) -> None:
+        _kmeans(place)
         _put(place.inside / "units.txt", line)
 
     for name, line in {

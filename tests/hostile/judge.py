@@ -132,7 +132,7 @@ def arguments_of(command: str, place: Place, corpus: str, tokenizer: str) -> lis
             "--output",
             str(out / "tokens"),
         ],
-        "import": ["import", str(place.inside / corpus), str(out / "tokens")],
+        "import": ["import", str(place.inside / corpus), str(out / "tokens"), "--tokenizer", tokenizer],
     }[command]
 
 

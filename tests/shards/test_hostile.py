@@ -201,6 +201,15 @@ def test_a_small_file_of_very_much_text(forged, monkeypatch):
         list(read_parquet_rows(path))
 
 
+def test_more_columns_than_a_list_has(tmp_path):
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({f"c{number}": [1] for number in range(10_001)}), path)
+    with pytest.raises(
+        DatasetError, match=r"m\.parquet has 10,001 columns, more than the 10,000 that a list may have"
+    ):
+        list(read_parquet_rows(path))
+
+
 def test_a_text_that_is_too_long_is_not_even_read(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_module, "TEXT_BYTES", 1 << 19)
     path = tmp_path / "m.parquet"
