@@ -119,6 +119,7 @@ def _npy(data: bytes) -> np.ndarray[Any, Any]:
     if start > _LONGEST_HEADER or start > len(data):
         raise ValueError("its description is damaged")
     try:
+        # Safe because it builds plain values from the syntax tree of a short text: names and calls are refused.
         about = ast.literal_eval(data[8 + width : start].decode("latin-1").strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         raise ValueError("its description is damaged") from None
