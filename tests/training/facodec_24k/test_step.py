@@ -14,7 +14,7 @@ from speechtok.training.facodec_24k import redecoder
 from speechtok.training.facodec_24k import run as facodec
 from speechtok.training.task import Validation
 from tests.training.facodec_24k import by_hand
-from tests.training.facodec_24k.small import REDECODER, SETTINGS
+from tests.training.facodec_24k.small import REDECODER, SETTINGS, train_facodec_redecoder
 
 FILTERS = {
     window: slaney_filters(
@@ -90,8 +90,9 @@ def test_two_steps_of_the_codec(manifest, tmp_path, monkeypatch) -> None:
 
 
 def test_two_steps_of_the_redecoder(tokens, tmp_path, monkeypatch) -> None:
-    train = redecoder.train_facodec_redecoder
-    task = caught_task(monkeypatch, redecoder, train, tokens[0], tmp_path, REDECODER, tokenizer=tokens[1])
+    task = caught_task(
+        monkeypatch, redecoder, train_facodec_redecoder, tokens[0], tmp_path, REDECODER, tokenizer=tokens[1]
+    )
     ours = by_hand.Redecoding(*(copy.deepcopy(network) for network in task.networks.values()), FILTERS)
     before = {name: value.clone() for name, value in task.redecoder.state_dict().items() if "_embed" in name}
     check(task, ours, {"redecoder": ours.redecoder, "discriminators": ours.judges}, tmp_path)
