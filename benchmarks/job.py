@@ -28,10 +28,10 @@ from yardstick import yardstick
 
 from speechtok import load_tokenizer
 from speechtok.audio.io import read_waveform
+from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus
+from speechtok.engine.settings import JobSettings
 from speechtok.errors import AudioError
-from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobSettings
 
 BATCH_SECONDS = 20.0
 

@@ -34,10 +34,10 @@ from machine import describe_machine, write_figures
 from speechtok import load_tokenizer
 from speechtok.audio.io import read_waveform
 from speechtok.cards import find_card
+from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus
-from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobSettings
-from speechtok.jobs.watcher import Watcher
+from speechtok.engine.settings import JobSettings
+from speechtok.engine.watcher import Watcher
 
 RATE = 16000
 BATCH_SECONDS = 20.0

@@ -22,8 +22,8 @@ from machine import describe_machine, peak_megabytes, write_figures
 
 from speechtok.cards import find_card
 from speechtok.corpora import Corpus
-from speechtok.jobs.plan import check_same, make_plan
-from speechtok.jobs.settings import JobSettings
+from speechtok.engine.planning import check_same, make_plan
+from speechtok.engine.settings import JobSettings
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import ShardRecord, read_plan, read_record, write_record
 from speechtok.utterances import Utterance

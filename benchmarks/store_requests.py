@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobSettings
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.engine.settings import JobSettings
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.verify import verify

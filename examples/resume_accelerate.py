@@ -16,9 +16,9 @@ from accelerate import Accelerator
 from torch import nn
 
 import speechtok
-from speechtok.demo.run import CORPUS
-from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobSettings
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.demo.demonstration import CORPUS
+from speechtok.engine.settings import JobSettings
 from speechtok.lm import DelayCollator, Vocabulary
 
 CODEBOOKS = 4

@@ -12,8 +12,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import speechtok
-from speechtok.demo.run import CORPUS
-from speechtok.jobs.run import tokenize_corpus
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.demo.demonstration import CORPUS
 from speechtok.lm import UnitCollator, Vocabulary
 from speechtok.training.minibatch_kmeans import KMeansSettings
 from speechtok.training.units import train_kmeans

@@ -15,9 +15,9 @@ from torch import nn
 
 import speechtok
 from speechtok.audio.io import read_waveform
-from speechtok.demo.run import CORPUS
-from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobSettings
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.demo.demonstration import CORPUS
+from speechtok.engine.settings import JobSettings
 from speechtok.lm import ValleCollator, Vocabulary, codebook_losses
 
 CODEBOOKS = 4

@@ -15,10 +15,10 @@ from speechtok.version import __version__
 if TYPE_CHECKING:
     from speechtok import errors, lm
     from speechtok.cards import list_tokenizers
+    from speechtok.commands.tokenize import tokenize_corpus as tokenize
+    from speechtok.engine.settings import JobSettings, Progress, RunResult
+    from speechtok.engine.watcher import Watcher
     from speechtok.hub import Pushed
-    from speechtok.jobs.run import tokenize_corpus as tokenize
-    from speechtok.jobs.settings import JobSettings, Progress, RunResult
-    from speechtok.jobs.watcher import Watcher
     from speechtok.loading import load_tokenizer
     from speechtok.publish.dataset import pull_dataset as pull
     from speechtok.publish.dataset import push_dataset as push
@@ -52,25 +52,25 @@ __all__ = [
 ]
 
 _HOMES = {
-    "JobSettings": "speechtok.jobs.settings:JobSettings",
-    "Progress": "speechtok.jobs.settings:Progress",
+    "JobSettings": "speechtok.engine.settings:JobSettings",
+    "Progress": "speechtok.engine.settings:Progress",
     "Pushed": "speechtok.hub:Pushed",
     "RunLengthTokens": "speechtok.tokens:RunLengthTokens",
-    "RunResult": "speechtok.jobs.settings:RunResult",
+    "RunResult": "speechtok.engine.settings:RunResult",
     "SpeechTokenizer": "speechtok.tokenizers.base:SpeechTokenizer",
     "SpeechTokens": "speechtok.tokens:SpeechTokens",
     "StreamInfo": "speechtok.tokens:StreamInfo",
     "TokenDataset": "speechtok.shards.reader:TokenDataset",
     "TokenizerInfo": "speechtok.tokens:TokenizerInfo",
     "Verification": "speechtok.shards.verify:Verification",
-    "Watcher": "speechtok.jobs.watcher:Watcher",
+    "Watcher": "speechtok.engine.watcher:Watcher",
     "errors": "speechtok.errors",
     "list_tokenizers": "speechtok.cards:list_tokenizers",
     "lm": "speechtok.lm",
     "load_tokenizer": "speechtok.loading:load_tokenizer",
     "pull": "speechtok.publish.dataset:pull_dataset",
     "push": "speechtok.publish.dataset:push_dataset",
-    "tokenize": "speechtok.jobs.run:tokenize_corpus",
+    "tokenize": "speechtok.commands.tokenize:tokenize_corpus",
     "verify": "speechtok.shards.verify:verify",
 }
 

@@ -30,7 +30,7 @@ LONG = 16
 """Letters and digits from which a secret is found in parts …"""
 PART = 8
 """… of so many of them."""
-MOST_LOOKED_THROUGH = 100_000
+MAX_LOOKED_THROUGH = 100_000
 """Characters of an error's text; a longer one is what a server sent, and no cause to show."""
 
 _WORDS = ("TOKEN", "KEY", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "PASS", "PWD", "JWT")
@@ -93,7 +93,7 @@ def without_secrets(error: BaseException) -> BaseException | None:
     """Return an error to show as a cause; None when it, or what led to it, tells a secret."""
     link: BaseException | None = error
     while link is not None:
-        if len(text := str(link)) > MOST_LOOKED_THROUGH or redact(text) != text:
+        if len(text := str(link)) > MAX_LOOKED_THROUGH or redact(text) != text:
             return None
         link = link.__cause__ or link.__context__
     return error

@@ -4,8 +4,8 @@ from dataclasses import fields
 import pytest
 
 import speechtok
-from speechtok.jobs.run import retry_quarantined
-from speechtok.jobs.settings import RunSettings
+from speechtok.commands.tokenize import retry_quarantined
+from speechtok.engine.settings import RunSettings
 
 HEAVY = ("torch", "ray", "datasets", "transformers", "matplotlib", "librosa")
 REPORT = f"import sys; print([name for name in {HEAVY} if name in sys.modules])"
@@ -82,8 +82,8 @@ def test_planning_is_light(run_python, write_corpus, tmp_path):
 import sys
 from speechtok.cards import find_card
 from speechtok.corpora import read_corpus
-from speechtok.jobs.plan import make_plan
-from speechtok.jobs.settings import JobSettings
+from speechtok.engine.planning import make_plan
+from speechtok.engine.settings import JobSettings
 card, _ = find_card("dmel_16k")
 plan = make_plan(read_corpus(sys.argv[1]), card.info("x"), card.to_dict(), JobSettings())
 assert plan.seconds == 0.75 and len(plan.tasks) == 1

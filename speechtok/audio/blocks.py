@@ -55,7 +55,7 @@ class Blocks:
         self._path, self._sample_rate, self._channels = path, sample_rate, channels
         self._start, self._duration, self._block_seconds = start, duration, block_seconds
         self._opener = opener
-        self._most_seconds, self._is_held = math.inf, False
+        self._max_seconds, self._is_held = math.inf, False
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         with self._opener(self._path) as source:
@@ -76,13 +76,13 @@ class Blocks:
                     mono = resample_stream(mono, info.sample_rate, out_rate)
                 yield from self._in_blocks(mono, max(round(self._block_seconds * out_rate), 1))
 
-    def joined(self, most_seconds: float | None = None) -> Waveform:
+    def joined(self, max_seconds: float | None = None) -> Waveform:
         """Return all blocks as one.
 
         Args:
-            most_seconds: how much may be held, where that is less than `WAVEFORM_SAMPLES`.
+            max_seconds: how much may be held, where that is less than `WAVEFORM_SAMPLES`.
         """
-        self._most_seconds = math.inf if most_seconds is None else most_seconds
+        self._max_seconds = math.inf if max_seconds is None else max_seconds
         self._is_held = True
         blocks = list(self)
         return Waveform(
@@ -94,10 +94,10 @@ class Blocks:
     def _check_size(self, num_samples: int, rate: int) -> None:
         """Raise if more would be held at once than may be."""
         seconds, most = num_samples / rate, WAVEFORM_SAMPLES / (self._sample_rate or rate)
-        if self._is_held and seconds > min(most, self._most_seconds):
+        if self._is_held and seconds > min(most, self._max_seconds):
             raise unreadable(
                 self._path,
-                f"{seconds:.3f} s of it would be held at once, and {min(most, self._most_seconds):.3f} s may be; "
+                f"{seconds:.3f} s of it would be held at once, and {min(most, self._max_seconds):.3f} s may be; "
                 "cut it with --segment, or read it in blocks",
             )
 

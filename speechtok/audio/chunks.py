@@ -12,12 +12,12 @@ import struct
 
 from speechtok.audio.spans import Content, Stream
 
-MOST_JUNK_BYTES = 4096
+MAX_JUNK_BYTES = 4096
 """How much that is no chunk may lie behind the end that a file states: programs pad to a page and leave scraps."""
-MOST_STATED_JUNK_BYTES = 64
+MAX_STATED_JUNK_BYTES = 64
 """… and before that end, where it should be samples or chunks."""
 
-_MOST_CHUNKS = 10_000
+_MAX_CHUNKS = 10_000
 _KINDS = {  # where the chunks begin, their header, and how they are aligned
     b"RIFF": (12, struct.Struct("<4sI"), 2),
     b"RIFX": (12, struct.Struct(">4sI"), 2),
@@ -59,7 +59,7 @@ def _samples(content: Content, place: int, header: struct.Struct, align: int) ->
 
     The end is 0 where a CAF file says that it is not known.
     """
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         head = content.at(place, header.size)
         if len(head) < header.size:
             return None
@@ -78,7 +78,7 @@ def _samples(content: Content, place: int, header: struct.Struct, align: int) ->
 def _behind_chunks(content: Content, samples: range, header: struct.Struct, align: int) -> int:
     """Return where the last of the chunks behind the samples ends."""
     place = samples.stop
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         for padded in (place + (place - samples.start) % align, place):  # some programs forget to pad
             head = content.at(padded, header.size)
             if len(head) < header.size:
@@ -97,7 +97,7 @@ def _check_rest(content: Content, place: int, samples_bytes: int, stated: int = 
     """Raise if much follows behind `place`; `stated` is where the file ends by its own header, or 0."""
     rest = content.size - place
     allowed = (
-        MOST_STATED_JUNK_BYTES if place + MOST_STATED_JUNK_BYTES < stated <= content.size else MOST_JUNK_BYTES
+        MAX_STATED_JUNK_BYTES if place + MAX_STATED_JUNK_BYTES < stated <= content.size else MAX_JUNK_BYTES
     )
     if rest > allowed and not _is_empty(content, place):
         raise ValueError(

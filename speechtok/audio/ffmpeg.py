@@ -48,7 +48,7 @@ _DEMUXERS = {
     "MPEG audio in WAV": ("wav",),
 }
 _AU_HEADER = struct.Struct(">4s5I")
-_MOST_CHANNELS = 1024
+_MAX_CHANNELS = 1024
 _LOG_BYTES = 65536
 _PROBED_BYTES = 2**24
 _FILM = re.compile(r"^ *Stream #.*: Video:(?!.*attached pic)", re.MULTILINE)  # may be longer than its sound
@@ -203,7 +203,7 @@ class _Running:
         if len(header) < _AU_HEADER.size:
             return None
         _, offset, _, _, rate, channels = _AU_HEADER.unpack(header)
-        if not (rate and 0 < channels <= _MOST_CHANNELS and _AU_HEADER.size <= offset <= _LOG_BYTES):
+        if not (rate and 0 < channels <= _MAX_CHANNELS and _AU_HEADER.size <= offset <= _LOG_BYTES):
             return None
         self.read(offset - _AU_HEADER.size)
         return rate, channels

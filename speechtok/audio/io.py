@@ -126,12 +126,12 @@ class AudioReader:
         start: float = 0.0,
         duration: float | None = None,
         channels: Channels = "mean",
-        most_seconds: float | None = None,
+        max_seconds: float | None = None,
     ) -> Waveform:
-        """Return what the function `read_waveform` does; raise `AudioError` if that is more than `most_seconds`."""
+        """Return what the function `read_waveform` does; raise `AudioError` if that is more than `max_seconds`."""
         is_whole = start == 0 and duration is None  # of which no other segment follows
         opener = open_once if is_whole else self._open
-        return Blocks(path, sample_rate, start, duration, channels, 30.0, opener).joined(most_seconds)
+        return Blocks(path, sample_rate, start, duration, channels, 30.0, opener).joined(max_seconds)
 
     def close(self) -> None:
         """Let go of the recording."""

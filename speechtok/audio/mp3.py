@@ -22,9 +22,9 @@ from itertools import islice
 
 from speechtok.audio.spans import Content, Stream
 
-MOST_JUNK_BYTES = 65536
+MAX_JUNK_BYTES = 65536
 """How much may lie before the first frame of a file that says nothing else of itself."""
-_MOST_SEARCHED_BYTES = 2**24  # … behind what is an MP3 file's tag
+_MAX_SEARCHED_BYTES = 2**24  # … behind what is an MP3 file's tag
 _SURE_FRAMES = 4  # in a row, of one kind: no accident
 _SAMPLED_FRAMES = 48
 _COUNTED_BYTES = 65536  # are read at once and counted in no time
@@ -93,7 +93,7 @@ class _Row:
         return Stream((*self.ranges,) * max(repeated, 1), self.frames * self.frame.num_samples, lies_so)
 
 
-def first_frame(content: Content, begin: int, most: int = MOST_JUNK_BYTES) -> int | None:
+def first_frame(content: Content, begin: int, most: int = MAX_JUNK_BYTES) -> int | None:
     """Return where MPEG audio begins, at most `most` bytes behind `begin`, or None if it does not."""
     end = min(begin + most, content.size)
     place = begin
@@ -117,7 +117,7 @@ def mp3_streams(content: Content, begin: int, *, is_plain: bool, is_exact: bool)
         ValueError: if the file is cut, or joined from parts that do not fit; the message is a reason.
     """
     is_there = _frame_at(content, begin) is not None
-    start = begin if is_there else first_frame(content, begin, _MOST_SEARCHED_BYTES)
+    start = begin if is_there else first_frame(content, begin, _MAX_SEARCHED_BYTES)
     if start is None:
         return ()
     end = _end_of_frames(content, start)

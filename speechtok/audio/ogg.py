@@ -19,7 +19,7 @@ from speechtok.audio.spans import Content, Stream
 _PAGE = struct.Struct("<4sBBqIIIB")
 _MARK = b"OggS"
 _FIRST = 2  # flag of the first page of a stream
-_MOST_PAGE_BYTES = 65307
+_MAX_PAGE_BYTES = 65307
 _WALKED_BYTES = 262_144
 """Files up to this size are walked through in any case, since reading a part of them takes as long."""
 
@@ -80,8 +80,8 @@ def _ends_as_it_began(content: Content) -> bool:
     second = _page_at(content, first.size)
     if second is None or second.is_first:
         return False
-    begin = max(content.size - 2 * _MOST_PAGE_BYTES, 0)
-    tail = content.at(begin, 2 * _MOST_PAGE_BYTES)
+    begin = max(content.size - 2 * _MAX_PAGE_BYTES, 0)
+    tail = content.at(begin, 2 * _MAX_PAGE_BYTES)
     last = None
     place = len(tail)
     while last is None and (place := tail.rfind(_MARK, 0, place)) >= 0:

@@ -95,8 +95,8 @@ def command(
 ) -> None:
     """Tokenize and decode one corpus with each of TOKENIZERS, and write one page of rate, quality, speed and sound."""
     from speechtok.cli.progress import counting
-    from speechtok.jobs.compare import compare_tokenizers
-    from speechtok.jobs.evaluate import EvaluationSettings
+    from speechtok.commands.compare import compare_tokenizers
+    from speechtok.commands.evaluate import EvaluationSettings
     from speechtok.report.comparison import write_comparison
     from speechtok.wording import count_text, number_text, rate_text
 

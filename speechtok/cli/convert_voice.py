@@ -48,7 +48,7 @@ def command(
     """
     if len(reference) > 1:
         raise click.UsageError(f"Give one REFERENCE, not {len(reference)}.")
-    from speechtok.jobs.convert import convert_file
+    from speechtok.commands.convert import convert_file
     from speechtok.wording import duration_text
 
     seconds = convert_file(

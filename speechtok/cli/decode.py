@@ -49,7 +49,7 @@ def command(
 ) -> None:
     """Decode DATASET (a token dataset or a token file) into WAV files in FOLDER, named by id."""
     from speechtok.cli.progress import counting
-    from speechtok.jobs.decode import decode_dataset
+    from speechtok.commands.decode import decode_dataset
     from speechtok.shards.reader import TokenDataset
     from speechtok.wording import count_text
 

@@ -16,6 +16,6 @@ from speechtok.cli.printing import say
 @verbose
 def command(output: Path, executor: str) -> None:
     """Turn a dozen clips into a verified token dataset and back into speech, in OUTPUT."""
-    from speechtok.demo.run import run_demo
+    from speechtok.demo.demonstration import run_demo
 
     run_demo(output, say=say, executor=executor)

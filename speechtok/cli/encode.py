@@ -32,7 +32,7 @@ def command(files: tuple[AnyPath, ...], output: Path, **arguments: Any) -> int:
 
     `speechtok decode` reads it back. A file that cannot be used is named, and the others go on.
     """
-    from speechtok.jobs.encode import encode_files
+    from speechtok.commands.encode import encode_files
     from speechtok.wording import count_text
 
     failures = 0

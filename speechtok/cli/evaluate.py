@@ -76,7 +76,7 @@ def command(
 
 
 def _settings(options: dict[str, Any], pairs: int) -> Any:
-    from speechtok.jobs.evaluate import EvaluationSettings
+    from speechtok.commands.evaluate import EvaluationSettings
 
     return EvaluationSettings(
         measures=options["measures"] or None,
@@ -87,7 +87,7 @@ def _settings(options: dict[str, Any], pairs: int) -> Any:
 
 def _evaluate_dataset(dataset: AnyPath, options: dict[str, Any]) -> Any:
     from speechtok.cli.progress import counting
-    from speechtok.jobs.evaluate import evaluate_dataset
+    from speechtok.commands.evaluate import evaluate_dataset
     from speechtok.shards.reader import TokenDataset
 
     total = len(TokenDataset(dataset, split=options["split"]))
@@ -113,8 +113,8 @@ def _evaluate_pairs(pairs: Path | None, options: dict[str, Any]) -> Any:
                 f"--{name} belongs to a token dataset, not to --pairs.", click.get_current_context()
             )
     from speechtok.cli.progress import counting
+    from speechtok.commands.evaluate import evaluate_pairs
     from speechtok.corpora.pairs import read_pairs
-    from speechtok.jobs.evaluate import evaluate_pairs
 
     table = Path(str(pairs))
     total = sum(1 for _ in read_pairs(table))

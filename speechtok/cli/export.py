@@ -58,8 +58,8 @@ def command(
     beside the codes; `speechtok import` reads all of it back.
     """
     from speechtok.cli.progress import counting
-    from speechtok.jobs.export_tokens import FORMATS, export_tokens
-    from speechtok.jobs.export_units import UNIT_FORMATS, UNITS, Division, export_units
+    from speechtok.commands.export_tokens import FORMATS, export_tokens
+    from speechtok.commands.export_units import UNIT_FORMATS, UNITS, Division, export_units
     from speechtok.shards.reader import TokenDataset
     from speechtok.wording import count_text
 

@@ -25,7 +25,7 @@ def command(source: Path, output: AnyPath, tokenizer: str, split: str, checkpoin
     (`name|1 2 3`, or dictionaries), or a folder with a list for each split. Lengths and levels are read from
     the files beside it that `speechtok export` writes, where they exist.
     """
-    from speechtok.jobs.import_tokens import import_tokens
+    from speechtok.commands.import_tokens import import_tokens
     from speechtok.wording import count_text
 
     written = import_tokens(source, output, tokenizer=tokenizer, checkpoint=checkpoint, split=split)

@@ -34,7 +34,7 @@ _OPTIONS: tuple[Decorator, ...] = (
 
 def show_plan(*, speed: float | None, price: float | None, as_json: bool, **arguments: Any) -> None:
     """Print what a job with these arguments would do and take."""
-    from speechtok.jobs.estimate import estimate_job
+    from speechtok.commands.estimate import estimate_job
     from speechtok.wording import count_text, duration_text, labels_text, number_text, size_text
 
     found = estimate_job(speed=speed, price=price, **arguments)

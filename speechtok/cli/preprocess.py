@@ -57,7 +57,7 @@ def command(
     import os
 
     from speechtok.cli.progress import counting
-    from speechtok.jobs.preprocess import PreprocessSettings, preprocess
+    from speechtok.commands.preprocess import PreprocessSettings, preprocess
     from speechtok.wording import count_text, duration_text
 
     settings = PreprocessSettings(

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from speechtok.cli.printing import shown
 from speechtok.corpora import Corpus
-from speechtok.jobs.settings import Progress as JobProgress
-from speechtok.jobs.watcher import Watcher
+from speechtok.engine.settings import Progress as JobProgress
+from speechtok.engine.watcher import Watcher
 from speechtok.shards.plan import Plan
 from speechtok.wording import count_text, duration_text, labels_text
 

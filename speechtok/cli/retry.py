@@ -39,7 +39,7 @@ def command(
     finished.
     """
     from speechtok.cli.progress import job_display
-    from speechtok.jobs.run import retry_quarantined
+    from speechtok.commands.tokenize import retry_quarantined
 
     options.check_running(how["executor"], how["workers"], how["ray_address"])
     with job_display() as watcher:

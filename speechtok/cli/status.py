@@ -20,7 +20,7 @@ def command(output: AnyPath, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from speechtok.jobs.status import read_status
+    from speechtok.commands.status import read_status
     from speechtok.wording import duration_text
 
     status = read_status(output)

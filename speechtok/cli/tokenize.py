@@ -13,7 +13,7 @@ from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 
 if TYPE_CHECKING:
-    from speechtok.jobs.settings import RunResult
+    from speechtok.engine.settings import RunResult
 
 
 @click.command("tokenize")
@@ -91,8 +91,8 @@ def tokenize(
 ) -> None:
     """Run the job with a display, and print what came of it; or only print what it would do."""
     from speechtok.cli.progress import job_display
-    from speechtok.jobs.run import tokenize_corpus
-    from speechtok.jobs.settings import JobSettings, RunSettings
+    from speechtok.commands.tokenize import tokenize_corpus
+    from speechtok.engine.settings import JobSettings, RunSettings
 
     names = {field.name for field in fields(RunSettings)}
     how = {name: value for name, value in arguments.items() if name in names}

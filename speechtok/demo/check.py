@@ -20,11 +20,11 @@ from torch.nn.functional import cosine_similarity
 
 from speechtok.audio.io import read_waveform
 from speechtok.cards import CardFile, TokenizerCard
+from speechtok.commands.encode import encode_file
 from speechtok.corpora import read_corpus
-from speechtok.demo.run import BROKEN, CORPUS
+from speechtok.demo.demonstration import BROKEN, CORPUS
 from speechtok.errors import CheckpointError
 from speechtok.hub import commit_of
-from speechtok.jobs.encode import encode_file
 from speechtok.limits import require_regular_file
 from speechtok.loading import build_tokenizer, locate_files
 from speechtok.shards.statistics import StreamStatistics, count_codes

@@ -28,7 +28,7 @@ from speechtok.limits import RECORDING_SECONDS
 UNIT_KEYS = ("cpc_km100", "vqvae256", "hubert", "codes")
 """Keys units may stand under, in the order in which the published reader looks for them."""
 _STRINGS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
-_MOST_SYNTAX = 10_000
+_MAX_SYNTAX = 10_000
 """Characters of a dictionary outside its strings."""
 
 
@@ -110,7 +110,7 @@ def _parse_units(line: str, place: str) -> UnitLine:
 
 
 def _parse_dict(line: str, place: str) -> UnitLine:
-    is_short = len(_STRINGS.sub("", line)) <= _MOST_SYNTAX  # a syntax tree takes a hundred times its text
+    is_short = len(_STRINGS.sub("", line)) <= _MAX_SYNTAX  # a syntax tree takes a hundred times its text
     try:
         # Safe because it builds plain values from the syntax tree: names and calls are refused, nothing runs.
         values = ast.literal_eval(line) if is_short else None

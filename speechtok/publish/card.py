@@ -25,7 +25,7 @@ PLOT = "images/statistics.png"
 """Path of the picture in the repository."""
 NOT_STATED = "not stated"
 """What stands for an unknown citation."""
-MOST_NAMED = 20
+MAX_NAMED = 20
 """Languages that are listed by name."""
 _TASKS = ("text-to-speech", "automatic-speech-recognition")
 _TASKS_WITHOUT_TEXT = ("audio-to-audio",)
@@ -148,7 +148,7 @@ def _languages(statistics: Statistics) -> dict[str, list[str]]:
 
 def _statistics(statistics: Statistics, records: Sequence[ShardRecord]) -> str:
     languages = ", ".join(
-        f"{markdown_text(name)} ({rows:,})" for name, rows in list(statistics.languages.items())[:MOST_NAMED]
+        f"{markdown_text(name)} ({rows:,})" for name, rows in list(statistics.languages.items())[:MAX_NAMED]
     )
     splits = "\n".join(
         f"| `{name}` | {rows:,} | {duration_text(sum(item.seconds for item in records if item.split == name))} |"

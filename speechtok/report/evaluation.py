@@ -15,7 +15,7 @@ from speechtok.report.render import write_page
 from speechtok.shards.statistics import Statistics
 from speechtok.wording import number_text
 
-MOST_FAILURES = 100
+MAX_FAILURES = 100
 """Failures listed on the page."""
 
 
@@ -38,7 +38,7 @@ def write_evaluation(evaluation: Evaluation, html: Path) -> None:
             "speed": evaluation.seconds / spent if spent else None,
             "measures": [_measure(name, evaluation) for name in evaluation.summaries],
             "streams": list(_codebooks(evaluation.statistics)) if evaluation.statistics else [],
-            "failures": list(islice(_failures(evaluation), MOST_FAILURES)),
+            "failures": list(islice(_failures(evaluation), MAX_FAILURES)),
         },
     )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
 
-MOST_SECONDS = 15.0
+MAX_SECONDS = 15.0
 """Longer rows are played from their beginning up to here."""
 
 
@@ -42,7 +42,7 @@ class Example:
     sample_rate: int
     """Hz, of both waveforms."""
     reconstruction: Samples
-    """`(samples,)`, what the tokens decode to, at most `MOST_SECONDS`."""
+    """`(samples,)`, what the tokens decode to, at most `MAX_SECONDS`."""
     original: Samples | None
     """`(samples,)`, the recording at the same rate and of the same length; None when it cannot be had."""
     missing: str | None
@@ -60,7 +60,7 @@ def choose_rows(durations: np.ndarray[Any, np.dtype[np.float64]], count: int) ->
     Rows that can be played whole are preferred; equal durations go by row number.
     """
     order = np.argsort(durations, kind="stable")
-    playable = order[durations[order] <= MOST_SECONDS]
+    playable = order[durations[order] <= MAX_SECONDS]
     pool = playable if len(playable) >= count else order
     count = min(count, len(pool))
     return [int(pool[math.floor((place + 0.5) * len(pool) / count)]) for place in range(count)]
@@ -111,10 +111,10 @@ def wav_uri(samples: Samples, sample_rate: int) -> str:
 
 
 def _decode(dataset: TokenDataset, index: int, tokenizer: SpeechTokenizer, voiced: dict[str, Any]) -> Samples:
-    """Return the first `MOST_SECONDS` of a row as speech, `(samples,)`."""
+    """Return the first `MAX_SECONDS` of a row as speech, `(samples,)`."""
     tokens = dataset.tokens(index)
-    if int(tokens.num_samples[0]) > MOST_SECONDS * tokens.info.sample_rate:
-        tokens = tokens.slice_seconds(0.0, MOST_SECONDS)
+    if int(tokens.num_samples[0]) > MAX_SECONDS * tokens.info.sample_rate:
+        tokens = tokens.slice_seconds(0.0, MAX_SECONDS)
     return np.asarray(tokenizer.decode(tokens, **voiced)[0].cpu().numpy(), dtype=np.float64)
 
 

@@ -27,7 +27,7 @@ FEW_CODEBOOKS = 4
 """Up to this many codebooks each get bars of their own; more share a heat map."""
 FEW_CODES = 64
 """Codebooks up to this size show codes by number; larger ones, by rank of frequency."""
-MOST_BINS = 40
+MAX_BINS = 40
 """Bars of the histogram of durations."""
 LONG_TAIL = 20.0
 """Longest duration over the median from which on the axis of durations is logarithmic."""
@@ -45,7 +45,7 @@ def plot_durations(durations: Array) -> Markup:
     """Return the histogram of `(rows,)` durations in seconds."""
     shortest, longest = float(durations.min()), float(durations.max())
     is_log = shortest > 0 and longest > LONG_TAIL * float(np.median(durations))
-    bins = min(MOST_BINS, max(8, math.ceil(2 * len(durations) ** (1 / 3))))
+    bins = min(MAX_BINS, max(8, math.ceil(2 * len(durations) ** (1 / 3))))
     edges = (
         np.geomspace(shortest, longest, bins + 1)
         if is_log
@@ -77,7 +77,7 @@ def plot_values(values: Sequence[float], label: str, name: str) -> Markup:
         name: unique on the page.
     """
     found = np.asarray(values, dtype=np.float64)
-    bins = min(MOST_BINS, max(8, math.ceil(2 * len(found) ** (1 / 3))))
+    bins = min(MAX_BINS, max(8, math.ceil(2 * len(found) ** (1 / 3))))
     with drawing(2.2) as (figure, (axes,)):
         axes.hist(found, bins=bins, color=ACCENT, rwidth=0.92)
         axes.axvline(float(found.mean()), color=CONTRAST, linestyle=(0, (4, 3)), linewidth=1.4)

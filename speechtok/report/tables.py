@@ -14,9 +14,9 @@ from speechtok.shards.schema import quarantine_schema
 from speechtok.shards.statistics import Statistics
 from speechtok.storage import AnyPath
 
-MOST_GROUPS = 10
+MAX_GROUPS = 10
 """Speakers and languages that are listed one by one."""
-MOST_FAILURES = 200
+MAX_FAILURES = 200
 """Quarantined inputs that are listed one by one."""
 
 
@@ -96,7 +96,7 @@ def read_failures(path: AnyPath) -> Failures:
         total += open_parquet(file).metadata.num_rows
         listed += [
             {name: _text(row.get(name)) for name in quarantine_schema().names}
-            for row in islice(read_parquet_rows(file), MOST_FAILURES - len(listed))
+            for row in islice(read_parquet_rows(file), MAX_FAILURES - len(listed))
         ]
     return Failures(is_known=folder.is_dir(), total=total, listed=tuple(listed))
 
@@ -107,9 +107,9 @@ def _text(value: Any) -> str:
 
 def _top(groups: Iterable[Group]) -> Groups:
     ordered = sorted(groups, key=lambda group: (-group.seconds, group.name or ""))
-    rest = ordered[MOST_GROUPS:]
+    rest = ordered[MAX_GROUPS:]
     return Groups(
-        listed=tuple(ordered[:MOST_GROUPS]),
+        listed=tuple(ordered[:MAX_GROUPS]),
         others=len(rest),
         rest=Group(
             name=None, rows=sum(group.rows for group in rest), seconds=sum(group.seconds for group in rest)

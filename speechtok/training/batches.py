@@ -21,7 +21,7 @@ from speechtok.processes import safe_path
 from speechtok.training.task import Batch, Examples
 from speechtok.wording import count_text
 
-MOST_UNUSABLE = 0.01
+MAX_UNUSABLE = 0.01
 """Share of an epoch's utterances that may be unusable; beyond, or where all of a batch is, training stops."""
 
 
@@ -114,7 +114,7 @@ class Batches(Dataset[Any]):
                 if name not in bad:
                     on_unusable(reason)
             bad |= unusable
-            if len(bad) > MOST_UNUSABLE * len(self.examples):
+            if len(bad) > MAX_UNUSABLE * len(self.examples):
                 reason = next(iter(bad.values()))
                 raise DatasetError(f"{count_text(len(bad), 'utterance')} cannot be trained on: {reason}")
             yield parts
@@ -129,7 +129,7 @@ class Batches(Dataset[Any]):
                 return self.examples.draw(index, np.random.default_rng([self.seed, step, place, attempt]))
             except AudioError as error:
                 unusable[self.examples.name(index)] = str(error)
-                if len(unusable) > max(self.size, MOST_UNUSABLE * len(order)):
+                if len(unusable) > max(self.size, MAX_UNUSABLE * len(order)):
                     break
         raise DatasetError(
             f"{count_text(len(unusable), 'utterance')} cannot be trained on: {next(iter(unusable.values()))}"

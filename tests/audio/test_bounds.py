@@ -52,9 +52,9 @@ def test_a_reader_holds_no_more_than_it_is_told(make, voice):
     with pytest.raises(
         AudioError, match=r"a\.wav': 3\.000 s of it would be held at once, and 2\.000 s may be"
     ):
-        reader.read_waveform(path, most_seconds=2)
-    assert len(reader.read_waveform(path, most_seconds=3).samples) == 3 * RATE
-    assert len(reader.read_waveform(path, duration=1.0, most_seconds=2).samples) == RATE
+        reader.read_waveform(path, max_seconds=2)
+    assert len(reader.read_waveform(path, max_seconds=3).samples) == 3 * RATE
+    assert len(reader.read_waveform(path, duration=1.0, max_seconds=2).samples) == RATE
     reader.close()
 
 

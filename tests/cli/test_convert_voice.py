@@ -8,10 +8,10 @@ import torch
 
 from speechtok import load_tokenizer
 from speechtok.audio.io import read_waveform
+from speechtok.commands.convert import convert_file
+from speechtok.commands.encode import encode_files
+from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.errors import DatasetError
-from speechtok.jobs.convert import convert_file
-from speechtok.jobs.encode import encode_files
-from speechtok.jobs.run import tokenize_corpus
 from speechtok.loading import FAMILIES
 from speechtok.shards.reader import TokenDataset
 from speechtok.tokenizers.base import CONVERTING_FAMILIES, EMBEDDING_FAMILIES, SpeechTokenizer

@@ -6,10 +6,10 @@ import pytest
 import soundfile
 
 from speechtok.audio.io import read_waveform
+from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus
+from speechtok.engine.settings import JobSettings
 from speechtok.errors import DatasetError
-from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobSettings
 from speechtok.shards.reader import TokenDataset
 
 

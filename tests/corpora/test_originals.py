@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from speechtok.audio.io import write_wav
+from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora.originals import Originals, corpus_folders, find_originals
 from speechtok.errors import AudioError, DatasetError
-from speechtok.jobs.run import tokenize_corpus
 
 
 @pytest.fixture

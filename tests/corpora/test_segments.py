@@ -11,11 +11,11 @@ import soundfile
 
 import speechtok
 from speechtok.audio.io import read_waveform
+from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus, segment_corpus
 from speechtok.corpora.segments import WITHOUT_SPEECH, SegmentWay
+from speechtok.engine.settings import JobSettings
 from speechtok.errors import AudioError, DatasetError
-from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobSettings
 from speechtok.shards.reader import TokenDataset
 
 RATE = 8000

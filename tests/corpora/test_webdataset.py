@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from speechtok.audio.location import Location, location_of
+from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus
+from speechtok.engine.settings import JobSettings
 from speechtok.errors import DatasetError
-from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobSettings
 from speechtok.shards.reader import TokenDataset
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from speechtok.audio.io import probe_audio, read_waveform
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.demo.demonstration import BROKEN, CORPUS, run_demo
 from speechtok.demo.make_clips import CLIPS, COLUMNS, SENTENCES, make_clips
-from speechtok.demo.run import BROKEN, CORPUS, run_demo
 from speechtok.errors import AudioError, DatasetError
-from speechtok.jobs.run import tokenize_corpus
 
 
 def test_the_demo_tells_what_it_does_and_can_be_repeated(tmp_path):

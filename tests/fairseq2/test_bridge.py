@@ -17,14 +17,14 @@ from fairseq2.runtime.dependency import get_dependency_resolver
 
 import speechtok
 from speechtok.cards import list_tokenizers
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.engine.settings import JobSettings
 from speechtok.errors import DatasetError
 from speechtok.fairseq2 import (
     SpeechTokenDatasetConfig,
     get_speech_token_dataset_hub,
     load_speech_tokenizer,
 )
-from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobSettings
 from speechtok.publish.dataset import push_dataset
 from tests.goldens.facodec.weights import write_published
 

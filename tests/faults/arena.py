@@ -24,8 +24,8 @@ import psutil
 import soundfile
 
 from speechtok.cards import find_card
-from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobSettings
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.engine.settings import JobSettings
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import read_plan, read_record
 from speechtok.shards.verify import verify
@@ -37,8 +37,8 @@ OPTIONS = ["--tokenizer", "slow", "--shard-seconds", "1.0", "--batch-seconds", "
 SETTINGS = JobSettings(shard_seconds=1.0, batch_seconds=0.5)
 COMMAND = [sys.executable, "-c", "from speechtok.cli.main import main; main()", "tokenize"]
 LOCAL_FACTS = {".speechtok/job.json", ".speechtok/events.jsonl", ".speechtok/lock"}
-MOST_STARTS = 12
-MOST_REPEATS = 5
+MAX_STARTS = 12
+MAX_REPEATS = 5
 START_SECONDS = 600
 CLOCK = """
 import os, time
@@ -111,7 +111,7 @@ class Arena:
             self.proxy.fault = _s3_fault(chance)
         try:
             while not codes or codes[-1] != 0:
-                assert len(codes) < MOST_STARTS, f"{codes} after {injected}"
+                assert len(codes) < MAX_STARTS, f"{codes} after {injected}"
                 left = wanted - len(injected) if kind != "s3" else 0
                 if kind.endswith("driver"):
                     left = min(left, 1)  # one that is ending already is left alone
@@ -125,7 +125,7 @@ class Arena:
             self._restore_nodes()
         self._check(output)
         if not injected and not faults.keys() - {"passed"}:  # the job was faster; once more, at other moments
-            assert seed < MOST_REPEATS * 1000, f"{kind}: nothing was injected into {MOST_REPEATS} jobs"
+            assert seed < MAX_REPEATS * 1000, f"{kind}: nothing was injected into {MAX_REPEATS} jobs"
             return self.trial(kind, seed + 1000)
         return {
             "kind": kind,

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import pyarrow.parquet as pq
 
 from benchmarks.machine import describe_machine
-from speechtok.jobs.journal import read_events
+from speechtok.engine.journal import read_events
 from speechtok.shards.layout import Layout
 from speechtok.shards.verify import verify
 from tests.faults.mutations import FORMATS, MUTATIONS, write_mutated

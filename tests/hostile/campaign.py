@@ -26,7 +26,7 @@ import numpy as np
 import soundfile
 
 from benchmarks.machine import describe_machine
-from speechtok.jobs.run import tokenize_corpus
+from speechtok.commands.tokenize import tokenize_corpus
 from tests.hostile.cases import QUICK, Case, all_cases, prepare_outside
 from tests.hostile.judge import VIOLATIONS, Place, Trial, arguments_of, attempt, prepare
 

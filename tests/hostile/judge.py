@@ -26,9 +26,9 @@ import pyarrow.parquet
 import soundfile
 import torch
 
-import speechtok.jobs.decode
-import speechtok.jobs.local
-import speechtok.jobs.run
+import speechtok.commands.decode
+import speechtok.commands.tokenize
+import speechtok.engine.local
 import speechtok.report
 import speechtok.shards.statistics
 from speechtok.cli import main

@@ -6,7 +6,7 @@ import importlib.util
 import pytest
 
 from speechtok import load_tokenizer
-from speechtok.demo.run import CORPUS
+from speechtok.demo.demonstration import CORPUS
 from tests.goldens.facodec.weights import write_published
 from tests.lm.laws import check_added, check_batches, check_layouts, check_strings
 from tests.tokenizers.funcodec.published import write_small_folder

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from speechtok.audio.io import read_waveform
-from speechtok.demo.run import CORPUS
+from speechtok.demo.demonstration import CORPUS
 
 CLIPS = ("en-us/ada-1.flac", "de/otto-1.flac", "es/ines-1.flac")
 SNRS_DB = (40, 25, -5)

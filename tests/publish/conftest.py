@@ -1,7 +1,7 @@
 import pytest
 
-from speechtok.jobs.run import tokenize_corpus
-from speechtok.jobs.settings import JobSettings
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.engine.settings import JobSettings
 
 
 @pytest.fixture(scope="session")

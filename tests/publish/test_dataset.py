@@ -14,10 +14,10 @@ import yaml
 
 from speechtok import TokenDataset, load_tokenizer
 from speechtok.cli import main
+from speechtok.commands.tokenize import retry_quarantined, tokenize_corpus
+from speechtok.engine.settings import JobSettings
 from speechtok.errors import DatasetError, HubError, StorageError
 from speechtok.hub import faults
-from speechtok.jobs.run import retry_quarantined, tokenize_corpus
-from speechtok.jobs.settings import JobSettings
 from speechtok.publish.card import PLOT, _size_category
 from speechtok.publish.dataset import absolute_recordings, pull_dataset, push_dataset
 from tests.local_hub import regular

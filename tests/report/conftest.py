@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from speechtok.demo.run import CORPUS
-from speechtok.jobs.run import tokenize_corpus
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.demo.demonstration import CORPUS
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
 from speechtok.tokens import StreamInfo, TokenizerInfo

@@ -9,9 +9,9 @@ import wave
 import pyarrow.parquet as pq
 import pytest
 
-from speechtok.demo.run import CORPUS
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.demo.demonstration import CORPUS
 from speechtok.errors import DatasetError
-from speechtok.jobs.run import tokenize_corpus
 from speechtok.report.page import write_report
 
 HOSTILE = "<script>alert(1)</script>\"' & <img src=x onerror=alert(2)> {{ 7 * 7 }}"

@@ -5,7 +5,7 @@ from speechtok.corpora.originals import Originals, find_originals
 from speechtok.report.listening import choose_rows, make_examples
 from speechtok.report.plots import spectrogram_db
 from speechtok.report.svg import drawing, to_svg
-from speechtok.report.tables import MOST_FAILURES, MOST_GROUPS, group_rows, read_failures
+from speechtok.report.tables import MAX_FAILURES, MAX_GROUPS, group_rows, read_failures
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import compute_statistics
 from speechtok.wording import count_text, duration_text, rate_text, size_text
@@ -47,7 +47,7 @@ def test_rows_are_spread_over_the_durations():
 
 def test_long_rows_are_played_from_their_beginning(tmp_path):
     from speechtok.audio.io import write_wav
-    from speechtok.jobs.run import tokenize_corpus
+    from speechtok.commands.tokenize import tokenize_corpus
     from speechtok.loading import load_tokenizer
 
     (tmp_path / "corpus").mkdir()
@@ -82,7 +82,7 @@ def test_groups_beyond_the_first_are_summed(write_tokens):
     speakers = groups["speaker"]
     assert groups["language"] is None
     assert groups["split"] is None
-    assert (len(speakers.listed), speakers.others, speakers.rest.rows) == (MOST_GROUPS, 6, 11)
+    assert (len(speakers.listed), speakers.others, speakers.rest.rows) == (MAX_GROUPS, 6, 11)
     assert sum(group.seconds for group in speakers.listed) + speakers.rest.seconds == 31
 
 
@@ -91,13 +91,11 @@ def test_a_long_quarantine_is_cut(tmp_path):
     import pyarrow.parquet as pq
 
     (tmp_path / "quarantine").mkdir()
-    rows = [
-        {"id": str(n), "audio": "", "stage": "", "error": "", "message": ""} for n in range(MOST_FAILURES)
-    ]
+    rows = [{"id": str(n), "audio": "", "stage": "", "error": "", "message": ""} for n in range(MAX_FAILURES)]
     for split in ("dev", "train"):
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"quarantine/{split}.parquet")
     failures = read_failures(tmp_path)
-    assert (failures.total, len(failures.listed)) == (2 * MOST_FAILURES, MOST_FAILURES)
+    assert (failures.total, len(failures.listed)) == (2 * MAX_FAILURES, MAX_FAILURES)
 
 
 def test_a_spectrogram_peaks_at_the_tone():

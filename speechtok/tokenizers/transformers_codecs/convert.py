@@ -29,7 +29,7 @@ CONFIG_FILE = "config.json"
 """Name of the configuration in a published folder."""
 LARGEST_VALUE = 1_000_000
 """Largest number a configuration may hold, such as the base of rotary positions."""
-MOST_LAYERS = 1000
+MAX_LAYERS = 1000
 """Most layers of one kind, and most values in a list."""
 _WORDS = frozenset(
     [
@@ -231,11 +231,11 @@ def _inner(name: str, content: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def _checked(name: str, value: Any, path: Path) -> Any:
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int | float) and abs(value) <= (MOST_LAYERS if "layers" in name else LARGEST_VALUE):
+    if isinstance(value, int | float) and abs(value) <= (MAX_LAYERS if "layers" in name else LARGEST_VALUE):
         return value
     if isinstance(value, str) and value in _WORDS:
         return value
-    if isinstance(value, list) and len(value) <= MOST_LAYERS:
+    if isinstance(value, list) and len(value) <= MAX_LAYERS:
         return [_checked(name, item, path) for item in value]
     if isinstance(value, dict) and len(value) <= 100:
         return {str(key): _checked(name, item, path) for key, item in value.items()}

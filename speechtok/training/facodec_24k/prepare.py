@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from speechtok.errors import AudioError, CheckpointError, DatasetError
 from speechtok.storage import replacing
-from speechtok.training.batches import MOST_UNUSABLE
+from speechtok.training.batches import MAX_UNUSABLE
 from speechtok.training.facodec_24k.corpus import Speech, read_audio
 from speechtok.training.facodec_24k.helpers import Contents, Pitches
 from speechtok.training.facodec_24k.targets import TargetMel, energy_of
@@ -159,7 +159,7 @@ def _usable(
 ) -> Prepared:
     ids = [utterance.id for utterance in speech.utterances]
     bad = {name: fact["reason"] for name, fact in zip(ids, facts, strict=True) if "reason" in fact}
-    if len(bad) > max(1, MOST_UNUSABLE * len(ids)):
+    if len(bad) > max(1, MAX_UNUSABLE * len(ids)):
         raise DatasetError(
             f"{count_text(len(bad), 'utterance')} of {len(ids)} cannot be trained on: {next(iter(bad.values()))}"
         )

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from speechtok import load_tokenizer
+from speechtok.commands.convert import convert_file
 from speechtok.demo.check import check_tokenizer
-from speechtok.jobs.convert import convert_file
 from tests.goldens import recipe
 
 

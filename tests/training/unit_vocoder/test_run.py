@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 import speechtok
 from speechtok.cards import find_recipe
 from speechtok.cli.main import run
+from speechtok.commands.evaluate import EvaluationSettings, evaluate_dataset
 from speechtok.errors import CardError, CheckpointError, DatasetError, JobError, TokensError
-from speechtok.jobs.evaluate import EvaluationSettings, evaluate_dataset
 from speechtok.tokenizers.units.tokenizer import UnitTokenizer
 from speechtok.tokenizers.units.xvector import XVector
 from speechtok.training.loop import Watcher

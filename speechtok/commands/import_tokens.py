@@ -1,0 +1,151 @@
+"""Files of another toolkit → token dataset.
+
+Contents: `import_tokens`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from speechtok.commands.export_tokens import STREAM
+from speechtok.commands.export_units import is_unit_info
+from speechtok.commands.import_units import import_units
+from speechtok.commands.imported import Entry, write_imported
+from speechtok.engine.settings import JobSettings
+from speechtok.errors import DatasetError
+from speechtok.formats.codecs_txt import Codes, read_codecs
+from speechtok.formats.kaldi_matrix import read_ark, read_scp
+from speechtok.formats.table import SAMPLES, SCALES, read_table
+from speechtok.loading import load_tokenizer
+from speechtok.storage import AnyPath
+from speechtok.tokenizers.base import SpeechTokenizer
+from speechtok.tokens import with_codebooks
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listed:
+    """What the first pass over a file learns of one utterance."""
+
+    key: str
+    samples: int
+    codebooks: int
+    scale: float | None
+
+
+def import_tokens(
+    source: str | Path,
+    output: str | AnyPath,
+    *,
+    tokenizer: str,
+    checkpoint: str | AnyPath | None = None,
+    split: str = "train",
+    on_row: Callable[[], None] | None = None,
+) -> int:
+    """Make a token dataset from FunCodec's files, or from lists of units; returns the number of utterances.
+
+    For units see `import_units`. Lengths and levels of FunCodec's files come from `utt2num_samples` and `utt2scale`
+    beside the source. Without the first an utterance is taken to fill its last frame; without the second the
+    dataset has no `scale`, and decodes at about unit level.
+
+    Args:
+        source: `codecs.txt`, or `.scp` or `.ark` with one matrix (frames, codebooks) per utterance; for unit
+            tokenizers a list of units, or a folder with one per split.
+        output: folder of the dataset; new or empty.
+        tokenizer: what made the codes: its fingerprint becomes theirs.
+        checkpoint: local folder with its published files.
+        split: split of the dataset.
+        on_row: called after each utterance.
+
+    Raises:
+        DatasetError: naming the line of whatever cannot be read or does not fit the tokenizer.
+        JobError: when the output is in use or cannot be written.
+    """
+    source = Path(source)
+    loaded = load_tokenizer(tokenizer, checkpoint=checkpoint)
+    if is_unit_info(loaded.info):
+        return import_units(source, output, loaded, split=split, on_row=on_row)
+    if [stream.name for stream in loaded.streams] != [STREAM]:
+        raise DatasetError(
+            f"{source} holds FunCodec's stream '{STREAM}' alone, but tokenizer '{loaded.name}' has "
+            f"{', '.join(stream.name for stream in loaded.streams)}."
+        )
+    scales = read_table(source.parent / SCALES, float)
+    listed = _listed(source, loaded, read_table(source.parent / SAMPLES, int), scales)
+    info = replace(with_codebooks(loaded.info, listed[0].codebooks), has_scale=bool(scales))
+    rows = (
+        {STREAM: codes.astype(np.uint16), "scale": item.scale}
+        for (_, _, codes), item in zip(_read(source), listed, strict=True)
+    )
+    write_imported(
+        output,
+        [Entry(key=item.key, samples=item.samples, split=split, audio=item.key) for item in listed],
+        iter(rows),
+        info=info,
+        card=loaded.card,
+        corpus={"kind": "funcodec", "name": source.name},
+        job=JobSettings(split=split, num_codebooks=info.streams[0].num_codebooks),
+        on_row=on_row,
+    )
+    return len(listed)
+
+
+def _read(source: Path) -> Iterator[tuple[str, str, Codes]]:
+    """Yield place, key and codes `(codebooks, frames)` of every utterance."""
+    if source.suffix == ".scp":
+        matrices = ((f"{source} line {number}", key, matrix) for number, key, matrix in read_scp(source))
+    elif source.suffix == ".ark":
+        matrices = (
+            (f"{source} record {number}", key, matrix)
+            for number, (key, matrix) in enumerate(read_ark(source), start=1)
+        )
+    else:
+        for number, key, codes in read_codecs(source):
+            yield f"{source} line {number}", key, codes
+        return
+    for place, key, matrix in matrices:
+        codes = matrix.T.astype(np.int64)
+        if not codes.size or not np.array_equal(codes, matrix.T):
+            raise DatasetError(f"{place} ('{key}') must hold whole numbers of shape (frames, codebooks).")
+        yield place, key, codes
+
+
+def _listed(
+    source: Path, tokenizer: SpeechTokenizer, samples: dict[str, int], scales: dict[str, float]
+) -> list[_Listed]:
+    """Check every utterance of the file and return what the plan needs of it."""
+    stream, seen, listed = tokenizer.streams[0], dict[str, str](), list[_Listed]()
+    for place, key, codes in _read(source):
+        where = f"{place} ('{key}')"
+        codebooks, frames = codes.shape
+        if key in seen:
+            raise DatasetError(f"{where} repeats the key of {seen[key]}; keys must be unique.")
+        if codes.min() < 0 or codes.max() >= stream.codebook_size:
+            raise DatasetError(
+                f"{where} holds codes from {codes.min()} to {codes.max()}, outside [0, {stream.codebook_size})."
+            )
+        if codebooks > stream.num_codebooks or (listed and codebooks != listed[0].codebooks):
+            wanted = (
+                f"{listed[0].codebooks}, as the lines before it"
+                if listed
+                else f"at most {stream.num_codebooks}"
+            )
+            raise DatasetError(f"{where} has {codebooks} codebooks, but must have {wanted}.")
+        length = samples.get(key, tokenizer.num_samples(frames, STREAM))
+        if length < 1 or frames not in (
+            tokenizer.num_frames(length, STREAM),
+            -(-length // stream.hop_length),
+        ):
+            raise DatasetError(
+                f"{where} has {frames} frames, which do not fit the {length} samples {SAMPLES} states."
+            )
+        if scales and key not in scales:
+            raise DatasetError(f"{where} has no line in {source.parent / SCALES}.")
+        seen[key] = place
+        listed.append(_Listed(key=key, samples=length, codebooks=codebooks, scale=scales.get(key)))
+    if not listed:
+        raise DatasetError(f"{source} holds no utterance.")
+    return listed

@@ -1,0 +1,1 @@
+"""The engine of jobs: plan, executors, isolation, observers and settings."""

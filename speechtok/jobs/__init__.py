@@ -1,1 +1,0 @@
-"""Jobs: corpus → plan → shards → commit, on Ray or in this process."""

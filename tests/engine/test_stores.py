@@ -1,0 +1,289 @@
+"""Jobs from and to an object store: the same bytes as on a disk, whatever the store does meanwhile."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+import speechtok
+from speechtok.cli import main
+from speechtok.commands.decode import decode_dataset
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.engine.output_lock import output_lock
+from speechtok.engine.settings import JobSettings
+from speechtok.errors import DatasetError, JobError, StorageError
+from speechtok.shards.layout import Layout
+from speechtok.shards.plan import read_plan
+from speechtok.shards.statistics import compute_statistics
+from speechtok.shards.verify import verify
+from speechtok.storage.stores import forget_stores
+from tests.s3 import overwrite
+from tests.waiting import wait_until
+
+SETTINGS = JobSettings(shard_seconds=1.0, batch_seconds=0.5)
+SCRIPT = """
+import sys
+from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.engine.settings import JobSettings
+corpus, output = sys.argv[1:]
+tokenize_corpus(corpus, output, settings=JobSettings(shard_seconds=1.0, batch_seconds=0.5), executor="local")
+"""
+LOCAL_FACTS = {".speechtok/job.json", ".speechtok/events.jsonl", ".speechtok/lock"}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory, write_corpus, damaged):
+    recordings = {f"{n:02d} ü.wav": 0.5 for n in range(6)} | damaged
+    return write_corpus(tmp_path_factory.mktemp("stores") / "a corpus", recordings)
+
+
+@pytest.fixture(scope="module")
+def reference(corpus, tmp_path_factory, hashes):
+    output = tmp_path_factory.mktemp("reference") / "out"
+    run(corpus, output)
+    return hashes(output)
+
+
+def run(corpus, output, **options):
+    return tokenize_corpus(corpus, output, settings=SETTINGS, executor="local", **options)
+
+
+def upload(folder, place):
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            (place / file.relative_to(folder).as_posix()).put(file)
+    return place
+
+
+def stored(output):
+    """Return the sha256 of every object of a dataset but the local facts."""
+    found = {path.relative_to(output).as_posix(): path for path in output.files()}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in found.items()
+        if name not in LOCAL_FACTS
+    }
+
+
+def check_part(output, reference):
+    """What lies there is final, but for notes about the shards that were being made."""
+    for name, sha256 in stored(output).items():
+        if not name.startswith(".speechtok/attempts/"):
+            assert reference.get(name) == sha256, name
+
+
+def check(output, reference):
+    """The dataset is whole, each utterance is accounted for once, and nothing else lies there."""
+    assert stored(output) == reference
+    assert verify(Layout(output)).problems == ()
+    rows = [
+        name
+        for folder in ("data", "quarantine")
+        for path in (output / folder).iterdir()
+        for name in pq.read_table(path.open("rb"))["id"].to_pylist()
+    ]
+    assert sorted(rows) == sorted(read_plan(Layout(output)).rows["id"].to_pylist())
+    assert (output / ".speechtok" / "lock").read_bytes() == b""
+
+
+def test_same_bytes(corpus, reference, s3):
+    place, output = upload(corpus, s3 / "some" / "a corpus"), s3 / "sets" / "out"
+    report = run(place, output)
+    assert report.quarantined == 3
+    check(output, reference)
+    assert run(place, output).shards_made == 0
+    check(output, reference)
+
+
+FAULTS = ("500", "503", "slow", "reset", "lost")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_passing_faults(corpus, reference, s3, s3_proxy, seed):
+    """Every fourth request fails in some way, before or after it arrives; the job does not notice."""
+    place, output = upload(corpus, s3 / "a corpus"), s3 / "out"
+    chance = random.Random(seed)
+    s3_proxy.fault = lambda number, method, path: chance.choice(FAULTS) if chance.random() < 0.25 else None
+    run(place, output)
+    s3_proxy.fault = lambda number, method, path: None
+    assert sum(s3_proxy.counts[fault] for fault in FAULTS) > 8
+    check(output, reference)
+
+
+@pytest.mark.parametrize("fault", ["503", "reset", "hang"])
+def test_lasting_faults(corpus, reference, s3, s3_proxy, monkeypatch, fault):
+    """The store goes away for good at different moments; each rerun goes on from there."""
+    place, output = upload(corpus, s3 / "a corpus"), s3 / "out"
+    for patience in (12, 30):
+        s3_proxy.reset()
+        s3_proxy.fault = lambda number, method, path, patience=patience: fault if number > patience else None
+        with monkeypatch.context() as patch:
+            patch.setattr("speechtok.storage.faults.ATTEMPTS", 2)
+            patch.setattr("speechtok.storage.stores.READ_SECONDS", 1)
+            forget_stores()
+            with pytest.raises(
+                StorageError, match=r"did not answer properly in 2 tries .* run the same command again"
+            ):
+                run(place, output)
+        s3_proxy.fault = lambda number, method, path: None
+        forget_stores()
+        check_part(output, reference)
+    run(place, output)
+    check(output, reference)
+
+
+def test_refusals_come_at_once(corpus, s3, s3_proxy):
+    place = upload(corpus, s3 / "a corpus")
+    s3_proxy.reset()
+    s3_proxy.fault = lambda number, method, path: "403" if method == "PUT" else None
+    with pytest.raises(
+        StorageError, match=r"lock could not be written: the store refuses it \(AccessDenied\)"
+    ):
+        run(place, s3 / "out")
+    assert s3_proxy.counts["403"] == 1
+    with pytest.raises(
+        StorageError, match="there is no bucket 'nowhere-at-all'; create it, or check the name"
+    ):
+        run(place, "s3://nowhere-at-all/out")
+
+
+def test_missing_recording(corpus, s3):
+    """A recording that is not there is quarantined; a store that is not there is not the recording's fault."""
+    manifest = s3 / "list.jsonl"
+    lines = [{"audio": f"{s3}/a corpus/00 ü.wav"}, {"audio": "a corpus/01 ü.wav"}, {"audio": "gone.wav"}]
+    manifest.put("\n".join(json.dumps(line) for line in lines).encode())
+    upload(corpus, s3 / "a corpus")
+    report = run(manifest, s3 / "out")
+    assert (report.rows, report.quarantined) == (2, 1)
+    rows = pq.read_table((s3 / "out" / "quarantine" / "train.parquet").open("rb")).to_pylist()
+    assert [row["message"] for row in rows] == ["Cannot read 'gone.wav': there is no such file."]
+
+
+def test_credentials_are_refused(s3):
+    manifest = s3 / "list.jsonl"
+    manifest.put(b'{"audio": "s3://AKIAKEY:sesame@bucket/a.wav", "duration": 1}\n')
+    with pytest.raises(StorageError) as caught:
+        run(manifest, s3 / "out")
+    assert "sesame" not in str(caught.value)
+    assert "give them in the environment" in str(caught.value)
+    assert not list((s3 / "out").files()) or all(
+        b"sesame" not in path.read_bytes() for path in (s3 / "out").files()
+    )
+
+
+def test_two_jobs(corpus, reference, s3, monkeypatch):
+    """Whoever holds the lease keeps others away."""
+    monkeypatch.setattr("speechtok.storage.lease.RENEW_SECONDS", 0.1)
+    monkeypatch.setattr("speechtok.storage.lease.WATCH_SECONDS", 0.05)
+    place, output = upload(corpus, s3 / "a corpus"), s3 / "out"
+    with (
+        output_lock(Layout(output)),
+        pytest.raises(JobError, match=r"Another job is writing to s3://.* \(on .*, process \d+\)"),
+    ):
+        run(place, output)
+    run(place, output)
+    check(output, reference)
+
+
+def test_not_a_dataset(corpus, s3):
+    (s3 / "out" / "notes.txt").put(b"mine")
+    with pytest.raises(JobError, match="is not empty and holds no token dataset"):
+        run(corpus, s3 / "out")
+    with pytest.raises(DatasetError, match=r"it has no \.speechtok/plan\.json"):
+        verify(Layout(s3 / "out"))
+
+
+def test_damage_is_found(corpus, reference, s3):
+    output = s3 / "out"
+    run(corpus, output)
+    shard = next((output / "data").iterdir())
+    shard.put(b"rubbish")
+    assert verify(Layout(output)).problems == (
+        f"data/{shard.name} is damaged: its sha256 differs from the commit record.",
+    )
+    assert run(corpus, output).shards_made == 1
+    check(output, reference)
+
+
+def test_damage_under_old_metadata(corpus, reference, s3, s3_proxy):
+    """What is cut, damaged or exchanged, whatever its metadata say, is named by `verify` and made anew by the next run."""
+    output = s3 / "out"
+    run(corpus, output)
+    s3_proxy.reset()
+    assert run(corpus, output).shards_made == 0
+    assert not [
+        path for method, path in s3_proxy.requests if method == "GET" and "/data/" in path and "?" not in path
+    ]
+    cut, flipped, exchanged = sorted((output / "data").iterdir())[:3]
+    content, record = cut.read_bytes(), output / ".speechtok" / "shards" / "train-00000.json"
+    overwrite(exchanged, content)
+    overwrite(record.with_name("train-00002.json"), record.read_bytes())
+    overwrite(cut, content[:-1])
+    overwrite(flipped, bytes([*flipped.read_bytes()[:-1], 0]))
+    assert len(verify(Layout(output)).problems) >= 3
+    assert run(corpus, output).shards_made == 3
+    check(output, reference)
+
+
+def test_exchanged_with_its_record(corpus, reference, tmp_path, hashes):
+    output = tmp_path / "out"
+    run(corpus, output)
+    first, second = sorted((output / "data").iterdir())[:2]
+    records = output / ".speechtok" / "shards"
+    shutil.copy(first, second)
+    shutil.copy(records / "train-00000.json", records / "train-00001.json")
+    assert verify(Layout(output)).problems
+    assert run(corpus, output).shards_made == 1
+    assert hashes(output) == reference
+
+
+def test_readers(corpus, s3, tmp_path):
+    run(corpus, tmp_path / "out")
+    run(corpus, s3 / "out")
+    local, remote = speechtok.TokenDataset(tmp_path / "out"), speechtok.TokenDataset(f"{s3}/out")
+    assert len(local) == len(remote) == 6
+    assert all((local[n]["mel"] == remote[n]["mel"]).all() for n in range(6))
+    assert decode_dataset(s3 / "out", tmp_path / "wavs") == 6
+    facts = [compute_statistics(place).to_dict() for place in (tmp_path / "out", s3 / "out")]
+    assert facts[0] == facts[1]
+
+
+def test_command_line(corpus, s3, capsys):
+    assert main.run(["tokenize", str(corpus), f"{s3}/out", "--executor", "local"]) == 0
+    assert main.run(["verify", f"{s3}/out"]) == 0
+    assert main.run(["stats", f"{s3}/out"]) == 0
+    assert f"{s3}/out is intact" in capsys.readouterr().out
+    assert main.run(["verify", "ftp://host/out"]) == 1
+    assert (
+        "ftp://host/out is of a kind unknown here; use s3://, gs://, hf://, file:// or a path"
+        in capsys.readouterr().err
+    )
+    assert main.run(["decode", f"{s3}/out", f"{s3}/wavs"]) == 2
+    assert "lies in an object store; give a path on this machine" in capsys.readouterr().err
+    assert main.run(["verify", f"{s3}/nothing"]) == 1
+    assert "is no token dataset made by" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_killed_process(corpus, reference, s3):
+    """Killed at random moments, its lease is taken over at once, and what it left is taken up."""
+    output, chance = s3 / "out", random.Random(0)
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(corpus), str(output)], env=os.environ)
+        wanted = len(list((output / "data").glob("*"))) + chance.randint(0, 1)
+        wait_until(
+            lambda: process.poll() is not None or len(list((output / "data").glob("*"))) >= wanted  # noqa: B023
+        )
+        time.sleep(chance.uniform(0, 0.2))
+        process.kill()
+        process.wait(timeout=60)
+        check_part(output, reference)
+    run(corpus, output)
+    check(output, reference)
