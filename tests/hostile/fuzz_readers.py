@@ -4,19 +4,29 @@
 
 `TARGET` is one of kmeans, torch, safetensors, card, config and parquet. `DIR` keeps the inputs that reach new code, and
 begins with small files that the product or its libraries write; findings lie in `DIR/findings`. A reader may refuse an
-input with a `SpeechtokError`. Any other error, a dead process, more than 20 s on one input or more memory than
-`--memory-mb` is a finding, and the exit status is not 0. Python code of the package and of the parsers it uses is
-instrumented.
+input with a `SpeechtokError`. Any other error, a dead process, more than 20 s of CPU time or ten minutes on one input or
+more memory than `--memory-mb` is a finding. Python code of the package and of the parsers it uses is instrumented.
+
+Three ends are told apart, in words, by the exit status and in a JSON line appended to `DIR/log.jsonl`: the whole time was
+used and nothing found (0), something was found (1), the run ended early for another reason and proves nothing (2).
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import faulthandler
+import importlib.metadata
 import io
 import json
+import platform
+import re
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -51,8 +61,11 @@ with atheris.instrument_imports(include=["speechtok", "pickletools", "yaml", "da
     from speechtok.tokens import StreamInfo, TokenizerInfo
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
-SECONDS = 20
+CPU_SECONDS = 20
+WAITED_SECONDS = 600
 LONGEST = 2**16
+DEADLY = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGPROF}
+CURRENT = "current"
 CONFIGS = {"dmel": DMelConfig, "facodec": FacodecConfig, "facodec_24k": Facodec24kConfig, "units": UnitConfig}
 
 
@@ -218,19 +231,34 @@ def _refusable(read: Callable[[], object]) -> None:
         read()
 
 
-def _fuzz(target: str, folder: Path, options: list[str]) -> None:
+def _fuzz(target: str, folder: Path, current: Path, options: list[str]) -> None:
+    faulthandler.register(signal.SIGPROF, chain=True)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
 
         def once(data: bytes) -> None:
+            current.write_bytes(data)
+            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
             _refusable(lambda: TARGETS[target](data, place))
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
         atheris.Setup([sys.argv[0], *options, str(folder)], once)
         atheris.Fuzz()
 
 
+def _watched(command: list[str]) -> tuple[int, int]:
+    """Run a command, repeat what it tells, and return its exit status and how many inputs it tried."""
+    runs = 0
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        for line in process.stderr or ():
+            sys.stderr.write(line)
+            if told := re.match(r"#(\d+)\s|Done (\d+) runs", line):
+                runs = max(runs, *(int(number) for number in told.groups() if number))
+    return process.returncode, runs
+
+
 def main() -> int:
-    """Fuzz in a process of its own, whose death is a finding, and return its exit status."""
+    """Fuzz in a process of its own, whose death is a finding, and return the exit status that the docstring states."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -243,22 +271,55 @@ def main() -> int:
     inputs, findings = arguments.seeds / arguments.target, arguments.seeds / "findings"
     for folder in (inputs, findings):
         folder.mkdir(parents=True, exist_ok=True)
-    if not arguments.here:
-        status = subprocess.run([sys.executable, *sys.argv, "--here"], check=False).returncode
-        outcome = "nothing found" if status == 0 else f"found, exit status {status}, see {findings}"
-        sys.stdout.write(f"{arguments.target}: {outcome}\n")
-        return int(status != 0)
+    current = findings / f"{arguments.target}-{CURRENT}"
+    if arguments.here:
+        options = [
+            f"-max_total_time={round(arguments.minutes * 60)}",
+            f"-rss_limit_mb={arguments.memory_mb}",
+            f"-timeout={WAITED_SECONDS}",
+            f"-max_len={LONGEST}",
+            f"-artifact_prefix={findings}/{arguments.target}-",
+        ]
+        _fuzz(arguments.target, inputs, current, options)
+        return 0
     for number, content in enumerate(seeds(arguments.target)):
         (inputs / f"seed-{number}").write_bytes(content)
-    options = [
-        f"-max_total_time={round(arguments.minutes * 60)}",
-        f"-rss_limit_mb={arguments.memory_mb}",
-        f"-timeout={SECONDS}",
-        f"-max_len={LONGEST}",
-        f"-artifact_prefix={findings}/{arguments.target}-",
-    ]
-    _fuzz(arguments.target, inputs, options)
-    return 0
+    for path in findings.glob(f"{arguments.target}-*"):
+        path.rename(path.with_name(f"earlier-{path.name}"))
+    begun, began = len(list(inputs.iterdir())), time.monotonic()
+    status, runs = _watched([sys.executable, *sys.argv, "--here"])
+    seconds = time.monotonic() - began
+    if -status in DEADLY:
+        current.rename(findings / f"{arguments.target}-{signal.Signals(-status).name}")
+    current.unlink(missing_ok=True)
+    found = sorted(path.name for path in findings.glob(f"{arguments.target}-*"))
+    whole = status == 0 and runs > 0 and seconds >= arguments.minutes * 60
+    outcome, code = ("found", 1) if found else ("nothing found", 0) if whole else ("ended early", 2)
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    record = {
+        "target": arguments.target,
+        "outcome": outcome,
+        "found": found,
+        "exit_status": status,
+        "minutes": arguments.minutes,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "runs": runs,
+        "inputs_at_the_start": begun,
+        "inputs_at_the_end": len(list(inputs.iterdir())),
+        "largest_mb": round(usage.ru_maxrss / 1024),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in ("atheris", "numpy", "pyarrow", "torch")},
+    }
+    with (arguments.seeds / "log.jsonl").open("a") as log:
+        log.write(json.dumps(record) + "\n")
+    sys.stdout.write(
+        f"{arguments.target}: {outcome} in {seconds:.0f} s and {runs} runs, exit status {status}\n"
+    )
+    for name in found:
+        sys.stdout.write(f"{findings / name}\n")
+    return code
 
 
 if __name__ == "__main__":
