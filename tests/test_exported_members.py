@@ -76,6 +76,11 @@ def test_light_import(run_python, action):
     assert run_python(f"{action}\n{REPORT}").strip() == "[]"
 
 
+def test_help_does_not_look_through_installed_packages(run_python):
+    script = "from speechtok.cli import tokenize; import sys; print('importlib.metadata' in sys.modules)"
+    assert run_python(script).strip() == "False"
+
+
 def test_planning_is_light(run_python, write_corpus, tmp_path):
     write_corpus(tmp_path, {"a.wav": 0.5, "b.wav": 0.25})
     script = f"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import reprlib
 from functools import cache
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -110,6 +109,8 @@ def _cards() -> dict[str, Path]:
 @cache
 def _installed() -> tuple[Path, ...]:
     """Return the folders of cards that other installed packages have."""
+    from importlib.metadata import entry_points  # a tenth of what `--help` takes
+
     packages = sorted(point.value for point in entry_points(group=CARDS_GROUP))
     specs = [find_spec(package) for package in packages]
     return tuple(Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ())
