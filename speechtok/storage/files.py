@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import unicodedata
 import uuid
@@ -53,7 +54,7 @@ def inside(folder: Path, name: str, *, follow_links: bool = False) -> Path:
         not set(name.split("/")) & {"", ".", ".."}
         and "\\" not in name
         and name[1:2] != ":"  # a drive
-        and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+        and (name.isprintable() or not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name))
     )
     if not is_plain:
         raise StorageError(
@@ -61,7 +62,11 @@ def inside(folder: Path, name: str, *, follow_links: bool = False) -> Path:
         )
     path = folder / name
     try:
-        is_within = follow_links or path.resolve().is_relative_to(folder.resolve())
+        is_within = (
+            follow_links
+            or not _has_link(folder, name)
+            or path.resolve().is_relative_to(folder.resolve())  # twenty times as long
+        )
     except (OSError, RuntimeError):  # links in a circle
         is_within = False
     if not is_within:
@@ -69,6 +74,18 @@ def inside(folder: Path, name: str, *, follow_links: bool = False) -> Path:
             f"{path} is reached through a link that leads out of {folder}; remove the link, or choose another folder."
         )
     return path
+
+
+def _has_link(folder: Path, name: str) -> bool:
+    place = str(folder)
+    for part in name.split("/"):
+        place = f"{place}/{part}"
+        try:
+            if stat.S_ISLNK(os.lstat(place).st_mode):
+                return True
+        except OSError:  # nothing is there, nor below
+            return False
+    return False
 
 
 def readable(path: AnyPath) -> Any:
