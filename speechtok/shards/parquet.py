@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError, SpeechtokError
 from speechtok.limits import COLUMNS, require_regular_file
-from speechtok.parquet_footer import BYTE_ARRAY, column_chunks
+from speechtok.parquet_footer import BYTE_ARRAY, column_chunks, page_values
 from speechtok.storage import AnyPath, readable
 from speechtok.wording import size_text
 
@@ -139,6 +139,14 @@ def _check_size(metadata: pq.FileMetaData, file: AnyPath, group: int, columns: S
                 f"{file} holds {values:,} values ({size_text(size)}) in {size_text(stored)} of the column '{name}', row group "
                 f"{group}; at most {most:,} in {size_text(GROUP_BYTES)} are read of one, so make or fetch the file again."
             )
+        if "." in chunk.path:  # what repeats in a row ends with the pages, and not with the rows
+            with file.open("rb") as pages:
+                claimed = page_values(pages, chunk)
+            if claimed > chunk.num_values:
+                raise DatasetError(
+                    f"{file} states {chunk.num_values:,} values of the column '{name}', row group {group}, but its pages claim "
+                    f"{claimed:,}; make or fetch the file again."
+                )
         if chunk.physical_type == BYTE_ARRAY and values * size > TEXT_BYTES:
             least = size - 8 * values  # without lengths, indices and levels
             if least > TEXT_BYTES or _text_bytes(file, group, chunk.path) > TEXT_BYTES:
