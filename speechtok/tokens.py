@@ -31,8 +31,8 @@ MAX_NAME = 128
 """Characters of the name of a tokenizer or a stream."""
 MAX_CODEBOOKS = 1_024
 """Codebooks of one stream; the most of a published tokenizer are 80."""
-MAX_CODEBOOK_SIZE = 65_536
-"""Codes are stored as uint16."""
+MAX_CODEBOOK_SIZE = 1 << 24
+"""Codes of one codebook; the most of a published tokenizer are 65,536."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,7 @@ class StreamInfo:
             )
         if self.codebook_size > MAX_CODEBOOK_SIZE:
             raise ValueError(
-                f"`codebook_size` of stream '{self.name}' must be at most {MAX_CODEBOOK_SIZE} "
-                f"(codes are stored as uint16), got {self.codebook_size}."
+                f"`codebook_size` of stream '{self.name}' must be at most {MAX_CODEBOOK_SIZE}, got {self.codebook_size}."
             )
 
     @property

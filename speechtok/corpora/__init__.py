@@ -1,4 +1,4 @@
-"""Corpora: audio that comes in. Each format is one module that gives slices of it, and `Utterance` by `Utterance` what each holds."""
+"""Corpora: audio that comes in. Each format is one module that yields `Utterance`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Mapping
 
 from speechtok.audio.io import looks_like_audio
 from speechtok.corpora.corpus import Corpus
-from speechtok.corpora.fairseq import Fairseq, is_fairseq
-from speechtok.corpora.folder import Folder, walk
-from speechtok.corpora.hugging_face import HuggingFace, holds_audio, is_saved, names_files
-from speechtok.corpora.kaldi import Kaldi
-from speechtok.corpora.layouts import LAYOUTS, find_layout
-from speechtok.corpora.lhotse import Lhotse, lhotse_kind
+from speechtok.corpora.fairseq import is_fairseq, read_fairseq
+from speechtok.corpora.folder import read_folder, walk
+from speechtok.corpora.hugging_face import holds_audio, is_saved, names_files, read_hugging_face
+from speechtok.corpora.kaldi import read_kaldi
+from speechtok.corpora.layouts import LAYOUTS, read_layout
+from speechtok.corpora.lhotse import lhotse_kind, read_lhotse
 from speechtok.corpora.manifest import SUFFIXES, read_manifest
 from speechtok.corpora.segments import segment_corpus
-from speechtok.corpora.slices import Slice, Source
-from speechtok.corpora.webdataset import WebDataset
+from speechtok.corpora.webdataset import read_webdataset
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, as_path
 from speechtok.utterances import CORPUS_FORMATS
@@ -60,33 +59,33 @@ def read_corpus(
         raise DatasetError(
             f"{path} is a corpus of the format {found.kind}, whose columns have no names that could be changed."
         )
-    return Corpus.of(found)
+    return found
 
 
-def _forced(path: AnyPath, columns: Mapping[str, str], wanted: str) -> Source:
+def _forced(path: AnyPath, columns: Mapping[str, str], wanted: str) -> Corpus:
     """Return the corpus in the format that the user names, whatever it looks like."""
-    found: Source | None = None
+    found: Corpus | None = None
     if path.is_dir():
         if wanted == "folder":
-            found = Folder(path)
+            found = read_folder(path)
         elif wanted == "kaldi" and (path / "wav.scp").is_file():
-            found = Kaldi(path / "wav.scp")
+            found = read_kaldi(path / "wav.scp")
         elif wanted == "hugging_face":
-            found = HuggingFace(path, columns)
+            found = read_hugging_face(path, columns)
         elif wanted == "webdataset":
-            found = WebDataset(path, columns)
+            found = read_webdataset(path, columns)
         elif wanted in LAYOUTS:
-            found = find_layout(path, columns, [wanted])
+            found = read_layout(path, columns, [wanted])
     elif wanted == "kaldi":
-        found = Kaldi(path)
+        found = read_kaldi(path)
     elif wanted == "webdataset":
-        found = WebDataset(path, columns)
+        found = read_webdataset(path, columns)
     elif wanted == "hugging_face":
-        found = HuggingFace(path, columns)
+        found = read_hugging_face(path, columns)
     elif wanted == "fairseq":
-        found = Fairseq(path)
+        found = read_fairseq(path)
     elif wanted == "lhotse" and (kind := lhotse_kind(path)) is not None:
-        found = Lhotse(path, kind)
+        found = read_lhotse(path, kind)
     elif wanted == "manifest":
         found = read_manifest(path, columns)
     if found is None:
@@ -97,38 +96,38 @@ def _forced(path: AnyPath, columns: Mapping[str, str], wanted: str) -> Source:
     return found
 
 
-def _folder(path: AnyPath, columns: Mapping[str, str]) -> Source:
+def _folder(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
     if (path / "wav.scp").is_file():
-        return Kaldi(path / "wav.scp")
+        return read_kaldi(path / "wav.scp")
     if is_saved(path):
-        return HuggingFace(path, columns)
-    layout = find_layout(path, columns)
+        return read_hugging_face(path, columns)
+    layout = read_layout(path, columns)
     if layout is not None:
         return layout
     if names_files(path, columns):
-        return HuggingFace(path, columns)
+        return read_hugging_face(path, columns)
     for file in walk(path):  # the first file that tells the format does
         if file.suffix == ".tar":
-            return WebDataset(path, columns)
+            return read_webdataset(path, columns)
         if file.suffix == ".parquet" and holds_audio(file, columns):
-            return HuggingFace(path, columns)
+            return read_hugging_face(path, columns)
         if looks_like_audio(file):
             break
-    return Folder(path)
+    return read_folder(path)
 
 
-def _file(path: AnyPath, columns: Mapping[str, str]) -> Source:
+def _file(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
     if path.name == "wav.scp":
-        return Kaldi(path)
+        return read_kaldi(path)
     if path.suffix == ".tar":
-        return WebDataset(path, columns)
+        return read_webdataset(path, columns)
     if path.suffix == ".tsv" and is_fairseq(path):
-        return Fairseq(path)
+        return read_fairseq(path)
     kind = lhotse_kind(path)
     if kind is not None:
-        return Lhotse(path, kind)
+        return read_lhotse(path, kind)
     if path.suffix == ".parquet" and holds_audio(path, columns):
-        return HuggingFace(path, columns)
+        return read_hugging_face(path, columns)
     if path.name.endswith(SUFFIXES):
         return read_manifest(path, columns)
     raise DatasetError(
@@ -137,4 +136,4 @@ def _file(path: AnyPath, columns: Mapping[str, str]) -> Source:
     )
 
 
-__all__ = ["Corpus", "Slice", "read_corpus", "segment_corpus"]
+__all__ = ["Corpus", "read_corpus", "segment_corpus"]

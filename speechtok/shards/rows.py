@@ -20,7 +20,7 @@ from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 if TYPE_CHECKING:
     from torch import Tensor
 
-Codes = np.ndarray[Any, np.dtype[np.uint16]]
+Codes = np.ndarray[Any, np.dtype[np.uint16 | np.uint32]]
 
 SLACK, SLACK_SECONDS = 4, 30
 """How many times longer than its codes a row's audio may be, or they than it, and by how many seconds besides: overlapping
@@ -97,7 +97,7 @@ class Column:
             )
 
     def __getitem__(self, position: int) -> Codes:
-        """Return one cell, uint16 `(codebooks, frames)`."""
+        """Return one cell, as stored, `(codebooks, frames)`."""
         start, stop = self._bounds[position : position + 2]
         if self._inner is not None:
             start, stop = self._inner[start], self._inner[stop]
@@ -258,7 +258,7 @@ def row_to_tokens(row: dict[str, Any], info: TokenizerInfo) -> SpeechTokens:
 
 def tokens_to_rows(tokens: SpeechTokens) -> list[dict[str, Any]]:
     """Return the token columns of each utterance of a batch: what `row_to_tokens` reads."""
-    codes = {name: item.cpu().numpy().astype(np.uint16) for name, item in tokens.streams.items()}
+    codes = {name: item.cpu().numpy().astype(np.uint32) for name, item in tokens.streams.items()}
     num_frames = {name: item.tolist() for name, item in tokens.num_frames.items()}
     embedding = None if tokens.speaker_embedding is None else tokens.speaker_embedding.float().cpu().numpy()
     scale = None if tokens.scale is None else tokens.scale.tolist()

@@ -1,7 +1,8 @@
 """The columns of a token dataset, as Arrow types and as Hugging Face features.
 
 Conventions: a stream with one codebook is `list<uint16>` of frames; one with more is
-`list<list<uint16>>`, codebooks × frames, coarse first. Codes are raw: no offsets, no specials.
+`list<list<uint16>>`, codebooks × frames, coarse first; uint32 where a codebook has more than 65,536 codes. Codes are
+raw: no offsets, no specials.
 """
 
 from __future__ import annotations
@@ -33,9 +34,14 @@ _DTYPES = {
 """Arrow types whose name `datasets` spells in another way."""
 
 
+def code_type(stream: StreamInfo) -> pa.DataType:
+    """Return the Arrow type of a stream's codes."""
+    return pa.uint16() if stream.codebook_size <= 1 << 16 else pa.uint32()
+
+
 def stream_type(stream: StreamInfo) -> pa.DataType:
     """Return the Arrow type of a stream's column."""
-    frames = pa.list_(pa.uint16())
+    frames = pa.list_(code_type(stream))
     return frames if stream.num_codebooks == 1 else pa.list_(frames)
 
 
@@ -122,7 +128,7 @@ def read_info(schema: pa.Schema, source: str) -> tuple[TokenizerInfo, dict[str, 
 
 def check_columns(schema: pa.Schema, info: TokenizerInfo, source: str) -> None:
     """Raise `DatasetError` where a column that every reader knows is missing or of another type than tokens have."""
-    lists = {stream.name: stream.num_codebooks for stream in info.streams}
+    lists = {stream.name: stream for stream in info.streams}
     if not lists:
         raise DatasetError(f"{source} holds no speech tokens: its tokenizer has no streams.")
     for name in ("id", "num_samples", *lists):
@@ -133,7 +139,7 @@ def check_columns(schema: pa.Schema, info: TokenizerInfo, source: str) -> None:
         if len(schema.get_all_field_indices(field.name)) > 1:
             raise DatasetError(f"{source} has the column '{field.name}' twice.")
         if field.name in lists:
-            is_right = _holds_codes(kind, 1 if lists[field.name] == 1 else 2)
+            is_right = _holds_codes(kind, lists[field.name])
         elif field.name == "speaker_embedding":
             is_right = pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32()
             is_right = is_right and info.speaker_embedding_dim in (None, kind.list_size)
@@ -151,10 +157,11 @@ def check_columns(schema: pa.Schema, info: TokenizerInfo, source: str) -> None:
             )
 
 
-def _holds_codes(kind: pa.DataType, depth: int) -> bool:
+def _holds_codes(kind: pa.DataType, stream: StreamInfo) -> bool:
+    depth = 1 if stream.num_codebooks == 1 else 2
     while depth and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         kind, depth = kind.value_type, depth - 1
-    return depth == 0 and kind == pa.uint16()
+    return depth == 0 and kind == code_type(stream)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -11,20 +11,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speechtok.tokens import TokenizerInfo
+from speechtok.shards.schema import code_type
+from speechtok.tokens import StreamInfo, TokenizerInfo
 
-ROW_GROUP_ROWS = 200
-"""Rows per row group: small enough for random access, large enough to compress."""
-ROW_GROUP_CODES = 1 << 26
-"""Codes after which a row group is closed early, so that hour-long rows stay within memory."""
+ROW_GROUP_CODES = 1 << 21
+"""Codes after which a row group is closed: enough for any dictionary to cost little, few enough to be read for one row."""
+ROW_GROUP_ROWS = 10_000
+"""Rows after which a row group is closed early, so that texts of very short rows stay within memory."""
+DICTIONARY_CODES = 4096
+"""Largest codebook whose codes are stored as places in a dictionary; larger ones would need one about as large as the codes."""
 TABLE_GROUP_ROWS = 20_000
 """Rows per row group of tables without codes."""
-COMPRESSION_LEVEL = 3
-"""zstd; higher levels gain 1 % and cost several times as long."""
+COMPRESSION = ("zstd", 3)
+"""Of most columns, with its level; higher ones gain 1 % and cost several times as long."""
+SPLIT_COMPRESSION = ("brotli", 5)
+"""Of codes split into bytes of which the highest is not full: zstd, which is faster, would pack it with others and lose some percent."""
 
 
 class ShardWriter:
     """Write rows to a Parquet file; use as a context manager.
+
+    Row groups end where their rows alone say so, however the rows arrive.
 
     Args:
         path: file to write; give a temporary path and rename it afterwards.
@@ -33,11 +40,12 @@ class ShardWriter:
     """
 
     def __init__(self, path: Path, schema: pa.Schema, info: TokenizerInfo) -> None:
-        self._schema = schema
-        self._codes = {stream.name: stream.num_codebooks for stream in info.streams}
+        self._schema, self._info = schema, info
+        self._streams = {stream.name: stream for stream in info.streams}
         self._rows: list[Mapping[str, Any]] = []
-        self._pending_codes = 0
-        self._writer = pq.ParquetWriter(path, schema, **_writer_options(schema))
+        self._tables: list[pa.Table] = []
+        self._num_rows = self._num_codes = 0
+        self._writer = pq.ParquetWriter(path, schema, **_writer_options(schema, info))
 
     def __enter__(self) -> Self:
         return self
@@ -55,46 +63,81 @@ class ShardWriter:
         """Add one row.
 
         Args:
-            row: value by column; streams as uint16 `(codebooks, frames)` arrays,
+            row: value by column; streams as integer `(codebooks, frames)` arrays,
                 `speaker_embedding` as a float32 `(channels,)` array.
         """
         self._rows.append(row)
-        self._pending_codes += sum(row[name].size for name in self._codes)
-        if len(self._rows) >= ROW_GROUP_ROWS or self._pending_codes >= ROW_GROUP_CODES:
+        self._count(1, sum(row[name].size for name in self._streams))
+
+    def add_table(self, table: pa.Table) -> None:
+        """Add rows that are columns of the schema already."""
+        codes = np.cumsum(codes_of_rows(table, self._info))
+        start = 0
+        while start < len(table):
+            before = codes[start - 1] if start else 0
+            full = int(np.searchsorted(codes, before + ROW_GROUP_CODES - self._num_codes)) + 1
+            stop = min(len(table), full, start + ROW_GROUP_ROWS - self._num_rows)
+            self._gather()
+            self._tables.append(table.slice(start, stop - start))
+            self._count(stop - start, int(codes[stop - 1] - before))
+            start = stop
+
+    def _count(self, rows: int, codes: int) -> None:
+        self._num_rows += rows
+        self._num_codes += codes
+        if self._num_rows >= ROW_GROUP_ROWS or self._num_codes >= ROW_GROUP_CODES:
             self._flush()
 
+    def _gather(self) -> None:
+        """Turn the rows that were added one by one into a table."""
+        if self._rows:
+            columns = [self._column(field) for field in self._schema]
+            self._tables.append(pa.Table.from_arrays(columns, schema=self._schema))
+            self._rows = []
+
     def _flush(self) -> None:
-        if not self._rows:
-            return
-        columns = [self._column(field) for field in self._schema]
-        self._writer.write_table(
-            pa.Table.from_arrays(columns, schema=self._schema), row_group_size=len(self._rows)
-        )
-        self._rows, self._pending_codes = [], 0
+        self._gather()
+        if self._tables:
+            table = pa.concat_tables(self._tables).combine_chunks()
+            self._writer.write_table(table, row_group_size=len(table))
+        self._tables, self._num_rows, self._num_codes = [], 0, 0
 
     def _column(self, field: pa.Field) -> pa.Array:
         values = [row[field.name] for row in self._rows]
-        if field.name in self._codes:
-            return codes_column(values, nested=self._codes[field.name] > 1)
+        if field.name in self._streams:
+            return codes_column(values, self._streams[field.name])
         if field.name == "speaker_embedding":
             flat = np.concatenate([np.asarray(value, dtype=np.float32) for value in values])
             return pa.FixedSizeListArray.from_arrays(flat, field.type.list_size)
         return pa.array(values, type=field.type)
 
 
-def codes_column(values: list[np.ndarray[Any, np.dtype[np.uint16]]], *, nested: bool) -> pa.Array:
+def codes_column(values: list[np.ndarray[Any, Any]], stream: StreamInfo) -> pa.Array:
     """Return `(codebooks, frames)` arrays as one Arrow column, without a Python object per code.
 
     Args:
         values: one array per row.
-        nested: whether the column holds `list<list<uint16>>`; otherwise the only codebook's frames.
+        stream: what they hold; several codebooks become `list<list<…>>`, one alone its frames.
     """
-    flat = pa.array(np.concatenate([value.reshape(-1) for value in values]).astype(np.uint16, copy=False))
+    dtype = code_type(stream).to_pandas_dtype()
+    flat = pa.array(np.concatenate([value.reshape(-1) for value in values]).astype(dtype, copy=False))
     frames = np.concatenate([np.full(value.shape[0], value.shape[1], dtype=np.int64) for value in values])
     inner = pa.ListArray.from_arrays(pa.array(_offsets(frames)), flat)
-    if not nested:
+    if stream.num_codebooks == 1:
         return inner
     return pa.ListArray.from_arrays(pa.array(_offsets(np.array([value.shape[0] for value in values]))), inner)
+
+
+def codes_of_rows(table: pa.Table, info: TokenizerInfo) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return how many codes each row of a table has, `(rows,)`, all streams together."""
+    total = np.zeros(len(table), dtype=np.int64)
+    for stream in info.streams:
+        column = table[stream.name].combine_chunks()
+        bounds = column.offsets.to_numpy().astype(np.int64)
+        if stream.num_codebooks > 1:
+            bounds = column.values.offsets.to_numpy().astype(np.int64)[bounds]
+        total += np.diff(bounds)
+    return total
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -107,7 +150,7 @@ def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> N
 
     Without rows the file gets no row group: `datasets` cannot read a row group without rows.
     """
-    with pq.ParquetWriter(path, schema, **_writer_options(schema)) as writer:
+    with pq.ParquetWriter(path, schema, **_writer_options(schema, None)) as writer:
         for table in evenly(tables, TABLE_GROUP_ROWS):
             writer.write_table(table.cast(schema).combine_chunks(), row_group_size=TABLE_GROUP_ROWS)
 
@@ -131,15 +174,29 @@ def _offsets(lengths: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
 
 
-def _writer_options(schema: pa.Schema) -> dict[str, Any]:
-    """Dictionary encoding packs codes to log2(codebook_size) bits; float vectors only lose by it."""
-    plain = {"speaker_embedding", "scale"}
-    return {
-        "compression": "zstd",
-        "compression_level": COMPRESSION_LEVEL,
-        "use_dictionary": [path for path in _leaf_paths(schema) if path.split(".")[0] not in plain],
+def _writer_options(schema: pa.Schema, info: TokenizerInfo | None) -> dict[str, Any]:
+    """Say how each column is stored.
+
+    A dictionary packs codes into log2(codebook_size) bits, and is itself as large as the codebook; so those of large codebooks
+    are split into their bytes. Float vectors lose by either.
+    """
+    streams = info.streams if info else ()
+    large = {item.name for item in streams if item.codebook_size > DICTIONARY_CODES}
+    loose = {
+        item.name for item in streams if item.name in large and (item.codebook_size - 1).bit_length() % 8
+    }
+    leaves = {path: path.split(".")[0] for path in _leaf_paths(schema)}
+    packed = {path: SPLIT_COMPRESSION if name in loose else COMPRESSION for path, name in leaves.items()}
+    options: dict[str, Any] = {
+        "compression": {path: codec for path, (codec, _) in packed.items()},
+        "compression_level": {path: level for path, (_, level) in packed.items()},
+        "use_dictionary": [
+            path for path, name in leaves.items() if name not in {"speaker_embedding", "scale", *large}
+        ],
         "write_page_index": True,
     }
+    split = {path: "BYTE_STREAM_SPLIT" for path, name in leaves.items() if name in large}
+    return options | ({"column_encoding": split} if split else {})
 
 
 def _leaf_paths(schema: pa.Schema) -> list[str]:
