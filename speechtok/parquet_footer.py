@@ -1,12 +1,13 @@
-"""What the footer of a Parquet file says of its column chunks, decoded from its bytes.
+"""What the footer of a Parquet file says of its column chunks and their pages of themselves, decoded from their bytes.
 
 pyarrow tells the same, but where a footer is damaged it throws in C++ outside of any handler and ends the process
-(a histogram of the wrong length is enough). Reading rows is guarded there; asking for a column chunk is not.
+(a histogram of the wrong length is enough). Reading rows is guarded there; asking for a column chunk is not. Of pages
+it tells nothing, and believes them: five bytes make one of two milliard values.
 
-Source: Apache Parquet, parquet.thrift (FileMetaData, RowGroup, ColumnChunk, ColumnMetaData); Apache Thrift, compact
-protocol.
+Source: Apache Parquet, parquet.thrift (FileMetaData, RowGroup, ColumnChunk, ColumnMetaData, PageHeader); Apache Thrift,
+compact protocol.
 
-Contents: `Chunk`, `column_chunks`.
+Contents: `Chunk`, `column_chunks`, `page_values`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ from __future__ import annotations
 import io
 import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from speechtok.limits import FOOTER_BYTES
 from speechtok.wording import size_text
 
 BYTE_ARRAY = 6
 """Number of the physical type of texts and bytes."""
+MAX_PAGES = 100_000
+"""Pages of a column chunk; writers make them 8 kB to 1 MB long."""
+_DATA_PAGES = (5, 8)
+"""Numbers of the fields of a page's header that describe values, in either version; dictionaries and indices have others."""
+_HEADER_BYTES = 1 << 10
 _DEPTH = 64
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
@@ -44,6 +50,8 @@ class Chunk:
     """Bytes uncompressed."""
     null_count: int | None
     """Values that are null, where it is stated."""
+    start: int
+    """Where its first page begins in the file, in bytes."""
 
 
 def column_chunks(metadata: Any) -> tuple[tuple[Chunk, ...], ...]:
@@ -73,6 +81,45 @@ def column_chunks(metadata: Any) -> tuple[tuple[Chunk, ...], ...]:
     return _KNOWN[key]
 
 
+def page_values(file: BinaryIO, chunk: Chunk) -> int:
+    """Return how many values the pages of a chunk claim to hold together.
+
+    Args:
+        file: the whole Parquet file.
+        chunk: as its footer states it.
+
+    Raises:
+        ValueError: when the header of a page is damaged, or there are more pages than any writer makes.
+    """
+    place, end, values = chunk.start, chunk.start + chunk.stored_bytes, 0
+    for _ in range(MAX_PAGES):
+        if place >= end:
+            return values
+        head, length = _page_header(file, place, end)
+        try:
+            values += sum(head[number][1] for number in _DATA_PAGES if number in head)
+            size = head[3]
+        except (KeyError, IndexError, TypeError):
+            size = -1
+        if not 0 <= size <= end - place - length:
+            raise ValueError("the header of a page is damaged")
+        place += length + size
+    raise ValueError(f"a column of a row group has more than {MAX_PAGES:,} pages")
+
+
+def _page_header(file: BinaryIO, place: int, end: int) -> tuple[dict[int, Any], int]:
+    """Return the fields of a page's header and how long it is."""
+    for size in (_HEADER_BYTES, FOOTER_BYTES):  # few hold long texts as their bounds
+        file.seek(place)
+        decoder = _Decoder(file.read(min(size, end - place)))
+        try:
+            return decoder.struct(0), decoder.place
+        except (ValueError, IndexError, TypeError):
+            if size == FOOTER_BYTES:
+                raise ValueError("the header of a page is damaged") from None
+    raise AssertionError
+
+
 def _chunk(fields: dict[int, Any]) -> Chunk:
     statistics = fields.get(12, {})
     found = Chunk(
@@ -82,8 +129,9 @@ def _chunk(fields: dict[int, Any]) -> Chunk:
         stored_bytes=fields[7],
         size_bytes=fields[6],
         null_count=statistics.get(3),
+        start=min(fields[9], fields.get(11) or fields[9]),
     )
-    if min(found.num_values, found.stored_bytes, found.size_bytes) < 0:
+    if min(found.num_values, found.stored_bytes, found.size_bytes, found.start) < 0:
         raise ValueError("its footer states negative sizes")
     return found
 
@@ -93,7 +141,7 @@ class _Decoder:
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        self._place = 0
+        self.place = 0
 
     def struct(self, depth: int) -> dict[int, Any]:
         """Return the fields of a structure by number."""
@@ -102,8 +150,8 @@ class _Decoder:
         fields: dict[int, Any] = {}
         number = 0
         while True:
-            head = self._content[self._place]
-            self._place += 1
+            head = self._content[self.place]
+            self.place += 1
             kind = head & 15
             if kind == _STOP:
                 return fields
@@ -120,7 +168,7 @@ class _Decoder:
         if kind in (_LIST, _SET):
             head = self._take(1)[0]
             count = self._number() if head >> 4 == 15 else head >> 4
-            if count > len(self._content) - self._place:
+            if count > len(self._content) - self.place:
                 raise ValueError("its footer is damaged")
             return [self._value(head & 15, depth + 1) for _ in range(count)]
         if kind in (_TRUE, _FALSE, _BYTE):
@@ -132,10 +180,10 @@ class _Decoder:
         raise ValueError("its footer is damaged")
 
     def _take(self, count: int) -> bytes:
-        piece = self._content[self._place : self._place + count]
+        piece = self._content[self.place : self.place + count]
         if len(piece) != count:
             raise ValueError("its footer is cut short")
-        self._place += count
+        self.place += count
         return piece
 
     def _integer(self) -> int:
@@ -145,8 +193,8 @@ class _Decoder:
     def _number(self) -> int:
         number = shift = 0
         while shift < 70:
-            byte = self._content[self._place]
-            self._place += 1
+            byte = self._content[self.place]
+            self.place += 1
             number |= (byte & 127) << shift
             if byte < 128:
                 return number

@@ -2,6 +2,7 @@
 
 import io
 import random
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from speechtok.errors import DatasetError
-from speechtok.parquet_footer import BYTE_ARRAY, column_chunks
+from speechtok.parquet_footer import BYTE_ARRAY, column_chunks, page_values
 from speechtok.shards.parquet import read_parquet_rows
 
 
@@ -75,3 +76,96 @@ def test_damaged_footers_end_in_one_sentence(tmp_path):
             refused += str(path) in str(error)
     assert read > 20
     assert read + refused == 600
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"row_group_size": 7, "data_page_size": 64},
+        {"data_page_version": "2.0", "compression": "zstd"},
+        {"use_dictionary": False, "data_page_size": 100, "write_batch_size": 10},
+    ],
+)
+def test_pages_hold_what_the_footer_states(options):
+    file = io.BytesIO(written(**options))
+    for chunks in column_chunks(pq.ParquetFile(file).metadata):
+        for chunk in chunks:
+            assert page_values(file, chunk) == chunk.num_values
+
+
+def varint(number):
+    """Return an unsigned number as Thrift and Parquet's runs write it."""
+    low, high = number & 127, number >> 7
+    return bytes([low | 128]) + varint(high) if high else bytes([low])
+
+
+def page(claimed, size):
+    """Return a page of so many bytes: one list of `claimed` values, each of them null."""
+    levels = [varint(2) + b"\0" + varint(2 * (claimed - 1)) + b"\1", varint(2 * claimed) + b"\2"]
+    body = b"".join(len(runs).to_bytes(4, "little") + runs for runs in levels)
+    for rest in range(size):
+        length = varint(2 * (size - rest))
+        head = (
+            b"\x15\0\x15"
+            + length
+            + b"\x15"
+            + length
+            + b"\x2c\x15"
+            + varint(2 * claimed)
+            + b"\x15\0\x15\6\x15\6\0\0"
+        )
+        if len(head) == rest:
+            return head + body.ljust(size - rest, b"\0")
+    raise AssertionError
+
+
+@pytest.mark.parametrize("claimed", [100, 101, 2**31 - 1])
+def test_a_page_that_claims_more_values_than_the_footer(tmp_path, claimed):
+    """Two milliard levels would take 18 GB."""
+    path = tmp_path / "claims.parquet"
+    column = pa.array([list(range(100))], type=pa.list_(pa.int32()))
+    pq.write_table(
+        pa.table({"codes": column}), path, compression="none", use_dictionary=False, write_statistics=False
+    )
+    (chunk,) = column_chunks(pq.ParquetFile(path).metadata)[0]
+    content = bytearray(path.read_bytes())
+    content[chunk.start : chunk.start + chunk.stored_bytes] = page(claimed, chunk.stored_bytes)
+    path.write_bytes(content)
+    if claimed == 100:
+        assert list(read_parquet_rows(path)) == [{"codes": [None] * 100}]
+    else:
+        with pytest.raises(
+            DatasetError,
+            match=f"states 100 values of the column 'codes', row group 0, but its pages claim {claimed:,}",
+        ):
+            list(read_parquet_rows(path))
+
+
+def test_a_column_of_very_many_pages(tmp_path):
+    path = tmp_path / "pages.parquet"
+    pq.write_table(pa.table({"codes": pa.array([[1]] * 50_000, type=pa.list_(pa.int32()))}), path)
+    (chunk,) = column_chunks(pq.ParquetFile(path).metadata)[0]
+    empty = b"\x15\0\x15\0\x15\0\x2c\x15\0\x15\0\x15\6\x15\6\0\0"
+    pages = io.BytesIO(bytes(chunk.start) + empty * 100_001)
+    with pytest.raises(ValueError, match="more than 100,000 pages"):
+        page_values(pages, replace(chunk, stored_bytes=len(empty) * 100_001))
+
+
+def test_damaged_pages_end_in_one_sentence(tmp_path):
+    content = written(row_group_size=100)
+    chunks = column_chunks(pq.ParquetFile(io.BytesIO(content)).metadata)[1]
+    (chunk,) = (item for item in chunks if item.path.startswith("codes"))
+    chance = random.Random(0)
+    path = tmp_path / "damaged.parquet"
+    told = []
+    for _ in range(200):
+        changed = bytearray(content)
+        changed[chunk.start + chance.randrange(20)] ^= 1 << chance.randrange(8)
+        path.write_bytes(changed)
+        try:
+            list(read_parquet_rows(path))
+        except DatasetError as error:
+            told.append(str(error))
+    assert told
+    assert all(str(path) in sentence for sentence in told)

@@ -1,4 +1,4 @@
-"""Corpora: audio that comes in. Each format is one module that yields `Utterance`."""
+"""Corpora: audio that comes in. Each format is one module that gives slices of it, and `Utterance` by `Utterance` what each holds."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Mapping
 
 from speechtok.audio.io import looks_like_audio
 from speechtok.corpora.corpus import Corpus
-from speechtok.corpora.fairseq import is_fairseq, read_fairseq
-from speechtok.corpora.folder import read_folder, walk
-from speechtok.corpora.hugging_face import holds_audio, is_saved, names_files, read_hugging_face
-from speechtok.corpora.kaldi import read_kaldi
-from speechtok.corpora.layouts import LAYOUTS, read_layout
-from speechtok.corpora.lhotse import lhotse_kind, read_lhotse
+from speechtok.corpora.fairseq import Fairseq, is_fairseq
+from speechtok.corpora.folder import Folder, walk
+from speechtok.corpora.hugging_face import HuggingFace, holds_audio, is_saved, names_files
+from speechtok.corpora.kaldi import Kaldi
+from speechtok.corpora.layouts import LAYOUTS, find_layout
+from speechtok.corpora.lhotse import Lhotse, lhotse_kind
 from speechtok.corpora.manifest import SUFFIXES, read_manifest
 from speechtok.corpora.segments import segment_corpus
-from speechtok.corpora.webdataset import read_webdataset
+from speechtok.corpora.slices import Slice, Source
+from speechtok.corpora.webdataset import WebDataset
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, as_path
 from speechtok.utterances import CORPUS_FORMATS
@@ -59,33 +60,33 @@ def read_corpus(
         raise DatasetError(
             f"{path} is a corpus of the format {found.kind}, whose columns have no names that could be changed."
         )
-    return found
+    return Corpus.of(found)
 
 
-def _forced(path: AnyPath, columns: Mapping[str, str], wanted: str) -> Corpus:
+def _forced(path: AnyPath, columns: Mapping[str, str], wanted: str) -> Source:
     """Return the corpus in the format that the user names, whatever it looks like."""
-    found: Corpus | None = None
+    found: Source | None = None
     if path.is_dir():
         if wanted == "folder":
-            found = read_folder(path)
+            found = Folder(path)
         elif wanted == "kaldi" and (path / "wav.scp").is_file():
-            found = read_kaldi(path / "wav.scp")
+            found = Kaldi(path / "wav.scp")
         elif wanted == "hugging_face":
-            found = read_hugging_face(path, columns)
+            found = HuggingFace(path, columns)
         elif wanted == "webdataset":
-            found = read_webdataset(path, columns)
+            found = WebDataset(path, columns)
         elif wanted in LAYOUTS:
-            found = read_layout(path, columns, [wanted])
+            found = find_layout(path, columns, [wanted])
     elif wanted == "kaldi":
-        found = read_kaldi(path)
+        found = Kaldi(path)
     elif wanted == "webdataset":
-        found = read_webdataset(path, columns)
+        found = WebDataset(path, columns)
     elif wanted == "hugging_face":
-        found = read_hugging_face(path, columns)
+        found = HuggingFace(path, columns)
     elif wanted == "fairseq":
-        found = read_fairseq(path)
+        found = Fairseq(path)
     elif wanted == "lhotse" and (kind := lhotse_kind(path)) is not None:
-        found = read_lhotse(path, kind)
+        found = Lhotse(path, kind)
     elif wanted == "manifest":
         found = read_manifest(path, columns)
     if found is None:
@@ -96,38 +97,38 @@ def _forced(path: AnyPath, columns: Mapping[str, str], wanted: str) -> Corpus:
     return found
 
 
-def _folder(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
+def _folder(path: AnyPath, columns: Mapping[str, str]) -> Source:
     if (path / "wav.scp").is_file():
-        return read_kaldi(path / "wav.scp")
+        return Kaldi(path / "wav.scp")
     if is_saved(path):
-        return read_hugging_face(path, columns)
-    layout = read_layout(path, columns)
+        return HuggingFace(path, columns)
+    layout = find_layout(path, columns)
     if layout is not None:
         return layout
     if names_files(path, columns):
-        return read_hugging_face(path, columns)
+        return HuggingFace(path, columns)
     for file in walk(path):  # the first file that tells the format does
         if file.suffix == ".tar":
-            return read_webdataset(path, columns)
+            return WebDataset(path, columns)
         if file.suffix == ".parquet" and holds_audio(file, columns):
-            return read_hugging_face(path, columns)
+            return HuggingFace(path, columns)
         if looks_like_audio(file):
             break
-    return read_folder(path)
+    return Folder(path)
 
 
-def _file(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
+def _file(path: AnyPath, columns: Mapping[str, str]) -> Source:
     if path.name == "wav.scp":
-        return read_kaldi(path)
+        return Kaldi(path)
     if path.suffix == ".tar":
-        return read_webdataset(path, columns)
+        return WebDataset(path, columns)
     if path.suffix == ".tsv" and is_fairseq(path):
-        return read_fairseq(path)
+        return Fairseq(path)
     kind = lhotse_kind(path)
     if kind is not None:
-        return read_lhotse(path, kind)
+        return Lhotse(path, kind)
     if path.suffix == ".parquet" and holds_audio(path, columns):
-        return read_hugging_face(path, columns)
+        return HuggingFace(path, columns)
     if path.name.endswith(SUFFIXES):
         return read_manifest(path, columns)
     raise DatasetError(
@@ -136,4 +137,4 @@ def _file(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
     )
 
 
-__all__ = ["Corpus", "read_corpus", "segment_corpus"]
+__all__ = ["Corpus", "Slice", "read_corpus", "segment_corpus"]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import os
 import re
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -19,27 +16,17 @@ from typing import Any
 import numpy as np
 
 from speechtok.audio.location import is_location
+from speechtok.corpora.slices import Pairs, Source
 from speechtok.errors import DatasetError
-from speechtok.limits import (
-    LINE_BYTES,
-    RECORDING_SECONDS,
-    TEXT_BYTES,
-    Bounded,
-    inflated_bytes,
-    read_bytes,
-    require_regular_file,
-)
+from speechtok.limits import RECORDING_SECONDS, TEXT_BYTES, read_bytes
 from speechtok.storage import AnyPath, as_path, is_uri
 from speechtok.utterances import Utterance
-from speechtok.wording import size_text
 
 UNREADABLE = "transcripts that cannot be read"
 """How files beside recordings are counted that should hold their text and do not."""
 FIRST_LOOK = 1 << 16
 """Utterances after which it is looked whether an id occurred twice, and again after twice as many, and so on."""
 _LABEL = re.compile(r"\d+\s+\d+\s+\S+(\s.*)?")
-Pairs = Iterable[tuple[Utterance, str]]
-"""Utterances, each with the place it was read from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +43,20 @@ class Corpus:
     """All utterances, each id once; they are read anew each time this is iterated, and never held at once."""
     ignored: Counter[str] = field(default_factory=Counter)
     """Files that were not taken for audio, counted by suffix, once `utterances` was iterated."""
+    source: Source | None = field(default=None, repr=False)
+    """Gives its slices, and what each holds; None for utterances that are in memory."""
+
+    @classmethod
+    def of(cls, source: Source) -> Corpus:
+        """Return the corpus that a source reads."""
+        return cls(
+            kind=source.kind,
+            name=source.name,
+            root=source.root,
+            utterances=Unique(source.pairs, str(source.place), advice=source.advice),
+            ignored=source.ignored,
+            source=source,
+        )
 
 
 class Unique:
@@ -247,6 +248,11 @@ class Renamed:
         kept = {name: value for name, value in values.items() if name not in used}
         return kept | {ours: values.get(theirs) for ours, theirs in self._columns.items()}
 
+    @property
+    def are_known(self) -> bool:
+        """Whether a row had each of the names."""
+        return not self._missing
+
     def check(self) -> None:
         """Raise `DatasetError` for a name that no row has, with what the first one has."""
         for sentence in filter(None, self._missing.values()):
@@ -289,50 +295,6 @@ def plain_path(audio: str, source: str) -> str:
             f"{source} has the file name {audio!r}, which reads like a part of a file; rename it."
         )
     return audio
-
-
-def read_lines(path: AnyPath) -> Iterator[str]:
-    """Yield the lines of a UTF-8 text file, packed by gzip or not, without their ends.
-
-    Only line feeds end lines, with or without a carriage return before them.
-
-    Raises:
-        DatasetError: when the file cannot be read as UTF-8 text.
-    """
-    for line in read_text(path, newline="\n"):
-        yield line.removesuffix("\n").removesuffix("\r")
-
-
-def read_text(path: AnyPath, *, newline: str) -> Iterator[str]:
-    """Yield a UTF-8 text file, packed by gzip or not, line by line, the ends of lines as they are.
-
-    Args:
-        path: the file.
-        newline: what ends a line, as for `open`.
-
-    Raises:
-        DatasetError: when the file cannot be read as UTF-8 text.
-    """
-    try:
-        if isinstance(path, Path):
-            require_regular_file(path, "list", error=DatasetError)
-        with path.open("rb") as stored:
-            packed: Any = stored
-            if path.suffix == ".gz":
-                limit = inflated_bytes(path.stat().st_size)
-                unpacked: Any = gzip.GzipFile(fileobj=stored)
-                packed = io.BufferedReader(Bounded(unpacked, limit, str(path), error=DatasetError))
-            with io.TextIOWrapper(packed, encoding="utf-8-sig", newline=newline) as file:
-                number = 0
-                while line := file.readline(LINE_BYTES + 1):
-                    number += 1
-                    if len(line) > LINE_BYTES:
-                        raise DatasetError(
-                            f"{path} line {number} is longer than {size_text(LINE_BYTES)}, the most that is read of one."
-                        )
-                    yield line
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read as UTF-8 text: {error}.") from error
 
 
 def _is_storable(name: str) -> bool:

@@ -5,7 +5,11 @@ Source: fairseq, examples/wav2vec/README.md, "Prepare training data manifest".
 
 from __future__ import annotations
 
-from speechtok.corpora.corpus import Corpus, Pairs, Unique, read_lines
+from collections.abc import Sequence
+
+from speechtok.corpora.lines import Lines, read_lines
+from speechtok.corpora.lists import ListSource
+from speechtok.corpora.slices import Pairs
 from speechtok.errors import DatasetError
 from speechtok.limits import LINE_BYTES
 from speechtok.storage import AnyPath, join
@@ -19,23 +23,30 @@ def is_fairseq(path: AnyPath) -> bool:
     return "\t" not in first and "/" in first
 
 
-def read_fairseq(path: AnyPath) -> Corpus:
-    """Return the utterances of a fairseq manifest; ids are the paths as written.
+class Fairseq(ListSource):
+    """The utterances of a fairseq manifest; ids are the paths as written.
 
     Raises:
-        DatasetError: when iterated, for a malformed line or a path that occurs twice.
+        DatasetError: when read, for a malformed line.
     """
-    root = join(path.parent, next(read_lines(path), "").strip())
-    return Corpus(
-        kind="fairseq", name=path.name, root=root, utterances=Unique(lambda: _rows(path), str(path))
-    )
 
+    kind = "fairseq"
 
-def _rows(path: AnyPath) -> Pairs:
-    for number, line in enumerate(read_lines(path), start=1):
-        if number == 1 or not line.strip():
-            continue
-        audio, _, samples = line.partition("\t")
-        if not audio or not samples.strip().isdecimal():
-            raise DatasetError(f"{path} line {number} must be 'path<TAB>number of samples', got '{line}'.")
-        yield Utterance(id=audio, audio=audio), f"line {number}"
+    def __init__(self, path: AnyPath) -> None:
+        super().__init__(join(path.parent, next(read_lines(path), "").strip()), path.name)
+        self.place = path
+
+    @property
+    def tables(self) -> Sequence[AnyPath]:
+        return [self.place]
+
+    def rows(self, lines: Lines, *, is_all: bool) -> Pairs:
+        for line in lines.bare():
+            if lines.number == 1 or not line.strip():
+                continue
+            audio, _, samples = line.partition("\t")
+            if not audio or not samples.strip().isdecimal():
+                raise DatasetError(
+                    f"{self.place} line {lines.number} must be 'path<TAB>number of samples', got '{line}'."
+                )
+            yield Utterance(id=audio, audio=audio), f"line {lines.number}"

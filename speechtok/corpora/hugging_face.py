@@ -12,32 +12,24 @@ is used.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from array import array
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speechtok.audio.location import Location, is_location
-from speechtok.corpora.corpus import (
-    Corpus,
-    Pairs,
-    Unique,
-    json_value,
-    labelled,
-    plain_path,
-    renamed,
-    short,
-    text_of,
-)
-from speechtok.corpora.folder import count_unlisted, recordings_below, walk
+from speechtok.audio.location import Location
+from speechtok.corpora.corpus import json_value, labelled, plain_path, renamed, short, text_of
+from speechtok.corpora.folder import count_unlisted, listed, recordings_below, suffix_of
+from speechtok.corpora.slices import File, Pairs, Slice, Source, of_length
 from speechtok.errors import DatasetError
 from speechtok.limits import read_json, require_regular_file
 from speechtok.parquet_footer import column_chunks
@@ -48,6 +40,8 @@ STATE = "state.json"
 """Names the files of a dataset that was saved to disk."""
 SPLITS = "dataset_dict.json"
 """Names the splits of a dataset that was saved to disk, each a folder."""
+BYTE_RATE = 16_000
+"""Bytes of a second of speech in a cell, to guess from the size of a row group how long it is."""
 _BATCH_ROWS = 1000
 _CELLS = 16
 """Recordings that are read at once to see which cells are empty."""
@@ -77,10 +71,10 @@ def names_files(path: AnyPath, columns: Mapping[str, str]) -> bool:
     return False
 
 
-def read_hugging_face(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
-    """Return the rows of a Parquet file, of all Parquet files below a folder, or of a saved dataset.
+class HuggingFace(Source):
+    """The rows of a Parquet file, of all Parquet files below a folder, or of a saved dataset.
 
-    The id is the column `id`; without it the path in the audio column, or, where there is none or several rows have it,
+    The id is the column `id`; without it the path in the audio column or, where there is none or several rows have it,
     file and row.
 
     Args:
@@ -88,45 +82,111 @@ def read_hugging_face(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
         columns: names the dataset uses, by the name they have here.
 
     Raises:
-        DatasetError: when iterated, for a file that cannot be read or has no audio, or an id that occurs twice.
+        DatasetError: when read, for a file that cannot be read or has no audio.
     """
-    root = path if path.is_dir() else path.parent
-    ignored = Counter[str]()
 
-    def read() -> Pairs:
-        ignored.clear()
-        used = set[str]()
-        repeated = _repeated(path, columns)
-        for file, split in _files(path):
-            for item, place in _utterances(root, file, split, columns, repeated):
-                if not is_location(item.audio):
-                    used.add(item.audio)
-                yield item, place
-        if path.is_dir():
-            count_unlisted(recordings_below(path) - used, ignored)
+    kind = "hugging_face"
+    advice = "Name a column of ids with --column id=NAME."
 
-    utterances = Unique(read, str(path), advice="Name a column of ids with --column id=NAME.")
-    return Corpus(
-        kind="hugging_face", name=path.resolve().name, root=root, utterances=utterances, ignored=ignored
-    )
+    def __init__(self, path: AnyPath, columns: Mapping[str, str]) -> None:
+        super().__init__(path if path.is_dir() else path.parent, path.resolve().name)
+        self.place, self._columns = path, columns
+
+    def files(self) -> Iterator[File]:
+        for file, _ in self._listed():
+            plain_path(file.name, str(self.root))
+            yield file
+
+    def slices(self, files: Iterable[File], seconds: float) -> Iterator[Slice]:
+        splits = {file.name: split for file, split in self._listed()}
+        found = [
+            Slice(
+                container=file.name,
+                start=group.start,
+                stop=group.stop,
+                split=splits[file.name],
+                seconds=group.seconds,
+            )
+            for file in files
+            for group in _Table(self.root / file.name, self._columns).groups
+        ]
+        repeated = self._repeated(found)
+        for part in of_length(found, seconds):
+            names = (
+                dict.fromkeys(name for name in self._paths(part) if _key(name) in repeated)
+                if repeated
+                else ()
+            )
+            yield replace(part, names=tuple(names))
+
+    def _listed(self) -> Iterator[tuple[File, str | None]]:
+        """Yield the files of the dataset, each with its split."""
+        path = self.place
+        if path.is_file():
+            yield self._file(path), _split_of(path)
+        elif (path / SPLITS).is_file():
+            for split in _json(path / SPLITS).get("splits", []):
+                for file in _saved_files(_inside(path, split)):
+                    yield self._file(file), split
+        elif (path / STATE).is_file():
+            split = _json(path / STATE).get("_split")
+            for file in _saved_files(path):
+                yield self._file(file), split if isinstance(split, str) else None
+        else:
+            for found in listed(path):
+                if suffix_of(found.name) == ".parquet":
+                    yield found, _split_of(path / found.name)
+
+    def _file(self, path: AnyPath) -> File:
+        try:
+            head = path.stat()
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be read: {error.strerror or error}.") from error
+        return File(relative(path, self.root), head.st_size, getattr(head, "version", ""))
+
+    def _repeated(self, parts: Sequence[Slice]) -> set[int]:
+        """Return the keys of paths that several rows have, where these are to be ids; count files that no row names."""
+        keys, used = array("Q"), set[str]()  # 8 bytes per row
+        for part in parts:
+            table = _Table(self.root / part.container, self._columns)
+            for _, paths, are_files in table.rows(part, only_paths=True):
+                used.update(path for path, is_file in zip(paths, are_files, strict=True) if path and is_file)
+                if not table.has_ids:
+                    keys.extend(_key(path) for path in paths if path)
+        if self.place.is_dir():
+            count_unlisted(recordings_below(self.place) - used, self.ignored)
+        ordered = np.sort(np.frombuffer(keys, np.uint64)) if keys else np.zeros(0, np.uint64)
+        return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+
+    def _paths(self, part: Slice) -> Iterator[str]:
+        for _, paths, _ in _Table(self.root / part.container, self._columns).rows(part, only_paths=True):
+            yield from filter(None, paths)
+
+    def read(self, part: Slice) -> Pairs:
+        file, name, row, repeated = self.root / part.container, part.container, part.start, set(part.names)
+        try:
+            table = _Table(file, self._columns)
+            labels = _labels(table.schema)
+            for values, paths, are_files in table.rows(part):
+                for item, path, is_file in zip(values, paths, are_files, strict=True):
+                    place = Location(path=name, row=row, column=table.audio)
+                    named = {key: _label(labels.get(key), value) for key, value in item.items()}
+                    named = {"split": part.split} | renamed(named, table.renames, str(file))
+                    own = path if path and path not in repeated else f"{name}:{row:08d}"
+                    identity = text_of(named.pop("id", None)) or own
+                    yield (
+                        labelled(identity, path if is_file and path else str(place), named),
+                        f"{name} row {row}",
+                    )
+                    row += 1
+        except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:500]
+            raise DatasetError(f"{file} cannot be read: {reason}.") from error
 
 
-def _files(path: AnyPath) -> Iterator[tuple[AnyPath, str | None]]:
-    """Yield the files of a dataset, each with its split."""
-    if path.is_file():
-        yield path, _split_of(path)
-    elif (path / SPLITS).is_file():
-        for split in _json(path / SPLITS).get("splits", []):
-            for file in _saved_files(_inside(path, split)):
-                yield file, split
-    elif (path / STATE).is_file():
-        split = _json(path / STATE).get("_split")
-        for file in _saved_files(path):
-            yield file, split if isinstance(split, str) else None
-    else:
-        for file in walk(path):
-            if file.suffix == ".parquet":
-                yield file, _split_of(file)
+def _key(path: str) -> int:
+    """Return a number that is the same in every process, and practically never that of another path."""
+    return int.from_bytes(hashlib.blake2b(path.encode(errors="surrogatepass"), digest_size=8).digest())
 
 
 def _saved_files(folder: AnyPath) -> list[AnyPath]:
@@ -166,108 +226,141 @@ def _json(path: AnyPath) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _repeated(path: AnyPath, columns: Mapping[str, str]) -> set[int]:
-    """Return the hashes of paths that several rows have, where these are to be ids."""
-    hashes = array("q")  # 8 bytes per row
-    for file, _ in _files(path):
-        schema, batches = _opened(file, columns, only_paths=True)
-        if "id" not in columns and "id" not in schema.names:
-            hashes.extend(hash(name) for _, paths, _ in batches for name in paths if name)
-    ordered = np.sort(np.frombuffer(hashes, np.int64)) if hashes else np.zeros(0, np.int64)
-    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+_Rows = Iterator[tuple[list[dict[str, Any]], list[str | None], list[bool]]]
+"""Other columns of some rows, path of the audio of each, and whether that is a file."""
 
 
-def _utterances(
-    root: AnyPath, file: AnyPath, split: str | None, columns: Mapping[str, str], repeated: set[int]
-) -> Pairs:
-    name = plain_path(relative(file, root), str(root))
-    row = 0
-    try:
-        schema, batches = _opened(file, columns)
-        audio = _audio_column(schema, columns)
+class _Group(NamedTuple):
+    """A run of rows that are stored together."""
+
+    start: int
+    stop: int
+    seconds: float
+    """By the size of their audio."""
+
+
+class _Table:
+    """One file of a dataset.
+
+    Args:
+        file: where it lies.
+        columns: names the dataset uses, by the name they have here.
+
+    Raises:
+        DatasetError: when it cannot be read, has no audio, or lacks a column.
+    """
+
+    def __init__(self, file: AnyPath, columns: Mapping[str, str]) -> None:
+        self._file = file
+        self._parquet = None if file.suffix == ".arrow" else open_parquet(file)
+        if self._parquet is None:
+            with _opened_arrow(file) as reader:
+                self.schema = reader.schema
+        else:
+            self.schema = self._parquet.schema_arrow
+        self.has_ids = "id" in columns or "id" in self.schema.names
+        audio = _audio_column(self.schema, columns)
         if audio is None:
             raise DatasetError(
-                f"{file} has no column of audio; it has: {', '.join(schema.names)}. "
+                f"{file} has no column of audio; it has: {', '.join(self.schema.names)}. "
                 "Binary columns are audio when named so: --column audio=NAME."
             )
-        labels = _labels(schema)
-        renames = {ours: theirs for ours, theirs in columns.items() if ours != "audio"}
-        renamed(dict.fromkeys(schema.names), renames, str(file))  # before any row, so that all names are told
-        for values, paths, are_files in batches:
-            for item, path, is_file in zip(values, paths, are_files, strict=True):
-                place = Location(path=name, row=row, column=audio)
-                named = {key: _label(labels.get(key), value) for key, value in item.items()}
-                named = {"split": split} | renamed(named, renames, str(file))
-                own = path if path and hash(path) not in repeated else f"{name}:{row:08d}"
-                identity = text_of(named.pop("id", None)) or own
-                yield labelled(identity, path if is_file and path else str(place), named), f"{name} row {row}"
-                row += 1
-    except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:500]
-        raise DatasetError(f"{file} cannot be read: {reason}.") from error
+        self.audio: str = audio
+        """The column of audio."""
+        self.renames = {ours: theirs for ours, theirs in columns.items() if ours != "audio"}
+        """Names it uses of other columns, by the name they have here."""
+        renamed(dict.fromkeys(self.schema.names), self.renames, str(file))
+        names = _fields(self.schema.field(audio).type)
+        self._has_paths, self._has_bytes = "path" in names, "bytes" in names
+        self._kept = [field.name for field in self.schema if _is_plain(field.type)]
 
+    @property
+    def groups(self) -> Iterator[_Group]:
+        """The runs of rows that are read at once."""
+        if self._parquet is None:
+            sizes = [(len(batch), batch.get_total_buffer_size()) for batch in _arrow_batches(self._file)]
+        else:
+            footer, chunks = self._parquet.metadata, column_chunks(self._parquet.metadata)
+            sizes = [
+                (
+                    footer.row_group(group).num_rows,
+                    sum(
+                        chunk.stored_bytes
+                        for chunk in chunks[group]
+                        if chunk.path.split(".")[0] == self.audio
+                    ),
+                )
+                for group in range(footer.num_row_groups)
+            ]
+        begin = 0
+        for rows, size in sizes:
+            yield _Group(begin, begin + rows, max(size / BYTE_RATE, 0.1 * rows))
+            begin += rows
 
-_Batches = Iterator[tuple[list[dict[str, Any]], list[str | None], list[bool]]]
+    def rows(self, part: Slice, *, only_paths: bool = False) -> _Rows:
+        """Yield the rows of a slice, some at a time."""
+        kept = [] if only_paths else self._kept
+        for number, group in enumerate(self.groups):
+            if group.stop > part.start and (part.stop is None or group.start < part.stop):
+                yield from (
+                    self._parquet_rows(number, kept) if self._parquet else self._arrow_rows(number, kept)
+                )
 
+    def _arrow_rows(self, number: int, kept: list[str]) -> _Rows:
+        whole = next(islice(_arrow_batches(self._file), number, None))
+        try:
+            whole.validate(full=True)
+        except (pa.ArrowException, ValueError) as error:
+            raise DatasetError(
+                f"{self._file} cannot be read: {' '.join(str(error).split())[:500]}."
+            ) from error
+        for begin in range(0, len(whole), _BATCH_ROWS):
+            batch = whole.slice(begin, _BATCH_ROWS)  # whose audio stays in the mapped file
+            paths, are_files = _unknown(len(batch))
+            if self._has_paths:
+                paths = batch[self.audio].field("path").to_pylist()
+            if self._has_bytes:
+                are_files = batch[self.audio].field("bytes").is_null().to_pylist()
+            yield batch.select(kept).to_pylist() if kept else [{}] * len(batch), paths, are_files
 
-def _opened(
-    file: AnyPath, columns: Mapping[str, str], *, only_paths: bool = False
-) -> tuple[pa.Schema, _Batches]:
-    """Return the schema of a file and its rows: other columns, path of the audio, whether that is a file."""
-    if file.suffix == ".arrow":
-        table = _arrow_table(file)
-        schema, read = table.schema, partial(_arrow_batches, table)
-    else:
-        reader = open_parquet(file)
-        schema, read = reader.schema_arrow, partial(_parquet_batches, reader, file)
-    kept = [field.name for field in schema if _is_plain(field.type) and not only_paths]
-    return schema, read(_audio_column(schema, columns), kept)
-
-
-def _arrow_table(file: AnyPath) -> pa.Table:
-    """Return an Arrow file, mapped into memory, whose values were checked to lie in it."""
-    if isinstance(file, Path):
-        require_regular_file(file, "Arrow file", error=DatasetError)
-    try:
-        mapped = pa.memory_map(str(file)) if isinstance(file, Path) else pa.PythonFile(file.open("rb"))
-        table = pa.ipc.open_stream(mapped).read_all()
-        table.validate(full=True)
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise DatasetError(f"{file} cannot be read: {' '.join(str(error).split())[:500]}.") from error
-    return table
-
-
-def _arrow_batches(table: pa.Table, audio: str | None, kept: list[str]) -> _Batches:
-    for batch in table.to_batches(max_chunksize=_BATCH_ROWS):  # whose audio stays in the mapped file
-        paths, are_files = _unknown(len(batch))
-        if audio is not None and pa.types.is_struct(batch.schema.field(audio).type):
-            names = _fields(batch.schema.field(audio).type)
-            paths = batch[audio].field("path").to_pylist() if "path" in names else paths
-            are_files = batch[audio].field("bytes").is_null().to_pylist() if "bytes" in names else are_files
-        yield batch.select(kept).to_pylist() if kept else [{}] * len(batch), paths, are_files
-
-
-def _unknown(rows: int) -> tuple[list[str | None], list[bool]]:
-    return [None] * rows, [False] * rows
-
-
-def _parquet_batches(reader: pq.ParquetFile, file: AnyPath, audio: str | None, kept: list[str]) -> _Batches:
-    schema = reader.schema_arrow
-    names = _fields(schema.field(audio).type) if audio is not None else set()
-    paths_of = [f"{audio}.path"] if "path" in names else []
-    place = _leaf(reader, f"{audio}.bytes") if "bytes" in names else None
-    for group in range(reader.metadata.num_row_groups):
-        are_cells_empty = _empty_cells(reader, group, audio, place)
-        whole = read_group(reader, file, group, [*kept, *paths_of])
+    def _parquet_rows(self, group: int, kept: list[str]) -> _Rows:
+        reader = self._parquet
+        assert reader is not None  # noqa: S101 - for mypy
+        paths_of = [f"{self.audio}.path"] if self._has_paths else []
+        place = _leaf(reader, f"{self.audio}.bytes") if self._has_bytes else None
+        are_cells_empty = _empty_cells(reader, group, self.audio, place)
+        whole = read_group(reader, self._file, group, [*kept, *paths_of])
         rows = reader.metadata.row_group(group).num_rows  # which a table without columns does not know
         for begin in range(0, rows, _BATCH_ROWS):
             table, count = whole.slice(begin, _BATCH_ROWS), min(_BATCH_ROWS, rows - begin)
             paths, are_files = _unknown(count)
             if paths_of:
-                paths = table[audio].combine_chunks().field("path").to_pylist()
+                paths = table[self.audio].combine_chunks().field("path").to_pylist()
             if place is not None:
                 are_files = list(islice(are_cells_empty, count))
             yield table.select(kept).to_pylist() if kept else [{}] * count, paths, are_files
+
+
+@contextmanager
+def _opened_arrow(file: AnyPath) -> Iterator[pa.RecordBatchReader]:
+    """Give the batches of an Arrow file, mapped into memory."""
+    if isinstance(file, Path):
+        require_regular_file(file, "Arrow file", error=DatasetError)
+    try:
+        mapped = pa.memory_map(str(file)) if isinstance(file, Path) else pa.PythonFile(file.open("rb"))
+        with pa.ipc.open_stream(mapped) as reader:
+            yield reader
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise DatasetError(f"{file} cannot be read: {' '.join(str(error).split())[:500]}.") from error
+
+
+def _arrow_batches(file: AnyPath) -> Iterator[pa.RecordBatch]:
+    with _opened_arrow(file) as reader:
+        yield from reader
+
+
+def _unknown(rows: int) -> tuple[list[str | None], list[bool]]:
+    return [None] * rows, [False] * rows
 
 
 def _leaf(reader: pq.ParquetFile, path: str) -> int:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from speechtok.audio.location import Location, location_of
-from speechtok.corpora.corpus import Corpus, Pairs, Unique, is_file, read_lines
+from speechtok.corpora.corpus import is_file
+from speechtok.corpora.lines import Lines
+from speechtok.corpora.lists import ListSource
+from speechtok.corpora.slices import Pairs
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, join
 from speechtok.utterances import Utterance
@@ -22,29 +26,50 @@ TO_THE_END = -1.0
 _RECORD = re.compile(r"(.+):(\d{1,18})$")
 
 
-def read_kaldi(wav_scp: AnyPath) -> Corpus:
-    """Return the utterances of a `wav.scp`, or of the `segments` beside it.
+class Kaldi(ListSource):
+    """The utterances of a `wav.scp`, or of the `segments` beside it.
 
     Relative paths start at the folder of `wav.scp`.
 
     Raises:
-        DatasetError: for a malformed line, an id that occurs twice, a segment of an unknown
+        DatasetError: when read, for a malformed line, an id that a table has twice, a segment of an unknown
             recording, or an entry that is a command (commands are never run).
     """
-    folder = wav_scp.parent
-    recordings = {name: _located(path, folder) for name, path in _table(wav_scp).items()}
-    for name, path in recordings.items():
-        if path.endswith("|"):
-            raise DatasetError(
-                f"{wav_scp} gives a command for '{name}'; commands are not run. Write the audio to files and list those."
-            )
-    tables = [_table(folder / name) for name in ("text", "utt2spk", "utt2lang")]
-    segments = folder / "segments"
 
-    def read() -> Pairs:
-        found = _segments(segments, recordings) if segments.is_file() else _whole(recordings, wav_scp)
-        text, speakers, languages = tables
-        for item, place in found:
+    kind = "kaldi"
+
+    def __init__(self, wav_scp: AnyPath) -> None:
+        self._folder = wav_scp.parent
+        super().__init__(self._folder, self._folder.resolve().name)
+        self._wav_scp = wav_scp
+        self._has_segments = (self._folder / "segments").is_file()
+        self.place = self._folder / "segments" if self._has_segments else wav_scp
+
+    @property
+    def tables(self) -> Sequence[AnyPath]:
+        return [self.place]
+
+    @property
+    def beside(self) -> Sequence[AnyPath]:
+        tables = [self._folder / name for name in ("text", "utt2spk", "utt2lang")]
+        return [
+            *([self._wav_scp] if self._has_segments else []),
+            *(path for path in tables if path.is_file()),
+        ]
+
+    def rows(self, lines: Lines, *, is_all: bool) -> Pairs:
+        found = self._segments(lines, is_all) if self._has_segments else self._whole(lines)
+        if is_all:  # of what lies beside, it is only seen whether that is well-formed
+            for path in self.beside:
+                _table(path, frozenset())
+            yield from found
+            return
+        pairs = list(found)
+        names = frozenset(item.id for item, _ in pairs)
+        text, speakers, languages = (
+            _table(self._folder / name, names) for name in ("text", "utt2spk", "utt2lang")
+        )
+        for item, place in pairs:
             yield (
                 replace(
                     item,
@@ -55,26 +80,57 @@ def read_kaldi(wav_scp: AnyPath) -> Corpus:
                 place,
             )
 
-    source = str(segments if segments.is_file() else wav_scp)
-    return Corpus(kind="kaldi", name=folder.resolve().name, root=folder, utterances=Unique(read, source))
+    def _whole(self, lines: Lines) -> Pairs:
+        for number, key, path in _entries(lines):
+            yield Utterance(id=key, audio=self._located(key, path)), f"line {number}"
+
+    def _located(self, name: str, path: str) -> str:
+        """Return where a recording lies; `path:offset` is a record of an archive unless there is such a file."""
+        if path.endswith("|"):
+            raise DatasetError(
+                f"{self._wav_scp} gives a command for '{name}'; commands are not run. Write the audio to files and list those."
+            )
+        found = _RECORD.match(path)
+        if found is None or is_file(join(self._folder, path)):
+            return path
+        return str(Location(path=found[1], offset=int(found[2])))
+
+    def _segments(self, lines: Lines, is_all: bool) -> Pairs:
+        found = [] if is_all else list(_fields_of_segments(lines))
+        wanted = None if is_all else frozenset(item.recording for item in found)
+        recordings = {name: self._located(name, path) for name, path in _table(self._wav_scp, wanted).items()}
+        for item in _fields_of_segments(lines) if is_all else found:
+            source = f"{lines.path} line {item.number}"
+            if item.recording not in recordings:
+                raise DatasetError(
+                    f"{source} names the recording '{item.recording}', which wav.scp does not list."
+                )
+            yield (
+                Utterance(
+                    id=item.name,
+                    audio=_of_channel(recordings[item.recording], item.channel, source),
+                    start=item.start,
+                    segment_seconds=item.seconds,
+                ),
+                f"line {item.number}",
+            )
 
 
-def _located(path: str, folder: AnyPath) -> str:
-    """Return where a recording lies; `path:offset` is a record of an archive unless there is such a file."""
-    found = _RECORD.match(path)
-    if found is None or is_file(join(folder, path)):
-        return path
-    return str(Location(path=found[1], offset=int(found[2])))
+class _Segment(NamedTuple):
+    """One line of `segments`."""
+
+    number: int
+    name: str
+    recording: str
+    start: float
+    seconds: float | None
+    """None runs to the end."""
+    channel: str | None
 
 
-def _whole(recordings: dict[str, str], wav_scp: AnyPath) -> Iterator[tuple[Utterance, str]]:
-    for name, path in recordings.items():
-        yield Utterance(id=name, audio=path), wav_scp.name
-
-
-def _segments(segments: AnyPath, recordings: dict[str, str]) -> Iterator[tuple[Utterance, str]]:
-    for number, line in enumerate(read_lines(segments), start=1):
-        parts = line.split()
+def _fields_of_segments(lines: Lines) -> Iterator[_Segment]:
+    for line in lines:
+        parts, source = line.split(), f"{lines.path} line {lines.number}"
         if not parts:
             continue
         try:
@@ -85,27 +141,15 @@ def _segments(segments: AnyPath, recordings: dict[str, str]) -> Iterator[tuple[U
                 raise ValueError(channel)
         except ValueError:
             raise DatasetError(
-                f"{segments} line {number} must be 'utterance recording start end' with times in seconds, and a channel "
-                f"counted from 0 where one is meant, got '{line[:200]}'."
+                f"{source} must be 'utterance recording start end' with times in seconds, and a channel "
+                f"counted from 0 where one is meant, got '{line.rstrip()[:200]}'."
             ) from None
-        if recording not in recordings:
-            raise DatasetError(
-                f"{segments} line {number} names the recording '{recording}', which wav.scp does not list."
-            )
         is_rest = stop == TO_THE_END
         if not 0 <= start < (math.inf if is_rest else stop) or math.isinf(stop):
             raise DatasetError(
-                f"{segments} line {number} must have 0 <= start < end, or the end -1, got {start:g} and {stop:g}."
+                f"{source} must have 0 <= start < end, or the end -1, got {start:g} and {stop:g}."
             )
-        yield (
-            Utterance(
-                id=name,
-                audio=_of_channel(recordings[recording], channel, f"{segments} line {number}"),
-                start=start,
-                segment_seconds=None if is_rest else stop - start,
-            ),
-            f"line {number}",
-        )
+        yield _Segment(lines.number, name, recording, start, None if is_rest else stop - start, channel)
 
 
 def _of_channel(audio: str, channel: str | None, source: str) -> str:
@@ -120,16 +164,14 @@ def _of_channel(audio: str, channel: str | None, source: str) -> str:
     return str(replace(place, channel=int(channel)))
 
 
-def _table(path: AnyPath) -> dict[str, str]:
-    """Return the `key value…` lines of a file; nothing when there is no such file."""
+def _entries(lines: Lines) -> Iterator[tuple[int, str, str]]:
+    """Yield number, key and value of the `key value…` lines of a table."""
+    path = lines.path
     is_label = path.name in ("utt2spk", "utt2lang")
-    if not path.is_file():
-        return {}
-    table: dict[str, str] = {}
-    lines: dict[str, int] = {}
-    for number, line in enumerate(read_lines(path), start=1):
+    for line in lines.bare():
         if not line.strip():
             continue
+        number = lines.number
         key, *rest = line.split(maxsplit=1)
         value = rest[0].strip() if rest else ""
         if not value and path.name == "wav.scp":
@@ -138,9 +180,32 @@ def _table(path: AnyPath) -> dict[str, str]:
             raise DatasetError(
                 f"{path} line {number} must be 'id label', without white space in the label, got '{line[:200]}'."
             )
-        if key in table:
-            raise DatasetError(
-                f"{path} has the id '{key}' twice, at line {lines[key]} and at line {number}; ids must be unique."
-            )
-        table[key], lines[key] = value, number
+        yield number, key, value
+
+
+def _table(path: AnyPath, wanted: frozenset[str] | None) -> dict[str, str]:
+    """Return the entries of a table by their keys; nothing when there is no such file.
+
+    Args:
+        path: the table.
+        wanted: keys that are wanted; None takes all.
+
+    Raises:
+        DatasetError: for a malformed line, or a key that occurs twice.
+    """
+    table: dict[str, str] = {}
+    if not path.is_file():
+        return table
+    seen = set[int]()
+    for number, key, value in _entries(Lines(path)):
+        own = hash(key)
+        if own in seen:
+            first = next((line for line, other, _ in _entries(Lines(path)) if other == key), number)
+            if first != number:
+                raise DatasetError(
+                    f"{path} has the id '{key}' twice, at line {first} and at line {number}; ids must be unique."
+                )
+        seen.add(own)
+        if wanted is None or key in wanted:
+            table[key] = value
     return table

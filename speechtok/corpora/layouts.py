@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
 
 from speechtok.audio.containers import AUDIO_SUFFIXES
-from speechtok.corpora.corpus import Corpus, Pairs, Unique, labelled, plain_path, read_lines, transcript
+from speechtok.corpora.corpus import labelled, plain_path, transcript
+from speechtok.corpora.folder import listed, suffix_of, with_texts
+from speechtok.corpora.lines import Lines, read_lines
+from speechtok.corpora.lists import ListSource
 from speechtok.corpora.manifest import delimited
-from speechtok.corpora.metadata import Read, find_audiofolder, find_ljspeech
+from speechtok.corpora.metadata import find_audiofolder, find_ljspeech
+from speechtok.corpora.slices import File, Pairs, Slice, Source, guessed_seconds, in_groups
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, relative
 from speechtok.utterances import Utterance
@@ -39,111 +41,200 @@ LAYOUTS = ("audiofolder", "common_voice", "ljspeech", "vctk", "librispeech", "li
 """Layouts known here, in the order in which they are looked for."""
 
 
-def read_layout(root: AnyPath, columns: Mapping[str, str], kinds: Iterable[str] = LAYOUTS) -> Corpus | None:
+def find_layout(root: AnyPath, columns: Mapping[str, str], kinds: Iterable[str] = LAYOUTS) -> Source | None:
     """Return the corpus that a folder holds as published, or None when it is none of these.
 
     Args:
         root: the folder.
         columns: names the corpus uses, by the name they have here; of layouts with a list of fields.
         kinds: which of `LAYOUTS` to look for.
-
-    Raises:
-        DatasetError: when iterated, for a malformed list, or an id that occurs twice.
     """
-    for kind in kinds:
-        ignored = Counter[str]()
-        read = _LAYOUTS[kind](root, columns, ignored)
-        if read is not None:
-            utterances = Unique(read, str(root))
-            return Corpus(
-                kind=kind, name=root.resolve().name, root=root, utterances=utterances, ignored=ignored
-            )
-    return None
+    found = (_LAYOUTS[kind](root, columns) for kind in kinds)
+    return next((source for source in found if source is not None), None)
 
 
-def _librispeech(root: AnyPath, *_: object) -> Read | None:
-    subsets = _subsets(root, "*-*.trans.txt")
-    return partial(_librispeech_rows, root, subsets) if subsets else None
+class _Tree(Source):
+    """Recordings in folders whose names say who speaks."""
+
+    def __init__(self, root: AnyPath) -> None:
+        super().__init__(root, root.resolve().name)
+
+    def pair(self, name: str, values: Mapping[str, str | None]) -> tuple[Utterance, str]:
+        """Return one recording."""
+        path = plain_path(name, str(self.root))
+        return labelled(PurePosixPath(name).stem, path, values), path
+
+    def words(self, name: str) -> str | None:
+        """Return the text in a file, if it is there."""
+        path = self.root / name
+        return transcript(path, self.ignored) if path.exists() else None
 
 
-def _librispeech_rows(root: AnyPath, subsets: list[AnyPath]) -> Pairs:
-    for chapter, split in _chapters(subsets):
-        text = {}
-        for table in chapter.glob("*.trans.txt"):
-            for line in read_lines(table):
-                key, _, words = line.partition(" ")
-                text[key] = words.strip()
-        for audio in _audio(chapter):
-            values = {"text": text.get(audio.stem), "split": split, **_reader(chapter)}
-            yield _pair(root, audio, audio.stem, values)
+class _Chapters(_Tree):
+    """The subsets of LibriSpeech or LibriTTS: speakers, their chapters, and recordings in these."""
+
+    text = ""
+    """How the names of files with text end."""
+    beside = ""
+    """Pattern of the names by which a chapter is known."""
+
+    def __init__(self, root: AnyPath, subsets: Sequence[AnyPath]) -> None:
+        super().__init__(root)
+        self._subsets = subsets
+
+    @classmethod
+    def find(cls, root: AnyPath, columns: Mapping[str, str]) -> Source | None:
+        """Return the corpus in a folder, if it is one."""
+        subsets = _subsets(root, cls.beside)
+        return cls(root, subsets) if subsets else None
+
+    def files(self) -> Iterator[File]:
+        for subset in self._subsets:
+            folder = "" if subset == self.root else relative(subset, self.root) + "/"
+            for file in listed(subset):
+                is_one = suffix_of(file.name) in AUDIO_SUFFIXES or file.name.endswith(self.text)
+                if is_one and file.name.count("/") == 2:
+                    yield file._replace(name=folder + file.name)
+
+    def values(self, chapter: AnyPath) -> dict[str, str | None]:
+        """Return what the folder of a chapter tells: `train-clean-100` is the split "train.clean.100"."""
+        speaker, subset = chapter.parent.name, chapter.parent.parent.resolve().name
+        is_published = speaker.isdecimal() and _LIBRI_SUBSET.fullmatch(subset)
+        is_split = re.match(r"(train|dev|test)\b", subset)
+        return {
+            "split": subset.replace("-", ".") if is_split else None,
+            "speaker": speaker,
+            "language": "en" if is_published else None,
+        }
 
 
-def _libritts(root: AnyPath, columns: Mapping[str, str], ignored: Counter[str]) -> Read | None:
-    subsets = _subsets(root, "*_*.normalized.txt")
-    return partial(_libritts_rows, root, subsets, ignored) if subsets else None
+class _LibriSpeech(_Chapters):
+    kind = "librispeech"
+    text = ".trans.txt"
+    beside = "*-*.trans.txt"
+
+    def slices(self, files: Iterable[File], seconds: float) -> Iterator[Slice]:
+        return in_groups(
+            (((file.name,), guessed_seconds(file)) for file in files if not file.name.endswith(self.text)),
+            seconds,
+        )
+
+    def read(self, part: Slice) -> Pairs:
+        for folder, names in groupby(part.names, key=lambda name: str(PurePosixPath(name).parent)):
+            chapter, text = self.root / folder, {}
+            for table in chapter.glob("*" + self.text):
+                for line in read_lines(table):
+                    key, _, words = line.partition(" ")
+                    text[key] = words.strip()
+            for name in names:
+                yield self.pair(name, {"text": text.get(PurePosixPath(name).stem), **self.values(chapter)})
 
 
-def _libritts_rows(root: AnyPath, subsets: list[AnyPath], ignored: Counter[str]) -> Pairs:
-    ignored.clear()
-    for chapter, split in _chapters(subsets):
-        for audio in _audio(chapter):
-            text = _beside(audio.with_suffix(".normalized.txt"), ignored)
-            yield _pair(root, audio, audio.stem, {"text": text, "split": split, **_reader(chapter)})
+class _LibriTTS(_Chapters):
+    kind = "libritts"
+    text = ".normalized.txt"
+    beside = "*_*.normalized.txt"
+
+    def slices(self, files: Iterable[File], seconds: float) -> Iterator[Slice]:
+        return in_groups(with_texts(files), seconds)
+
+    def read(self, part: Slice) -> Pairs:
+        texts = {name for name in part.names if name.endswith(self.text)}
+        for name in part.names:
+            if name not in texts:
+                beside = name.rpartition(".")[0] + self.text
+                words = transcript(self.root / beside, self.ignored) if beside in texts else None
+                yield self.pair(name, {"text": words, **self.values((self.root / name).parent)})
 
 
-def _reader(chapter: AnyPath) -> dict[str, str | None]:
-    """Return the speaker of a chapter, and the language if the subset is one of those that were published."""
-    speaker, subset = chapter.parent.name, chapter.parent.parent.resolve().name
-    is_published = speaker.isdecimal() and _LIBRI_SUBSET.fullmatch(subset)
-    return {"speaker": speaker, "language": "en" if is_published else None}
+class _Vctk(_Tree):
+    kind = "vctk"
+
+    def __init__(self, root: AnyPath, folder: AnyPath) -> None:
+        super().__init__(root)
+        self._folder = folder
+
+    @classmethod
+    def find(cls, root: AnyPath, columns: Mapping[str, str]) -> Source | None:
+        """Return the corpus in a folder, if it is one."""
+        folders = [root / name for name in _VCTK_FOLDERS if (root / name).is_dir()]
+        return cls(root, folders[0]) if folders and (root / "txt").is_dir() else None
+
+    def files(self) -> Iterator[File]:
+        for folder, suffixes in ((self._folder, AUDIO_SUFFIXES), (self.root / "txt", {".txt"})):
+            for file in listed(folder):
+                if suffix_of(file.name) in suffixes and file.name.count("/") == 1:
+                    yield file._replace(name=f"{folder.name}/{file.name}")
+
+    def slices(self, files: Iterable[File], seconds: float) -> Iterator[Slice]:
+        return in_groups(
+            (((file.name,), guessed_seconds(file)) for file in files if not file.name.endswith(".txt")),
+            seconds,
+        )
+
+    def read(self, part: Slice) -> Pairs:
+        for name in part.names:
+            path = PurePosixPath(name)
+            speaker, (sentence, _, microphone) = path.parent.name, path.stem.partition("_mic")
+            values = {
+                "text": self.words(f"txt/{speaker}/{sentence}.txt"),
+                "speaker": speaker,
+                "language": "en" if _VCTK_SPEAKER.fullmatch(speaker) else None,
+            }
+            yield self.pair(name, values | ({"microphone": microphone} if microphone else {}))
 
 
-def _vctk(root: AnyPath, columns: Mapping[str, str], ignored: Counter[str]) -> Read | None:
-    folders = [root / name for name in _VCTK_FOLDERS if (root / name).is_dir()]
-    if not folders or not (root / "txt").is_dir():
-        return None
-    return partial(_vctk_rows, root, folders[0], ignored)
+class _CommonVoice(ListSource):
+    """The languages of Common Voice, each with a list of each split."""
 
+    kind = "common_voice"
 
-def _vctk_rows(root: AnyPath, folder: AnyPath, ignored: Counter[str]) -> Pairs:
-    ignored.clear()
-    for speaker in _folders(folder):
-        for audio in _audio(speaker):
-            sentence, _, microphone = audio.stem.partition("_mic")
-            text = _beside(root / "txt" / speaker.name / f"{sentence}.txt", ignored)
-            language = "en" if _VCTK_SPEAKER.fullmatch(speaker.name) else None
-            values = {"text": text, "speaker": speaker.name, "language": language}
-            yield _pair(root, audio, audio.stem, values | ({"microphone": microphone} if microphone else {}))
+    def __init__(self, root: AnyPath, languages: Sequence[AnyPath]) -> None:
+        super().__init__(root, root.resolve().name)
+        self._languages = languages
+        self._seconds = {folder: _common_voice_seconds(folder / "clip_durations.tsv") for folder in languages}
 
+    @classmethod
+    def find(cls, root: AnyPath, columns: Mapping[str, str]) -> Source | None:
+        """Return the corpus in a folder, if it is one."""
+        languages = [folder for folder in [root, *_folders(root)] if _is_common_voice(folder)]
+        return cls(root, languages) if languages else None
 
-def _common_voice(root: AnyPath, *_: object) -> Read | None:
-    languages = [folder for folder in [root, *_folders(root)] if _is_common_voice(folder)]
-    return partial(_common_voice_rows, root, languages) if languages else None
+    @property
+    def tables(self) -> Sequence[AnyPath]:
+        return self._lists([f"{split}.tsv" for split in COMMON_VOICE_SPLITS])
+
+    @property
+    def beside(self) -> Sequence[AnyPath]:
+        return self._lists(["clip_durations.tsv"])
+
+    def newline(self, table: AnyPath) -> str:
+        return ""
+
+    def _lists(self, names: Sequence[str]) -> list[AnyPath]:
+        return [folder / name for folder in self._languages for name in names if (folder / name).is_file()]
+
+    def rows(self, lines: Lines, *, is_all: bool) -> Pairs:
+        table = lines.path
+        folder, name = table.parent, relative(table, self.root)
+        for place, row in delimited(lines):
+            clip, sentence = row.get("path"), row.get("sentence")
+            if not clip:
+                raise DatasetError(f"{table} {place} names no clip in the column path.")
+            values = {
+                "text": sentence,
+                "speaker": row.get("client_id"),
+                "language": row.get("locale") or folder.resolve().name,
+                "split": table.stem,
+                "duration": self._seconds[folder].get(clip),
+                **{column: row.get(column) for column in ("age", "gender", "accents")},
+            }
+            audio = relative(folder / "clips" / clip, self.root)
+            yield labelled(PurePosixPath(clip).stem, audio, values), f"{name} {place}"
 
 
 def _is_common_voice(folder: AnyPath) -> bool:
     return (folder / "clips").is_dir() and any((folder / f"{n}.tsv").is_file() for n in COMMON_VOICE_SPLITS)
-
-
-def _common_voice_rows(root: AnyPath, languages: list[AnyPath]) -> Pairs:
-    for folder in languages:
-        seconds = _common_voice_seconds(folder / "clip_durations.tsv")
-        for split in COMMON_VOICE_SPLITS:
-            table = folder / f"{split}.tsv"
-            for place, row in delimited(table) if table.is_file() else ():
-                clip, sentence = row.get("path"), row.get("sentence")
-                if not clip:
-                    raise DatasetError(f"{table} {place} names no clip in the column path.")
-                values = {
-                    "text": sentence,
-                    "speaker": row.get("client_id"),
-                    "language": row.get("locale") or folder.resolve().name,
-                    "split": split,
-                    "duration": seconds.get(clip),
-                    **{name: row.get(name) for name in ("age", "gender", "accents")},
-                }
-                audio = relative(folder / "clips" / clip, root)
-                yield labelled(PurePosixPath(clip).stem, audio, values), f"{relative(table, root)} {place}"
 
 
 def _common_voice_seconds(table: AnyPath) -> dict[str, float]:
@@ -151,7 +242,7 @@ def _common_voice_seconds(table: AnyPath) -> dict[str, float]:
     if not table.is_file():
         return {}
     found = {}
-    for _, row in delimited(table):
+    for _, row in delimited(Lines(table, newline="")):
         clip, *lengths = row.values()
         if clip and lengths and str(lengths[0]).isdecimal():
             found[clip] = int(str(lengths[0])) / 1000
@@ -172,16 +263,6 @@ def _has_chapters(folder: AnyPath, beside: str) -> bool:
     return any(next(chapter.glob(beside), None) for chapter in islice(chapters, _LOOKED_AT))
 
 
-def _chapters(subsets: list[AnyPath]) -> Iterator[tuple[AnyPath, str | None]]:
-    """Yield the folder of each chapter, and its split: `train-clean-100` is "train.clean.100"."""
-    for subset in subsets:
-        name = subset.resolve().name
-        split = name.replace("-", ".") if re.match(r"(train|dev|test)\b", name) else None
-        for speaker in _folders(subset):
-            for chapter in _folders(speaker):
-                yield chapter, split
-
-
 def _folders(folder: AnyPath) -> list[AnyPath]:
     if not folder.is_dir():
         return []
@@ -197,31 +278,11 @@ def _folders(folder: AnyPath) -> list[AnyPath]:
     )
 
 
-def _audio(folder: AnyPath) -> list[AnyPath]:
-    found = (
-        item
-        for item in folder.iterdir()
-        if item.suffix.lower() in AUDIO_SUFFIXES and not item.name.startswith(".")
-    )
-    return sorted(found, key=str)
-
-
-def _beside(path: AnyPath, ignored: Counter[str]) -> str | None:
-    return transcript(path, ignored) if path.exists() else None
-
-
-def _pair(
-    root: AnyPath, audio: AnyPath, name: str, values: Mapping[str, str | None]
-) -> tuple[Utterance, str]:
-    path = plain_path(relative(audio, root), str(root))
-    return labelled(name, path, values), path
-
-
-_LAYOUTS: dict[str, Callable[[AnyPath, Mapping[str, str], Counter[str]], Read | None]] = {
+_LAYOUTS: dict[str, Callable[[AnyPath, Mapping[str, str]], Source | None]] = {
     "audiofolder": find_audiofolder,
-    "common_voice": _common_voice,
+    "common_voice": _CommonVoice.find,
     "ljspeech": find_ljspeech,
-    "vctk": _vctk,
-    "librispeech": _librispeech,
-    "libritts": _libritts,
+    "vctk": _Vctk.find,
+    "librispeech": _LibriSpeech.find,
+    "libritts": _LibriTTS.find,
 }

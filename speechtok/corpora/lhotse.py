@@ -8,14 +8,17 @@ padding, speed, gain) are recipes for audio that is in no file, and are refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from speechtok.audio.location import Location
-from speechtok.corpora.corpus import Corpus, Pairs, Unique, is_file, text_of
+from speechtok.corpora.corpus import is_file, text_of
+from speechtok.corpora.lines import Lines
+from speechtok.corpora.lists import ListSource
 from speechtok.corpora.manifest import json_lines
+from speechtok.corpora.slices import Pairs
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, is_store, join
 from speechtok.utterances import Utterance
@@ -29,7 +32,7 @@ def lhotse_kind(path: AnyPath) -> str | None:
     """Return "cuts", "recordings" or "supervisions" if the first object of a .jsonl file is one of lhotse's."""
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         return None
-    _, first = next(json_lines(path), (0, dict[str, Any]()))
+    _, first = next(json_lines(Lines(path)), (0, dict[str, Any]()))
     if str(first.get("type", "")).endswith("Cut"):
         return "cuts"
     if "sources" in first and "sampling_rate" in first:
@@ -37,8 +40,8 @@ def lhotse_kind(path: AnyPath) -> str | None:
     return "supervisions" if {"recording_id", "start", "duration"} <= set(first) else None
 
 
-def read_lhotse(path: AnyPath, kind: str) -> Corpus:
-    """Return the utterances of a lhotse manifest.
+class Lhotse(ListSource):
+    """The utterances of a lhotse manifest.
 
     Relative paths start at the folder of the manifest or, where the first recording is not there, at the
     current folder, as in lhotse.
@@ -48,30 +51,69 @@ def read_lhotse(path: AnyPath, kind: str) -> Corpus:
         kind: what `lhotse_kind` says of it.
 
     Raises:
-        DatasetError: for supervisions without recordings; when iterated, for a malformed line, an operation
+        DatasetError: for supervisions without recordings; when read, for a malformed line, an operation
             that has to be applied first, or a recording that is no file.
     """
-    if kind == "supervisions":
-        raise DatasetError(
-            f"{path} holds supervisions, which have no audio; give the cuts, or the recordings beside them."
-        )
-    read = partial(_cuts if kind == "cuts" else _recordings, path)
-    return Corpus(kind="lhotse", name=path.name, root=_root(path, kind), utterances=Unique(read, str(path)))
+
+    kind = "lhotse"
+
+    def __init__(self, path: AnyPath, kind: str) -> None:
+        if kind == "supervisions":
+            raise DatasetError(
+                f"{path} holds supervisions, which have no audio; give the cuts, or the recordings beside them."
+            )
+        super().__init__(_root(path, kind), path.name)
+        self.place, self._is_cuts = path, kind == "cuts"
+        beside = path.with_name(path.name.replace("recordings", "supervisions"))
+        self._supervisions = None if self._is_cuts or beside == path or not beside.is_file() else beside
+
+    @property
+    def tables(self) -> Sequence[AnyPath]:
+        return [self._supervisions or self.place]
+
+    @property
+    def beside(self) -> Sequence[AnyPath]:
+        return [] if self._supervisions is None else [self.place]
+
+    def rows(self, lines: Lines, *, is_all: bool) -> Pairs:
+        if self._supervisions is not None:
+            yield from self._supervised(lines, is_all)
+            return
+        make = _cut if self._is_cuts else _recording
+        for number, item in json_lines(lines):
+            place = f"line {number}"
+            yield _read(self.place, place, partial(make, f"{self.place} {place}", item)), place
+
+    def _supervised(self, lines: Lines, is_all: bool) -> Pairs:
+        """Yield an utterance for each supervision of a recording."""
+        rows = json_lines(lines)
+        wanted: set[str] | None = None
+        if not is_all:
+            rows = iter(found := list(rows))
+            wanted = {str(item.get("recording_id")) for _, item in found}
+        recordings = {
+            name: (number, item)
+            for number, item in json_lines(Lines(self.place))
+            if (name := str(item.get("id"))) and (wanted is None or name in wanted)
+        }
+        for number, supervision in rows:
+            name, place = str(supervision.get("recording_id")), f"line {number}"
+            if name not in recordings:
+                raise DatasetError(
+                    f"{lines.path} {place} is of the recording '{name}', which {self.place} does not list."
+                )
+            line, recording = recordings[name]
+            source = f"{self.place} line {line}"
+            yield _read(lines.path, place, partial(_supervision, source, supervision, recording)), place
 
 
 def _root(path: AnyPath, kind: str) -> AnyPath:
-    _, first = next(json_lines(path))
+    _, first = next(json_lines(Lines(path)))
     recording = first.get("recording") if kind == "cuts" else first
     sources = recording.get("sources") if isinstance(recording, dict) else None
     source = sources[0].get("source") if isinstance(sources, list) and sources else None
     is_here = isinstance(source, str) and not is_file(join(path.parent, source)) and is_file(Path(source))
     return Path() if is_here else path.parent
-
-
-def _cuts(path: AnyPath) -> Pairs:
-    for number, cut in json_lines(path):
-        place = f"line {number}"
-        yield _read(path, place, partial(_cut, f"{path} {place}", cut)), place
 
 
 def _cut(source: str, cut: Mapping[str, Any]) -> Utterance:
@@ -93,23 +135,6 @@ def _cut(source: str, cut: Mapping[str, Any]) -> Utterance:
         supervisions=supervisions,
         extra={name: value for name, value in custom.items() if _is_plain(value)},
     )
-
-
-def _recordings(path: AnyPath) -> Pairs:
-    beside = path.with_name(path.name.replace("recordings", "supervisions"))
-    if beside == path or not beside.is_file():
-        for number, recording in json_lines(path):
-            place = f"line {number}"
-            yield _read(path, place, partial(_recording, f"{path} {place}", recording)), place
-        return
-    recordings = {str(item.get("id")): (number, item) for number, item in json_lines(path)}
-    for number, supervision in json_lines(beside):
-        name, place = str(supervision.get("recording_id")), f"line {number}"
-        if name not in recordings:
-            raise DatasetError(f"{beside} {place} is of the recording '{name}', which {path} does not list.")
-        line, recording = recordings[name]
-        source = f"{path} line {line}"
-        yield _read(beside, place, partial(_supervision, source, supervision, recording)), place
 
 
 def _recording(source: str, recording: Mapping[str, Any]) -> Utterance:

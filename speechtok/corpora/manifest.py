@@ -12,22 +12,14 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from speechtok.corpora.corpus import (
-    Corpus,
-    Pairs,
-    Renamed,
-    Unique,
-    json_value,
-    listed,
-    read_lines,
-    read_text,
-    renamed,
-    short,
-    text_of,
-)
+from speechtok.corpora.corpus import Renamed, json_value, listed, renamed, short, text_of
+from speechtok.corpora.lines import Lines
+from speechtok.corpora.lists import ListSource, seconds_of
+from speechtok.corpora.slices import File, Pairs, Slice
 from speechtok.errors import DatasetError
 from speechtok.limits import COLUMNS
 from speechtok.shards.parquet import read_parquet_rows
@@ -42,8 +34,8 @@ _OBJECTS = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 _MEANING = {"id", "audio", "start", "duration", "split", "text", "speaker", "language"}
 
 
-def read_manifest(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
-    """Return the utterances of a manifest.
+class Manifest(ListSource):
+    """The utterances of a manifest.
 
     Without an `id` column the id is the path as written, followed by `:start-end` for a segment.
 
@@ -52,21 +44,95 @@ def read_manifest(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
         columns: names the manifest uses, by the name they have here, such as {"audio": "path"}.
 
     Raises:
-        DatasetError: when iterated, for a missing `audio` column, a malformed row or an id that occurs twice.
+        DatasetError: when read, for a missing `audio` column or a malformed row.
     """
-    utterances = Unique(lambda: _utterances(path, columns), str(path))
-    return Corpus(kind="manifest", name=path.name, root=path.parent, utterances=utterances)
+
+    kind = "manifest"
+
+    def __init__(self, path: AnyPath, columns: Mapping[str, str]) -> None:
+        super().__init__(path.parent, path.name)
+        self.place, self._columns = path, columns
+        self._is_objects = path.name.endswith(_OBJECTS)
+
+    def newline(self, table: AnyPath) -> str:
+        return "\n" if self._is_objects else ""
+
+    @property
+    def tables(self) -> Sequence[AnyPath]:
+        return [self.place]
+
+    def rows(self, lines: Lines, *, is_all: bool) -> Pairs:
+        if self._is_objects:
+            yield from self._objects(lines, is_all)
+            return
+        for place, row in delimited(lines):
+            yield self._pair(place, renamed(row, self._columns, str(self.place)), row)
+
+    def _objects(self, lines: Lines, is_all: bool) -> Pairs:
+        """Yield the utterances of JSON lines, of which each may lack what others have."""
+        fields: Renamed | None = None
+        for number, row in json_lines(lines):
+            if fields is None:
+                fields = self._fields(row if is_all else None)
+            place = f"line {number}"
+            yield self._pair(place, fields(row, f"{self.place} {place}"), row)
+        if fields is not None and is_all:
+            fields.check()
+
+    def _fields(self, first: Mapping[str, Any] | None) -> Renamed:
+        """Return the names of the manifest, by its first row."""
+        if first is None:
+            _, first = next(json_lines(Lines(self.place)), (0, {}))
+        nemo = {}
+        if "audio_filepath" in first and "audio" not in first:
+            nemo = _NEMO if self._columns.get("audio") in (None, "audio_filepath") else {}
+        return Renamed({**nemo, **self._columns}, optional={*nemo.values()} - {*self._columns.values()})
+
+    def _pair(self, place: str, values: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Utterance, str]:
+        if "audio" not in values:
+            raise DatasetError(
+                f"{self.place} needs a column `audio` with the path of each recording; it has: {listed(row)}. "
+                "Another name is given as --column audio=NAME."
+            )
+        return _utterance(self.place, place, values), place
 
 
-def json_lines(path: AnyPath) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the number and the object of each line of a .jsonl file that is not blank.
+class ParquetManifest(Manifest):
+    """The utterances of a manifest that is a Parquet file."""
+
+    def slices(self, files: Iterable[File], seconds: float) -> Iterator[Slice]:
+        for _ in files:  # their hashes are for comparison
+            pass
+        held = Slice(container=self.place.name)
+        for number, (item, _) in enumerate(self.read(held), start=1):
+            held = replace(held, stop=number, seconds=held.seconds + seconds_of(item))
+            if held.seconds >= seconds:
+                yield held
+                held = Slice(container=self.place.name, start=number)
+        if held.seconds:
+            yield held
+
+    def read(self, part: Slice) -> Pairs:
+        for number, row in enumerate(read_parquet_rows(self.place, part.start, part.stop), part.start + 1):
+            yield self._pair(f"row {number}", renamed(row, self._columns, str(self.place)), row)
+
+
+def read_manifest(path: AnyPath, columns: Mapping[str, str]) -> Manifest:
+    """Return the source of a manifest of any kind."""
+    return (ParquetManifest if path.suffix == ".parquet" else Manifest)(path, columns)
+
+
+def json_lines(lines: Lines) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number and the object of each line that is not blank.
 
     Raises:
         DatasetError: when the file cannot be read, or a line is no JSON object.
     """
-    for number, line in enumerate(read_lines(path), start=1):
+    path = lines.path
+    for line in lines:
         if not line.strip():
             continue
+        number = lines.number
         try:
             row = json_value(line)
         except ValueError as error:
@@ -74,39 +140,6 @@ def json_lines(path: AnyPath) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise DatasetError(f"{path} line {number} must be a JSON object, got {type(row).__name__}.")
         yield number, row
-
-
-def _utterances(path: AnyPath, columns: Mapping[str, str]) -> Pairs:
-    if path.name.endswith(_OBJECTS):
-        yield from _of_objects(path, columns)
-        return
-    for place, row in _rows(path):
-        values = renamed(row, columns, str(path))
-        _require_audio(path, values, row)
-        yield _utterance(path, place, values), place
-
-
-def _of_objects(path: AnyPath, columns: Mapping[str, str]) -> Pairs:
-    """Yield the utterances of JSON lines, of which each may lack what others have."""
-    fields: Renamed | None = None
-    for number, row in json_lines(path):
-        is_nemo = "audio_filepath" in row and columns.get("audio") in (None, "audio_filepath")
-        if fields is None:
-            nemo = _NEMO if is_nemo and "audio" not in row else {}
-            fields = Renamed({**nemo, **columns}, optional={*nemo.values()} - {*columns.values()})
-        values = fields(row, f"{path} line {number}")
-        _require_audio(path, values, row)
-        yield _utterance(path, f"line {number}", values), f"line {number}"
-    if fields is not None:
-        fields.check()
-
-
-def _require_audio(path: AnyPath, values: Mapping[str, Any], row: Mapping[str, Any]) -> None:
-    if "audio" not in values:
-        raise DatasetError(
-            f"{path} needs a column `audio` with the path of each recording; it has: {listed(row)}. "
-            "Another name is given as --column audio=NAME."
-        )
 
 
 def _utterance(path: AnyPath, place: str, values: Mapping[str, Any]) -> Utterance:
@@ -140,48 +173,53 @@ def _utterance(path: AnyPath, place: str, values: Mapping[str, Any]) -> Utteranc
     )
 
 
-def _rows(path: AnyPath) -> Iterator[tuple[str, dict[str, Any]]]:
-    if path.suffix == ".parquet":
-        for number, row in enumerate(read_parquet_rows(path), start=1):
-            yield f"row {number}", row
-    else:
-        yield from delimited(path)
-
-
-def delimited(path: AnyPath) -> Iterator[tuple[str, dict[str, Any]]]:
+def delimited(lines: Lines) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the place and the cells by column of each row of a .csv or .tsv file; empty cells are None.
+
+    Args:
+        lines: the rows, from the header on or from a later one; made with `newline=""`.
 
     Raises:
         DatasetError: when the file cannot be read, or a row has another number of cells than the header.
     """
+    path = lines.path
+    header = None if lines.place == 0 else _header(_cells(Lines(path, newline="")), path)
+    for number, cells in _cells(lines):
+        if header is None:
+            header = _header(iter([(number, cells)]), path)
+        elif cells and len(cells) != len(header):
+            raise DatasetError(
+                f"{path} line {number} has {len(cells)} columns, but the header has {len(header)}."
+            )
+        elif cells:
+            yield f"line {number}", {name: cell or None for name, cell in zip(header, cells, strict=True)}
+
+
+def _cells(lines: Lines) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each row, and the number of the line where it begins: a quoted cell may hold line ends."""
+    path, begun = lines.path, lines.number + 1
     tab = path.suffix == ".tsv"
     reader = csv.reader(
-        read_text(path, newline=""),
-        delimiter="\t" if tab else ",",
-        quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL,
+        lines, delimiter="\t" if tab else ",", quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL
     )
-    header: list[str] | None = None
-    begun = 1
     try:
-        for cells in reader:  # a quoted cell may hold line ends
-            number, begun = begun, reader.line_num + 1
-            if header is None:
-                header = cells
-                if len(header) > COLUMNS:
-                    raise DatasetError(
-                        f"{path} has {len(header):,} columns, more than the {COLUMNS:,} that a list may have."
-                    )
-                twice = next((name for name, count in Counter(header).items() if count > 1), None)
-                if twice is not None:
-                    raise DatasetError(f"{path} has the column {twice} twice; rename one of them.")
-            elif cells and len(cells) != len(header):
-                raise DatasetError(
-                    f"{path} line {number} has {len(cells)} columns, but the header has {len(header)}."
-                )
-            elif cells:
-                yield f"line {number}", {name: cell or None for name, cell in zip(header, cells, strict=True)}
+        for cells in reader:
+            number, begun = begun, lines.number + 1
+            yield number, cells
     except csv.Error as error:
         raise DatasetError(f"{path} cannot be read as {path.suffix}: {error}.") from None
+
+
+def _header(rows: Iterator[tuple[int, list[str]]], path: AnyPath) -> list[str]:
+    _, header = next(rows, (0, list[str]()))
+    if len(header) > COLUMNS:
+        raise DatasetError(
+            f"{path} has {len(header):,} columns, more than the {COLUMNS:,} that a list may have."
+        )
+    twice = next((name for name, count in Counter(header).items() if count > 1), None)
+    if twice is not None:
+        raise DatasetError(f"{path} has the column {twice} twice; rename one of them.")
+    return header
 
 
 def _number(path: AnyPath, place: str, values: Mapping[str, Any], name: str) -> float | None:

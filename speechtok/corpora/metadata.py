@@ -12,20 +12,21 @@ Sources: keithito.com/LJ-Speech-Dataset; `datasets`, "Create an audio dataset", 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
-from speechtok.corpora.corpus import Pairs, labelled, plain_path, read_lines, renamed
+from speechtok.corpora.corpus import labelled, plain_path, renamed
 from speechtok.corpora.folder import count_unlisted, recordings_below
+from speechtok.corpora.lines import Lines
+from speechtok.corpora.lists import ListSource
 from speechtok.corpora.manifest import delimited, json_lines
+from speechtok.corpora.slices import File, Pairs, Slice, Source
 from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, relative
 
-Read = Callable[[], Pairs]
 _LOOKED_AT = 100
 """Lines that are looked at to tell whether a list names the recordings of its folder …"""
 _COMPARED = 10_000
@@ -56,71 +57,101 @@ _UNSPACED = re.compile(
 """Letters of scripts that put no space between words."""
 
 
-def find_ljspeech(root: AnyPath, columns: Mapping[str, str], ignored: Counter[str]) -> Read | None:
-    """Return what reads a folder in the style of LJSpeech, or None if it is none.
+def find_ljspeech(root: AnyPath, columns: Mapping[str, str]) -> Source | None:
+    """Return the corpus in a folder in the style of LJSpeech, or None if it is none.
 
     Args:
         root: the folder.
         columns: fields of the list, by the name they have here: a name in its header, or a number from 1.
-        ignored: where files that are no utterance are counted.
     """
     table = root / "metadata.csv"
     if not table.is_file():
         return None
-    names = [cells[0] for _, cells in islice(_cells(table), _LOOKED_AT) if len(cells) > 1]
+    names = [cells[0] for _, cells in islice(_cells(Lines(table)), _LOOKED_AT) if len(cells) > 1]
     recordings = _Recordings(root) if names else None
     if recordings is None or not any(recordings.find(name, table) for name in names):
         return None
-    return partial(_ljspeech_rows, table, recordings, columns, ignored)
+    return _LJSpeech(table, recordings, columns)
 
 
-def _cells(table: AnyPath) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(read_lines(table), start=1):
-        if line:
-            yield number, line.split("|")
+class _LJSpeech(ListSource):
+    """A folder in the style of LJSpeech."""
 
+    kind = "ljspeech"
 
-def _ljspeech_rows(
-    table: AnyPath, recordings: _Recordings, columns: Mapping[str, str], ignored: Counter[str]
-) -> Pairs:
-    ignored.clear()
-    looked = list(islice(_cells(table), _COMPARED))
-    has_header = (
-        recordings.find(looked[0][1][0], table) is None
-        and looked[0][1][0].strip().lower() in _HEADER["audio"]
-    )
-    rows = [cells for _, cells in looked[has_header:]]
-    is_ljspeech = not columns and all(_LJSPEECH.fullmatch(cells[0]) and len(cells) < 4 for cells in rows)
-    if is_ljspeech:
-        names = None
-    elif has_header:
-        names = _by_header(looked[0][1], columns, table)
-    else:
-        names = _by_content(rows, columns, table)
-    used = set[str]()
-    form = "{}"
-    for number, cells in _cells(table):
-        if has_header and number == looked[0][0]:
-            continue
-        width = len(names) if names else max(2, min(3, len(cells)))
-        if len(cells) != width:
+    def __init__(self, table: AnyPath, recordings: _Recordings, columns: Mapping[str, str]) -> None:
+        super().__init__(table.parent, table.parent.resolve().name)
+        self._table, self._recordings, self._columns = table, recordings, columns
+        self._header: int | None = None
+        """Number of the line that names the fields."""
+        self._names: list[str] | None = None
+        """What the fields mean; None for those of LJSpeech itself."""
+        self._form = "{}"
+        """How the path of a recording follows from its name, for those that are not there."""
+        self._is_looked_at = False
+
+    @property
+    def tables(self) -> Sequence[AnyPath]:
+        return [self._table]
+
+    def rows(self, lines: Lines, *, is_all: bool) -> Pairs:
+        self._look()
+        used = set[str]()
+        for number, cells in _cells(lines):
+            if number == self._header:
+                continue
+            values = self._values(number, cells)
+            name = values.pop("audio")
+            values["text"] = values.get("text") or values.get("original_text")
+            audio = self._recordings.find(name, self._table)
+            if audio is None:
+                audio = self._form.format(name)  # which will be found missing
+            if is_all:
+                used.add(audio)
+            identity = str(values.pop("id", None) or name)
+            item = labelled(identity, plain_path(audio, str(self._table)), values)
+            yield item, f"{self._table.name} line {number}"
+        if is_all:
+            count_unlisted(self._recordings.paths - used, self.ignored)
+
+    def _look(self) -> None:
+        """See what the fields mean, by the first lines."""
+        if self._is_looked_at:
+            return
+        self._is_looked_at = True
+        looked = list(islice(_cells(Lines(self._table)), _COMPARED))
+        first, head = looked[0]
+        find = self._recordings.find
+        if find(head[0], self._table) is None and head[0].strip().lower() in _HEADER["audio"]:
+            self._header = first
+        rows = [cells for number, cells in looked if number != self._header]
+        is_own = not self._columns and all(_LJSPEECH.fullmatch(cells[0]) and len(cells) < 4 for cells in rows)
+        if not is_own and self._header is not None:
+            self._names = _by_header(head, self._columns, self._table)
+        elif not is_own:
+            self._names = _by_content(rows, self._columns, self._table)
+        place = 0 if self._names is None else self._names.index("audio")
+        for name in (cells[place].strip() for cells in rows if place < len(cells)):
+            if name and (audio := find(name, self._table)) is not None and name in audio:
+                self._form = audio.replace("{", "{{").replace("}", "}}").replace(name, "{}", 1)
+                return
+
+    def _values(self, number: int, cells: Sequence[str]) -> dict[str, Any]:
+        names = self._names
+        if len(cells) != (len(names) if names else max(2, min(3, len(cells)))):
             shape = "|".join(names) if names else "id|text|normalized text"
-            raise DatasetError(f"{table} line {number} must be '{shape}', got '{'|'.join(cells)[:60]}'.")
+            raise DatasetError(
+                f"{self._table} line {number} must be '{shape}', got '{'|'.join(cells)[:60]}'."
+            )
         if names:
-            values: dict[str, Any] = dict(zip(names, (cell.strip() for cell in cells), strict=True))
-        else:
-            values = {"audio": cells[0], "text": cells[-1], "speaker": "LJ", "language": "en"}
-        name = values.pop("audio")
-        values["text"] = values.get("text") or values.get("original_text")
-        audio = recordings.find(name, table)
-        if audio is None:
-            audio = form.format(name)  # which will be found missing
-        elif name and form == "{}" and name in audio:
-            form = audio.replace("{", "{{").replace("}", "}}").replace(name, "{}", 1)
-        used.add(audio)
-        identity = str(values.pop("id", None) or name)
-        yield labelled(identity, plain_path(audio, str(table)), values), f"{table.name} line {number}"
-    count_unlisted(recordings.paths - used, ignored)
+            return dict(zip(names, (cell.strip() for cell in cells), strict=True))
+        return {"audio": cells[0], "text": cells[-1], "speaker": "LJ", "language": "en"}
+
+
+def _cells(lines: Lines) -> Iterator[tuple[int, list[str]]]:
+    for line in lines.bare():
+        if line:
+            yield lines.number, line.split("|")
 
 
 def _by_header(header: Sequence[str], columns: Mapping[str, str], table: AnyPath) -> list[str]:
@@ -235,8 +266,8 @@ class _Recordings:
         return None
 
 
-def find_audiofolder(root: AnyPath, columns: Mapping[str, str], ignored: Counter[str]) -> Read | None:
-    """Return what reads a folder in the way of AudioFolder, or None if it is none; arguments as `find_ljspeech`."""
+def find_audiofolder(root: AnyPath, columns: Mapping[str, str]) -> Source | None:
+    """Return the corpus in a folder in the way of AudioFolder, or None if it is none; arguments as `find_ljspeech`."""
     folders = [base / name for base in (root, root / "data") for name in ("", *_SPLIT_FOLDERS)]
     tables = [
         table
@@ -245,47 +276,68 @@ def find_audiofolder(root: AnyPath, columns: Mapping[str, str], ignored: Counter
         if (table := folder / name).is_file()
     ]
     tables = [table for table in tables if _names_files(table)]
-    return partial(_audiofolder_rows, root, tables, columns, ignored) if tables else None
+    return _AudioFolder(root, tables, columns) if tables else None
 
 
 def _names_files(table: AnyPath) -> bool:
     """Return whether the first row of a list has a `file_name`."""
     try:
-        _, row = next(_table_rows(table), ("", {}))
+        _, row = next(_table_rows(Lines(table, newline=_newline(table))), ("", {}))
     except DatasetError:
         return False
     return "file_name" in row
 
 
-def _table_rows(table: AnyPath) -> Iterator[tuple[str, dict[str, Any]]]:
-    if table.suffix == ".csv":
-        yield from delimited(table)
+def _newline(table: AnyPath) -> str:
+    return "" if table.suffix == ".csv" else "\n"
+
+
+def _table_rows(lines: Lines) -> Iterator[tuple[str, dict[str, Any]]]:
+    if lines.path.suffix == ".csv":
+        yield from delimited(lines)
     else:
-        for number, row in json_lines(table):
+        for number, row in json_lines(lines):
             yield f"line {number}", row
 
 
-def _audiofolder_rows(
-    root: AnyPath, tables: Sequence[AnyPath], columns: Mapping[str, str], ignored: Counter[str]
-) -> Pairs:
-    ignored.clear()
-    used = set[str]()
-    for table in tables:
+class _AudioFolder(ListSource):
+    """A folder of recordings with lists that name them."""
+
+    kind = "audiofolder"
+
+    def __init__(self, root: AnyPath, tables: Sequence[AnyPath], columns: Mapping[str, str]) -> None:
+        super().__init__(root, root.resolve().name)
+        self._tables, self._columns = tables, columns
+
+    @property
+    def tables(self) -> Sequence[AnyPath]:
+        return self._tables
+
+    def newline(self, table: AnyPath) -> str:
+        return _newline(table)
+
+    def slices(self, files: Iterable[File], seconds: float) -> Iterator[Slice]:
+        self._used = set[str]()
+        yield from super().slices(files, seconds)
+        count_unlisted(recordings_below(self.root) - self._used, self.ignored)
+
+    def rows(self, lines: Lines, *, is_all: bool) -> Pairs:
+        table = lines.path
         name = table.parent.name
-        split = name if name in _SPLIT_FOLDERS and table.parent != root else None
-        for place, row in _table_rows(table):
-            values = {"split": split} | renamed(row, columns, str(table))
+        split = name if name in _SPLIT_FOLDERS and table.parent != self.root else None
+        for place, row in _table_rows(lines):
+            values = {"split": split} | renamed(row, self._columns, str(table))
             file = values.pop("file_name", None)
             if not isinstance(file, str) or not file:
                 raise DatasetError(f"{table} {place} names no file in the column file_name.")
             if "text" not in values and "transcription" in values:
                 values["text"] = values.pop("transcription")
-            audio = plain_path(_below(table.parent, file, root), str(table))
-            used.add(audio)
+            audio = plain_path(_below(table.parent, file, self.root), str(table))
+            if is_all:
+                self._used.add(audio)
             plain = {key: value for key, value in values.items() if _is_plain(value)}
             identity = str(plain.pop("id", None) or audio)
-            yield labelled(identity, audio, plain), f"{relative(table, root)} {place}"
-    count_unlisted(recordings_below(root) - used, ignored)
+            yield labelled(identity, audio, plain), f"{relative(table, self.root)} {place}"
 
 
 def _below(folder: AnyPath, name: str, root: AnyPath) -> str:

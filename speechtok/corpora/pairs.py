@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechtok.corpora.corpus import read_text
+from speechtok.corpora.lines import Lines
 from speechtok.errors import DatasetError
 
 
@@ -35,7 +35,7 @@ def read_pairs(table: Path) -> Iterator[PairOfFiles]:
     Raises:
         DatasetError: when the table cannot be read, lacks a column or has a line that lacks a path.
     """
-    lines = csv.DictReader(read_text(table, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+    lines = csv.DictReader(Lines(table, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
     columns = lines.fieldnames or []
     for name in ("reference", "decoded"):
         if name not in columns:

@@ -15,7 +15,8 @@ from speechtok.audio.blocks import SEGMENT_SLACK_SECONDS
 from speechtok.audio.io import probe_audio, read_blocks
 from speechtok.audio.segment import even_cuts, quiet_cuts
 from speechtok.audio.vad import VAD_RATE, Span, speech_spans
-from speechtok.corpora.corpus import Corpus, Pairs, Unique
+from speechtok.corpora.corpus import Corpus, Unique
+from speechtok.corpora.slices import Pairs
 from speechtok.errors import AudioError, DatasetError
 from speechtok.storage import join
 from speechtok.utterances import Utterance, cut_at_end

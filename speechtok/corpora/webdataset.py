@@ -13,30 +13,39 @@ import posixpath
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from speechtok.audio.containers import AUDIO_SUFFIXES
 from speechtok.audio.location import Location
-from speechtok.corpora.corpus import Corpus, Pairs, Renamed, Unique, json_value, labelled, plain_path
-from speechtok.corpora.folder import walk
+from speechtok.corpora.corpus import Renamed, json_value, labelled, plain_path
+from speechtok.corpora.folder import listed, suffix_of
+from speechtok.corpora.slices import File, Pairs, Slice, Source, guessed_seconds
 from speechtok.errors import DatasetError
 from speechtok.limits import JSON_BYTES, TEXT_BYTES, require_regular_file
-from speechtok.storage import AnyPath, relative
+from speechtok.storage import AnyPath
 from speechtok.utterances import Utterance
 from speechtok.wording import size_text
 
 _BROKEN = (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError, MemoryError, LookupError)
 """What reading a damaged archive raises."""
+_SUFFIXES = AUDIO_SUFFIXES | {".json", ".txt"}
+WHOLE_BYTES = 1 << 30
+"""A tar that is no longer is one slice, whose headers need not be read to plan …"""
+WANTED_SLICES = 16
+"""… unless the corpus then had fewer than these to share among workers …"""
+LEAST_BYTES = 1 << 21
+"""… of this size or more."""
 _MOST_LINKS = 8
 """Links of an archive that are followed from one to the next."""
 
 
-def read_webdataset(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
-    """Return the utterances of a tar, or of all tars below a folder.
+class WebDataset(Source):
+    """The utterances of a tar, or of all tars below a folder.
 
     Args:
         path: the tar or the folder.
@@ -44,31 +53,89 @@ def read_webdataset(path: AnyPath, columns: Mapping[str, str]) -> Corpus:
             recording where there are several, such as {"audio": "mic1.flac"}, and `id` a field to take ids from.
 
     Raises:
-        DatasetError: when iterated, for a single archive that cannot be read in place, a key with
-            several recordings, a key that occurs twice, or a field that no key has.
+        DatasetError: when slices are asked for, for a single archive that cannot be read in place, a first key with
+            several recordings, or a field that no key has.
     """
-    root = path if path.is_dir() else path.parent
-    ignored = Counter[str]()
 
-    def read() -> Pairs:
-        ignored.clear()
-        fields = Renamed({ours: theirs for ours, theirs in columns.items() if ours != "audio"})
-        for tar in [path] if path.is_file() else _tars(root, ignored):
-            yield from _utterances(root, tar, columns, fields, ignored, is_alone=tar is path)
+    kind = "webdataset"
+
+    def __init__(self, path: AnyPath, columns: Mapping[str, str]) -> None:
+        super().__init__(path if path.is_dir() else path.parent, path.resolve().name)
+        self.place, self._columns = path, columns
+        self._is_alone = path.is_file()
+
+    def files(self) -> Iterator[File]:
+        if self._is_alone:
+            head = self.place.stat()
+            yield File(self.place.name, head.st_size, getattr(head, "version", ""))
+            return
+        for file in listed(self.root):
+            if suffix_of(file.name) == ".tar":
+                plain_path(file.name, str(self.root))
+                yield file
+            else:
+                self.ignored[suffix_of(file.name) or "no suffix"] += 1
+
+    def slices(self, files: Iterable[File], seconds: float) -> Iterator[Slice]:
+        """Yield slices of a corpus; of a tar they are cut only where it is large for the corpus, since to find where, its headers are read."""
+        tars = list(files)
+        self._check(tars)
+        whole = min(WHOLE_BYTES, max(LEAST_BYTES, sum(tar.size for tar in tars) // WANTED_SLICES))
+        for tar in tars:
+            part = Slice(container=tar.name, stop=tar.size, seconds=guessed_seconds(tar))
+            if tar.size <= whole or part.seconds <= seconds:
+                yield replace(part, stop=None)
+            else:
+                yield from _cut(self.root / tar.name, part, int(seconds * tar.size / part.seconds))
+
+    def read(self, part: Slice) -> Pairs:
+        tar, fields = self.root / part.container, self._fields()
+        archive = _Archive(tar, part.start, part.stop, ignored=self.ignored)
+        for sample in archive.samples(self._columns.get("audio")):
+            item = _utterance(part.container, tar, sample, self._columns, fields, self.ignored)
+            yield item, f"{part.container}, key '{sample.key}'"
+        if archive.fault is not None:
+            item = Utterance(id=part.container, audio=part.container, fault=archive.fault)
+            yield item, part.container
+
+    def _fields(self) -> Renamed:
+        return Renamed({ours: theirs for ours, theirs in self._columns.items() if ours != "audio"})
+
+    def _check(self, tars: Sequence[File]) -> None:
+        """Look at the first keys: as many as tell that each field is there, and which recording is meant."""
+        fields, wanted, is_first = self._fields(), self._columns.get("audio"), True
+        for file in tars:
+            tar = self.root / file.name
+            archive = _Archive(tar, ignored=Counter())
+            for sample in archive.samples(wanted):
+                if is_first and (fault := _undecided(tar, sample, wanted)) is not None:
+                    raise DatasetError(fault)
+                _utterance(file.name, tar, sample, self._columns, fields, Counter())
+                is_first = False
+                if fields.are_known:
+                    return
+            if self._is_alone and archive.is_unreadable:
+                raise DatasetError(str(archive.fault))
         fields.check()
 
-    name = path.resolve().name
-    return Corpus(
-        kind="webdataset", name=name, root=root, utterances=Unique(read, str(path)), ignored=ignored
-    )
 
-
-def _tars(root: AnyPath, ignored: Counter[str]) -> Iterator[AnyPath]:
-    for path in walk(root):
-        if path.suffix == ".tar":
-            yield path
-        else:
-            ignored[path.suffix.lower() or "no suffix"] += 1
+def _cut(tar: AnyPath, part: Slice, size: int) -> Iterator[Slice]:
+    """Yield runs of keys of one archive, each of `size` bytes or more."""
+    key, begin, end = None, 0, part.stop or 0
+    with suppress(*_BROKEN, DatasetError), tar.open("rb") as file:  # what is wrong, the last run will say
+        for info, archive in _infos(file):
+            if archive.pax_headers:  # which hold for all that follows
+                break
+            if not (_is_one(info) and PurePosixPath(info.name).suffix.lower() in _SUFFIXES):
+                continue
+            own = _first_key(info.name)
+            if own != key and info.offset - begin >= size:
+                yield replace(
+                    part, start=begin, stop=info.offset, seconds=part.seconds * (info.offset - begin) / end
+                )
+                begin = info.offset
+            key = own
+    yield replace(part, start=begin, stop=None, seconds=part.seconds * (end - begin) / end)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +153,7 @@ class _Member:
     @property
     def first_key(self) -> str:
         """The path up to the first dot of the name."""
-        path = PurePosixPath(self.name)
-        return (path.parent / path.name.partition(".")[0]).as_posix()
+        return _first_key(self.name)
 
     @property
     def stem(self) -> str:
@@ -116,22 +182,15 @@ class _Sample:
     beside: list[_Member] = field(default_factory=list)
 
 
-def _utterances(
-    root: AnyPath,
-    tar: AnyPath,
-    columns: Mapping[str, str],
-    fields: Renamed,
-    ignored: Counter[str],
-    *,
-    is_alone: bool,
-) -> Pairs:
-    name, wanted = plain_path(relative(tar, root), str(root)), columns.get("audio")
-    archive = _Archive(tar, is_alone=is_alone, ignored=ignored)
-    for _, group in groupby(archive, key=lambda member: member.first_key):
-        for sample in _samples(list(group), wanted):
-            yield _utterance(name, tar, sample, columns, fields, ignored), f"{name}, key '{sample.key}'"
-    if archive.fault is not None:
-        yield Utterance(id=name, audio=name, fault=archive.fault), name
+def _first_key(name: str) -> str:
+    path = PurePosixPath(name)
+    return (path.parent / path.name.partition(".")[0]).as_posix()
+
+
+def _is_one(info: tarfile.TarInfo) -> bool:
+    """Return whether a member is a file, or a link to one, that is not hidden."""
+    is_hidden = PurePosixPath(info.name).name.startswith(".")
+    return not is_hidden and (info.isreg() or info.islnk() or info.issym())
 
 
 def _samples(members: Sequence[_Member], wanted: str | None) -> Iterator[_Sample]:
@@ -177,15 +236,12 @@ def _utterance(
 ) -> Utterance:
     key, wanted = sample.key, columns.get("audio")
     found = [item for end, item in sample.audio.items() if wanted in (None, end)]
-    if len(found) > 1:
-        raise DatasetError(
-            f"{tar} must have one recording for '{key}', but has: {', '.join(list(sample.audio)[:8])}. "
-            "Choose one of several with --column audio=EXTENSION."
-        )
     values, faults = _described(tar, sample, ignored)
+    if (fault := _undecided(tar, sample, wanted)) is not None:
+        faults.insert(0, fault)
     if not found:
-        listed = ", ".join(item.end(key) for item in [*sample.audio.values(), *sample.beside])
-        faults.insert(0, f"{tar} must have one recording for '{key}', but has: {listed or 'none'}.")
+        ends = ", ".join(item.end(key) for item in [*sample.audio.values(), *sample.beside])
+        faults.insert(0, f"{tar} must have one recording for '{key}', but has: {ends or 'none'}.")
     faults += [item.fault for item in found if item.fault is not None]
     if columns.get("id") != "id":
         values["id"] = key
@@ -194,6 +250,16 @@ def _utterance(
     audio = Location(path=name, offset=place.offset, bytes=place.size, member=place.name)
     identity = str(values.pop("id") or key)
     return labelled(identity, str(audio), values, fault=faults[0] if faults else None)
+
+
+def _undecided(tar: AnyPath, sample: _Sample, wanted: str | None) -> str | None:
+    """Return what is wrong with a key of which it is not known which recording is meant."""
+    if len(sample.audio) < 2 or wanted is not None:
+        return None
+    return (
+        f"{tar} must have one recording for '{sample.key}', but has: {', '.join(list(sample.audio)[:8])}. "
+        "Choose one of several with --column audio=EXTENSION."
+    )
 
 
 def _described(tar: AnyPath, sample: _Sample, ignored: Counter[str]) -> tuple[dict[str, Any], list[str]]:
@@ -230,15 +296,25 @@ class _Archive:
 
     Args:
         tar: the archive.
-        is_alone: whether nothing else can be read if it cannot, so that this is an error.
+        start: byte of the first header.
+        stop: where the headers end that are wanted; None reads to the end.
         ignored: where members are counted that are neither recording nor JSON nor text.
     """
 
-    def __init__(self, tar: AnyPath, *, is_alone: bool, ignored: Counter[str]) -> None:
-        self._tar, self._is_alone, self._ignored = tar, is_alone, ignored
+    def __init__(
+        self, tar: AnyPath, start: int = 0, stop: int | None = None, *, ignored: Counter[str]
+    ) -> None:
+        self._tar, self._start, self._stop, self._ignored = tar, start, stop, ignored
         self._index: dict[str, tarfile.TarInfo] | None = None
         self.fault: str | None = None
         """What is wrong with the archive, once its members were iterated."""
+        self.is_unreadable = False
+        """Whether not a single member could be read."""
+
+    def samples(self, wanted: str | None) -> Iterator[_Sample]:
+        """Yield what belongs together; `wanted` is the extension of the recording where there are several."""
+        for _, group in groupby(self, key=lambda member: member.first_key):
+            yield from _samples(list(group), wanted)
 
     def __iter__(self) -> Iterator[_Member]:
         before: str | None = None
@@ -247,8 +323,7 @@ class _Archive:
                 require_regular_file(self._tar, "tar archive", error=DatasetError)
             with self._tar.open("rb") as file:
                 size = file.seek(0, 2)
-                file.seek(0)
-                for info, archive in _infos(file):
+                for info, archive in _infos(file, self._start, self._stop):
                     before = info.name
                     if (member := self._member(info, archive, size)) is not None:
                         yield member
@@ -256,23 +331,23 @@ class _Archive:
             reason = (
                 f"{type(error).__name__} in its headers" if isinstance(error, LookupError) else str(error)
             )
-            if before is not None:
-                self.fault = f"{self._tar} cannot be read any further than its member '{before}' ({reason}); it is damaged or was cut."
+            if before is not None or self._start:
+                place = f"byte {self._start:,}" if before is None else f"its member '{before}'"
+                self.fault = f"{self._tar} cannot be read any further than {place} ({reason}); it is damaged or was cut."
                 return
+            self.is_unreadable = True
             self.fault = (
                 f"{self._tar} cannot be read as a tar archive ({reason}); a compressed one must be unpacked, "
                 "since its members cannot be read in place."
             )
-            if self._is_alone:
-                raise DatasetError(self.fault) from error
 
     def _member(self, info: tarfile.TarInfo, archive: tarfile.TarFile, size: int) -> _Member | None:
         """Return a file, that a link leads to as if it lay here; None for what belongs to no utterance."""
         name = info.name
         suffix = PurePosixPath(name).suffix.lower()
-        if PurePosixPath(name).name.startswith(".") or not (info.isreg() or info.islnk() or info.issym()):
+        if not _is_one(info):
             return None
-        if suffix not in AUDIO_SUFFIXES | {".json", ".txt"}:
+        if suffix not in _SUFFIXES:
             self._ignored[suffix or "no suffix"] += 1
             return None
         file = info if info.isreg() else self._target(info)
@@ -328,16 +403,21 @@ class _Archive:
         return None
 
 
-def _infos(file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    """Yield the headers of an archive."""
+def _infos(
+    file: BinaryIO, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+    """Yield the headers of an archive that begin from one byte on, and before another."""
     end = -1
+    file.seek(start)
     with tarfile.open(fileobj=_Short(file), mode="r:") as archive:  # type: ignore[call-overload]
-        while (info := archive.next()) is not None:
+        while (stop is None or archive.offset < stop) and (info := archive.next()) is not None:
             archive.members = []  # which otherwise holds all of them
             if info.size < 0 or archive.offset <= end:
                 raise tarfile.ReadError("a header leads backwards")
             end = archive.offset
             yield info, archive
+        if stop is not None and archive.offset >= stop:
+            return
         file.seek(archive.offset)
         if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # at which tarfile takes the archive for ended
             raise tarfile.ReadError("a header is damaged or cut")

@@ -8,6 +8,7 @@ Contents: `open_parquet`, `reading`, `read_group`, `read_parquet_rows`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError, SpeechtokError
 from speechtok.limits import COLUMNS, require_regular_file
-from speechtok.parquet_footer import BYTE_ARRAY, column_chunks
+from speechtok.parquet_footer import BYTE_ARRAY, column_chunks, page_values
 from speechtok.storage import AnyPath, readable
 from speechtok.wording import size_text
 
@@ -86,8 +87,13 @@ def read_group(
     return table
 
 
-def read_parquet_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
+def read_parquet_rows(path: AnyPath, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of any Parquet file as plain values.
+
+    Args:
+        path: the file.
+        start: the first row that is wanted, from 0; row groups before it are not read.
+        stop: the first that is not; None reads to the end.
 
     Raises:
         DatasetError: when the file cannot be read.
@@ -98,16 +104,24 @@ def read_parquet_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
             f"{path} has {len(reader.schema_arrow):,} columns, more than the {COLUMNS:,} that a list may have."
         )
     with reading(path):
+        groups, begin, before = list[int](), 0, 0
         for group in range(reader.metadata.num_row_groups):
             _check_size(reader.metadata, path, group, None)
-        batches = reader.iter_batches(batch_size=BATCH_ROWS)
-    while True:
+            first, begin = begin, begin + reader.metadata.row_group(group).num_rows
+            if begin > start and (stop is None or first < stop):
+                groups.append(group)
+                before = first if len(groups) == 1 else before
+        batches = reader.iter_batches(batch_size=BATCH_ROWS, row_groups=groups)
+    left = sys.maxsize if stop is None else stop - start
+    skipped = start - before if groups else 0
+    while left > 0:
         with reading(path):
             batch = next(batches, None)
             if batch is None:
                 return
             batch.validate(full=True)
-            rows = batch.to_pylist()
+            rows = batch.slice(skipped, left).to_pylist()
+        skipped, left = max(0, skipped - len(batch)), left - len(rows)
         yield from rows
 
 
@@ -125,6 +139,14 @@ def _check_size(metadata: pq.FileMetaData, file: AnyPath, group: int, columns: S
                 f"{file} holds {values:,} values ({size_text(size)}) in {size_text(stored)} of the column '{name}', row group "
                 f"{group}; at most {most:,} in {size_text(GROUP_BYTES)} are read of one, so make or fetch the file again."
             )
+        if "." in chunk.path:  # what repeats in a row ends with the pages, and not with the rows
+            with file.open("rb") as pages:
+                claimed = page_values(pages, chunk)
+            if claimed > chunk.num_values:
+                raise DatasetError(
+                    f"{file} states {chunk.num_values:,} values of the column '{name}', row group {group}, but its pages claim "
+                    f"{claimed:,}; make or fetch the file again."
+                )
         if chunk.physical_type == BYTE_ARRAY and values * size > TEXT_BYTES:
             least = size - 8 * values  # without lengths, indices and levels
             if least > TEXT_BYTES or _text_bytes(file, group, chunk.path) > TEXT_BYTES:

@@ -140,7 +140,7 @@ def test_errors(kaldi, files, sentence):
 def test_not_text(tmp_path):
     (tmp_path / "wav.scp").write_bytes(b"a \xff.wav\n")
     with pytest.raises(DatasetError, match=r"wav\.scp cannot be read as UTF-8 text"):
-        read_corpus(tmp_path)
+        list(read_corpus(tmp_path).utterances)
 
 
 @pytest.fixture

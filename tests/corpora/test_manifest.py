@@ -236,7 +236,7 @@ def test_what_no_recording_can_be(tmp_path):
 
 def test_packed_lines_without_end(tmp_path, monkeypatch):
     """A small file becomes a large one: as far as agreed, and no further."""
-    monkeypatch.setattr("speechtok.corpora.corpus.LINE_BYTES", 100_000)
+    monkeypatch.setattr("speechtok.corpora.lines.LINE_BYTES", 100_000)
     monkeypatch.setattr("speechtok.limits.INFLATED_BYTES", 200_000)
     path = tmp_path / "m.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"audio": "a.wav"}\n' + b" " * 150_000))

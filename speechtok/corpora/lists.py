@@ -1,0 +1,74 @@
+"""Corpora that are text lists: a slice is a run of the lines of one list."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+
+from speechtok.corpora.lines import Lines
+from speechtok.corpora.slices import UTTERANCE_SECONDS, File, Pairs, Slice, Source
+from speechtok.storage import AnyPath
+from speechtok.utterances import Utterance
+
+
+class ListSource(Source):
+    """A corpus whose utterances are lines of lists; all lists are read to plan, and so what is malformed is told first."""
+
+    def newline(self, table: AnyPath) -> str:
+        """Return what ends a line of a list, as for `open`: of .csv and .tsv files the csv module tells it."""
+        return "\n"
+
+    @property
+    @abstractmethod
+    def tables(self) -> Sequence[AnyPath]:
+        """The lists."""
+
+    @property
+    def beside(self) -> Sequence[AnyPath]:
+        """Other lists that say something about the same utterances."""
+        return ()
+
+    @abstractmethod
+    def rows(self, lines: Lines, *, is_all: bool) -> Pairs:
+        """Yield the utterance of each line, before the next line is read.
+
+        Args:
+            lines: of one list.
+            is_all: whether these are all lines of the list, which are read to plan; what lies beside it is then checked,
+                and need not be told.
+        """
+
+    def files(self) -> Iterator[File]:
+        for path in (*self.tables, *self.beside):
+            yield self.check_lists(path)
+
+    def slices(self, files: Iterable[File], seconds: float) -> Iterator[Slice]:
+        for _ in files:  # their hashes are for comparison
+            pass
+        for table in self.tables:
+            lines, held = Lines(table, newline=self.newline(table)), Slice(container=self.named(table))
+            for item, _ in self.rows(lines, is_all=True):
+                total = held.seconds + seconds_of(item)
+                held = _until(held, lines, total)
+                if total >= seconds:
+                    yield held
+                    held = Slice(container=held.container, start=lines.place, line=lines.number)
+            if held.seconds:
+                yield held
+
+    def read(self, part: Slice) -> Pairs:
+        table = next(path for path in self.tables if self.named(path) == part.container)
+        lines = Lines(table, start=part.start, stop=part.stop, number=part.line, newline=self.newline(table))
+        return self.rows(lines, is_all=False)
+
+
+def _until(part: Slice, lines: Lines, seconds: float) -> Slice:
+    return Slice(
+        container=part.container, start=part.start, stop=lines.place, line=part.line, seconds=seconds
+    )
+
+
+def seconds_of(item: Utterance) -> float:
+    """Return how long an utterance is taken to be."""
+    stated = item.seconds if item.segment_seconds is None else item.segment_seconds
+    return UTTERANCE_SECONDS if stated is None else max(stated, 1e-3)
