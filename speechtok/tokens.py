@@ -311,11 +311,15 @@ class SpeechTokens:
 
         Raises:
             TokensError: when the batches differ in tokenizer, streams or codebooks.
+            TypeError: when something else than tokens is among them.
         """
         import torch
 
         if not batches:
             raise ValueError("`batches` must hold at least one batch.")
+        for other in batches:
+            if not isinstance(other, SpeechTokens):
+                raise TypeError(f"`batches` must hold `SpeechTokens`, got {type(other).__name__}.")
         head = batches[0]
         for other in batches[1:]:
             if (other.info.name, other.info.fingerprint) != (head.info.name, head.info.fingerprint):

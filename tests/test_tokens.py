@@ -273,6 +273,11 @@ def test_cat_refuses_strangers():
     batch = tokens([3200])
     with pytest.raises(ValueError, match="`batches` must hold at least one batch"):
         SpeechTokens.cat([])
+    for other in (None, batch["content"], [batch]):
+        with pytest.raises(
+            TypeError, match=r"`batches` must hold `SpeechTokens`, got (NoneType|Tensor|list)"
+        ):
+            SpeechTokens.cat([batch, other])
     other = replace(batch, info=replace(batch.info, name="other", fingerprint="beef"))
     with pytest.raises(TokensError, match=r"got 'toy' \(f00d\) and 'other' \(beef\)"):
         SpeechTokens.cat([batch, other])

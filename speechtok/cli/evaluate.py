@@ -12,6 +12,7 @@ from speechtok.cli.options import (
     EXISTING,
     LOCAL_EXISTING,
     LOCAL_FILE,
+    allow_partial,
     checkpoint,
     device,
     measuring,
@@ -47,6 +48,7 @@ PAIRS_PER_WORKER = 16
     metavar="NAME",
     help="Voice of the decoder's table, by name or row. [default: each row's own]",
 )
+@allow_partial
 @device
 @verbose
 def command(
@@ -90,7 +92,8 @@ def _evaluate_dataset(dataset: AnyPath, options: dict[str, Any]) -> Any:
     from speechtok.commands.evaluate import evaluate_dataset
     from speechtok.shards.reader import TokenDataset
 
-    total = len(TokenDataset(dataset, split=options["split"]))
+    partial = options["allow_partial"]
+    total = len(TokenDataset(dataset, split=options["split"], allow_partial=partial))
     total = min(total, options["limit"] or total)
     with counting("Evaluating", total) as step:
         return evaluate_dataset(
@@ -101,16 +104,18 @@ def _evaluate_dataset(dataset: AnyPath, options: dict[str, Any]) -> Any:
             tokenizer=options["tokenizer"],
             checkpoint=options["checkpoint"],
             speaker=options["speaker"],
+            allow_partial=partial,
             settings=_settings(options, total),
             on_row=step,
         )
 
 
 def _evaluate_pairs(pairs: Path | None, options: dict[str, Any]) -> Any:
-    for name in ("corpus", "split", "tokenizer", "checkpoint", "speaker"):
-        if options[name] is not None:
+    for name in ("corpus", "split", "tokenizer", "checkpoint", "speaker", "allow_partial"):
+        if options[name] not in (None, False):
             raise click.UsageError(
-                f"--{name} belongs to a token dataset, not to --pairs.", click.get_current_context()
+                f"--{name.replace('_', '-')} belongs to a token dataset, not to --pairs.",
+                click.get_current_context(),
             )
     from speechtok.cli.progress import counting
     from speechtok.commands.evaluate import evaluate_pairs

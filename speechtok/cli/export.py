@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from speechtok.cli.options import EXISTING, LOCAL_FOLDER, checkpoint, verbose
+from speechtok.cli.options import EXISTING, LOCAL_FOLDER, allow_partial, checkpoint, verbose
 from speechtok.cli.printing import say
 from speechtok.storage import AnyPath, StorePath
 
@@ -37,6 +37,7 @@ from speechtok.storage import AnyPath, StorePath
     metavar="FOLDER",
     help="Divide unit-dicts as the lists in FOLDER divide recordings of the same file names.",
 )
+@allow_partial
 @checkpoint
 @verbose
 def command(
@@ -50,6 +51,7 @@ def command(
     audio_root: str | None,
     held_out: float | None,
     divide_like: Path | None,
+    allow_partial: bool,
     checkpoint: AnyPath | None,
 ) -> None:
     """Write the codes of DATASET (a token dataset or a token file) into FOLDER.
@@ -81,7 +83,7 @@ def command(
         if isinstance(dataset, StorePath):
             raise click.UsageError(f"{dataset} lies in an object store; give the FOLDER to write to.")
         folder = dataset.resolve().with_name(f"{dataset.resolve().name}-{to}")
-    with counting("Exporting", len(TokenDataset(dataset, split=split))) as step:
+    with counting("Exporting", len(TokenDataset(dataset, split=split, allow_partial=allow_partial))) as step:
         if to in UNIT_FORMATS:
             division = Division(like=divide_like) if divide_like else None
             written = export_units(
@@ -89,6 +91,7 @@ def command(
                 folder,
                 to=to,
                 split=split,
+                allow_partial=allow_partial,
                 deduplicate=deduplicate,
                 audio_root=audio_root,
                 division=division if held_out is None else Division(held_out=held_out),
@@ -101,6 +104,7 @@ def command(
                 folder,
                 to=to,
                 split=split,
+                allow_partial=allow_partial,
                 tokenizer=tokenizer,
                 checkpoint=checkpoint,
                 all_frames=all_frames,

@@ -112,6 +112,7 @@ def evaluate_dataset(
     tokenizer: str | None = None,
     checkpoint: str | AnyPath | None = None,
     speaker: str | None = None,
+    allow_partial: bool = False,
     settings: EvaluationSettings | None = None,
     on_row: OnRow | None = None,
 ) -> Evaluation:
@@ -126,6 +127,7 @@ def evaluate_dataset(
         tokenizer: name, card path or folder for `load_tokenizer`; None takes the name in the dataset.
         checkpoint: local folder with the tokenizer's published files.
         speaker: a voice of the decoder's table, by name or row; None gives each row its own speaker's.
+        allow_partial: take what is there of an unfinished dataset.
         settings: what is measured.
         on_row: called with each row as it is done.
 
@@ -138,14 +140,14 @@ def evaluate_dataset(
     """
     settings = settings or EvaluationSettings()
     settings.names()
-    rows = TokenDataset(dataset, split=split)
+    rows = TokenDataset(dataset, split=split, allow_partial=allow_partial)
     originals = find_originals(dataset, corpus_root, folders)
     originals.check("--corpus")
     loaded = load_for_dataset(
         dataset, rows.info.name, tokenizer=tokenizer, checkpoint=checkpoint, device=settings.device
     )
     asked = None if speaker is None else loaded.find_voice(speaker)
-    chosen = [index for index, _ in choose_rows(dataset, split=split)]
+    chosen = [index for index, _ in choose_rows(dataset, split=split, allow_partial=allow_partial)]
     if limit is not None and limit < len(chosen):
         chosen = [chosen[math.floor((place + 0.5) * len(chosen) / limit)] for place in range(limit)]
     decode_seconds = 0.0
@@ -177,7 +179,8 @@ def evaluate_dataset(
             )
 
     found = _evaluate(dataset.resolve().name, pairs(), settings, on_row)
-    return replace(found, statistics=compute_statistics(dataset), decode_seconds=decode_seconds)
+    statistics = compute_statistics(dataset, allow_partial=allow_partial)
+    return replace(found, statistics=statistics, decode_seconds=decode_seconds)
 
 
 def evaluate_pairs(

@@ -38,6 +38,7 @@ def export_tokens(
     tokenizer: str | Path | None = None,
     checkpoint: str | AnyPath | None = None,
     all_frames: bool = False,
+    allow_partial: bool = False,
     on_row: Callable[[], None] | None = None,
 ) -> int:
     """Write the codes of a dataset as FunCodec does; returns the number of utterances.
@@ -54,6 +55,7 @@ def export_tokens(
         checkpoint: local folder with its published files; for embeddings only.
         all_frames: whether the frame that FreqCodec has beyond ceil(samples / hop) is kept; FunCodec's
             own files lack it.
+        allow_partial: take what is there of an unfinished dataset.
         on_row: called after each utterance.
 
     Raises:
@@ -62,7 +64,7 @@ def export_tokens(
     """
     if to not in FORMATS:
         raise ValueError(f"`to` must be one of {', '.join(FORMATS)}, got '{to}'.")
-    rows = TokenDataset(dataset, split=split)
+    rows = TokenDataset(dataset, split=split, allow_partial=allow_partial)
     if [stream.name for stream in rows.info.streams] != [STREAM]:
         raise DatasetError(
             f"{dataset} holds {', '.join(stream.name for stream in rows.info.streams)} of '{rows.info.name}'; "

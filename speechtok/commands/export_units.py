@@ -9,7 +9,7 @@ Contents: `UNIT_FORMATS`, `Division`, `export_units`, `is_unit_info`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,7 +22,7 @@ from speechtok.formats.kaldi_matrix import MatrixWriter
 from speechtok.formats.split_rule import TEST, TRAIN, VAL, divide, divide_like
 from speechtok.formats.table import SAMPLES, write_table
 from speechtok.formats.unit_lines import dict_line, units_line
-from speechtok.shards.reader import TokenDataset, split_of, token_files
+from speechtok.shards.reader import TokenDataset, split_of
 from speechtok.storage import AnyPath, as_path, replacing
 from speechtok.tokens import TokenizerInfo
 
@@ -62,6 +62,7 @@ def export_units(
     deduplicate: bool = False,
     audio_root: str | None = None,
     division: Division | None = None,
+    allow_partial: bool = False,
     on_row: Callable[[], None] | None = None,
 ) -> int:
     """Write the units of a dataset; returns the number of utterances.
@@ -75,6 +76,7 @@ def export_units(
             the vocoder's lists keep them.
         audio_root: folder put before each recording's path; for "unit-dicts" only.
         division: how the lists are divided, by the dataset's splits when left out; for "unit-dicts" only.
+        allow_partial: take what is there of an unfinished dataset.
         on_row: called after each utterance.
 
     Raises:
@@ -90,17 +92,18 @@ def export_units(
             "Lists of the format unit-dicts keep repeated units; merge them with the format units."
         )
     folder, source = Path(folder), as_path(dataset)
-    info = TokenDataset(source, split=split).info
+    whole = TokenDataset(source, split=split, allow_partial=allow_partial)
+    info = whole.info
     if not is_unit_info(info):
         raise DatasetError(f"{dataset} holds tokens of '{info.name}', which are no units.")
-    choose = _chooser(source, split, to, division)
+    choose = _chooser(whole, to, division)
     samples: list[tuple[str, int]] = []
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder / _TMP, ignore_errors=True)
         lists: dict[str, _List] = {}
         for name in choose.lists:
             lists[name] = _List(stack, folder / name, info, deduplicate=deduplicate, is_dict=to == DICTS)
-        for own, row in _rows(source, split):
+        for own, row in _rows(whole):
             lists[choose(own, row)].add(row, audio_root)
             samples.append((row["id"], row["num_samples"]))
             if on_row is not None:
@@ -165,12 +168,12 @@ class _Chooser:
         return split if split in self.lists else self.lists[0]
 
 
-def _chooser(source: AnyPath, split: str | None, to: str, division: Division | None) -> _Chooser:
+def _chooser(whole: TokenDataset, to: str, division: Division | None) -> _Chooser:
     if to == UNITS:
         return _Chooser(lists=(UNITS,))
     if division is None:
-        return _Chooser(lists=tuple(_splits(source, split)))
-    rows = list(TokenDataset(source, split=split, columns=["id", "audio"]))
+        return _Chooser(lists=tuple(_splits(whole)))
+    rows = list(_again(whole, whole.split, columns=["id", "audio"]))
     if division.like is not None:
         found = divide_like([row["audio"] for row in rows], division.like)
         by_id = {row["id"]: found[row["audio"]] for row in rows}
@@ -179,17 +182,21 @@ def _chooser(source: AnyPath, split: str | None, to: str, division: Division | N
     return _Chooser(lists=(TRAIN, VAL, TEST), by_id=by_id)
 
 
-def _splits(source: AnyPath, split: str | None) -> list[str]:
+def _again(whole: TokenDataset, split: str | None, columns: Sequence[str] | None = None) -> TokenDataset:
+    return TokenDataset(whole.path, split=split, columns=columns, allow_partial=whole.allow_partial)
+
+
+def _splits(whole: TokenDataset) -> list[str]:
     """Return the splits of a dataset that are wanted; a single file is one of the name wanted, or `train`."""
-    if source.is_file():
-        return [split or TRAIN]
-    return list(dict.fromkeys(split_of(file) for file in token_files(source, split)))
+    if whole.path.is_file():
+        return [whole.split or TRAIN]
+    return list(dict.fromkeys(split_of(file) for file in whole.files))
 
 
-def _rows(source: AnyPath, split: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(whole: TokenDataset) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield split and row, with the key its units stand under in dictionaries."""
-    for own in _splits(source, split):
-        rows = TokenDataset(source, split=None if source.is_file() else own)
+    for own in _splits(whole):
+        rows = _again(whole, None if whole.path.is_file() else own)
         architecture = rows.card.get("architecture")
         reader = architecture.get("features", "hubert") if isinstance(architecture, dict) else "hubert"
         for row in rows:

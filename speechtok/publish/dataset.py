@@ -14,6 +14,7 @@ from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord, ShardTask, read_plan, read_record
 from speechtok.shards.statistics import compute_statistics
 from speechtok.shards.verify import Verification, verify
+from speechtok.storage import StorePath, as_path
 from speechtok.wording import count_text
 
 OWNED = ("data", "quarantine", ".speechtok", "images")
@@ -56,7 +57,7 @@ def push_dataset(
         DatasetError: when the dataset is damaged or unfinished; nothing is sent then.
         HubError: when the Hub cannot be written; the same call later sends only what is missing.
     """
-    root = Path(dataset)
+    root = _local(dataset)
     layout = Layout(root)
     _check(layout, verify(layout, on_shard=on_shard), "nothing was sent")
     plan = read_plan(layout)
@@ -102,8 +103,8 @@ def pull_dataset(
         HubError: when something cannot be fetched; the same call later fetches only what is missing.
         DatasetError: when what was fetched is no token dataset, or is damaged.
     """
-    layout = Layout(Path(folder))
-    download_repository(repository, Path(folder), revision=revision)
+    layout = Layout(local := _local(folder))
+    download_repository(repository, local, revision=revision)
     found = verify(layout, on_shard=on_shard)
     _check(layout, found, f"remove what is named and pull again, or ask who pushed '{repository}'")
     return found
@@ -113,6 +114,15 @@ def absolute_recordings(dataset: str | Path) -> int:
     """Return how many rows name their recording by an absolute path, which a push makes known."""
     plan = read_plan(Layout(Path(dataset)))
     return sum(name.startswith(("/", "file:")) for name in plan.rows["audio"].to_pylist())
+
+
+def _local(folder: str | Path) -> Path:
+    if "\0" in str(folder):
+        raise ValueError(f"A path cannot hold a NUL character, got {str(folder)!r}.")
+    path = as_path(folder)
+    if isinstance(path, StorePath):
+        raise ValueError(f"{path} lies in an object store; the Hub is reached from a folder on this machine.")
+    return path
 
 
 def _check(layout: Layout, found: Verification, advice: str) -> None:

@@ -212,16 +212,10 @@ class SpeechTokenizer(ABC):
             ValueError: when `num_samples`, `num_codebooks` or `chunk_seconds` is out of range.
         """
         if num_codebooks is not None:
-            self.check_codebooks(num_codebooks)
             options["num_codebooks"] = num_codebooks
-        if chunk_seconds is not None:
-            if not _is(chunk_seconds, Real) or not 0 < chunk_seconds <= RECORDING_SECONDS:
-                raise ValueError(
-                    f"`chunk_seconds` must be more than 0 and at most {RECORDING_SECONDS:g}, got {reprlib.repr(chunk_seconds)}."
-                )
-            if isinstance(waveform, str | PathLike):
-                blocks = self._read_blocks(waveform, chunk_seconds, resample)
-                return self.encode_blocks(blocks, chunk_seconds=chunk_seconds, **options)
+        if chunk_seconds is not None and isinstance(waveform, str | PathLike):
+            blocks = self._read_blocks(waveform, chunk_seconds, resample)
+            return self.encode_blocks(blocks, chunk_seconds=chunk_seconds, **options)
         batch = to_batch(
             waveform,
             num_samples,
@@ -253,6 +247,7 @@ class SpeechTokenizer(ABC):
 
         Raises:
             AudioError: when a family that needs the whole utterance gets more than is held of one.
+            ValueError: when `num_codebooks` or `chunk_seconds` is out of range.
         """
         waveform = self._whole(blocks)
         return self.encode(waveform, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks)
@@ -346,7 +341,7 @@ class SpeechTokenizer(ABC):
         """
         if text in self.voices:
             return text
-        if text.isascii() and text.isdigit() and int(text) < self.num_voices:
+        if text.isascii() and text.isdigit() and len(text) < 19 and int(text) < self.num_voices:
             return int(text)
         if self.num_voices == 0:
             have = "it has no table of voices"
@@ -357,7 +352,7 @@ class SpeechTokenizer(ABC):
                 else ""
             )
             have = f"it has: {names}rows 0 to {self.num_voices - 1}"
-        raise ValueError(f"'{self.name}' has no voice '{text}'; {have}.")
+        raise ValueError(f"'{self.name}' has no voice {reprlib.repr(text)}; {have}.")
 
     def check_method(self, method: str) -> None:
         """Raise `ValueError` unless voices are converted by that method."""
@@ -509,7 +504,7 @@ def _is(value: Any, kind: type[Any]) -> bool:
 
 
 def _compute_exactly(kind: type[Any]) -> None:
-    """Have the methods of `_EXACT` that a class itself defines compute at full precision."""
+    """Have the methods of `_EXACT` that a class itself defines check what every family takes and compute at full precision."""
     for name in _EXACT:
         if name in vars(kind):
             setattr(kind, name, _exactly(vars(kind)[name]))
@@ -518,6 +513,13 @@ def _compute_exactly(kind: type[Any]) -> None:
 def _exactly(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def compute(self: SpeechTokenizer, *args: Any, **options: Any) -> Any:
+        if options.get("num_codebooks") is not None:
+            self.check_codebooks(options["num_codebooks"])
+        seconds = options.get("chunk_seconds")
+        if seconds is not None and not (_is(seconds, Real) and 0 < seconds <= RECORDING_SECONDS):
+            raise ValueError(
+                f"`chunk_seconds` must be more than 0 and at most {RECORDING_SECONDS:g}, got {reprlib.repr(seconds)}."
+            )
         with exact(self.device):
             return method(self, *args, **options)
 

@@ -126,6 +126,7 @@ def test_many_channels(make):
         "channel=99999999999999999999",
         "rate=" + "9" * 5000,
         "rate=99999999999999999999",
+        "rate=999999999999999999",
         "rate=1",
         "offset=99999999999999999999&bytes=9&member=x",
         "offset=9223372036854775807&bytes=9&member=x",
@@ -136,7 +137,7 @@ def test_many_channels(make):
         "rate=nan",
     ],
 )
-@pytest.mark.parametrize("name", ["a.wav", "a.parquet", "a.arrow"])
+@pytest.mark.parametrize("name", ["a.wav", "a.pcm", "a.parquet", "a.arrow"])
 def test_places_that_cannot_be(make, voice, part, name):
     path = make("a.wav", voice(0.1, RATE)).rename
     path = path(make("b.wav", voice(0.1, RATE)).with_name(name))

@@ -1,5 +1,7 @@
 """Commands on a dataset that lacks a shard: an error that says how much, and what there is when asked for it."""
 
+import json
+
 import pytest
 
 from speechtok.commands.tokenize import tokenize_corpus
@@ -35,3 +37,16 @@ def test_stats_and_decode(unfinished, tmp_path, speechtok):
     code, _, err = speechtok("verify", unfinished)
     assert code == 1
     assert "data/train-00001-of-00002.parquet is missing." in err
+
+
+def test_evaluate(unfinished, clips, speechtok):
+    words = ("evaluate", unfinished, "--corpus", clips[0].parent, "--measure", "mel_distance", "--json")
+    code, _, err = speechtok(*words)
+    assert code == 1
+    assert "are missing, the first is number 1" in err
+    code, out, err = speechtok(*words, "--allow-partial")
+    assert code == 0, err
+    assert [row["id"] for row in json.loads(out)["rows"]] == ["a.wav"]
+    code, _, err = speechtok("evaluate", "--pairs", clips[0], "--allow-partial")
+    assert code == 2
+    assert "--allow-partial belongs to a token dataset, not to --pairs" in err

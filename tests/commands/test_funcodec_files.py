@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,18 @@ def test_commands(few: Path, small: Path, tmp_path: Path, capsys: pytest.Capture
     assert "holds a token dataset already; import into another folder." in capsys.readouterr().err
     assert run(["export", str(few), str(files), "--to", "funcodec-codecs"]) == 1
     assert "exists already; export into another folder." in capsys.readouterr().err
+
+
+def test_unfinished(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One shard of two is missing."""
+    shutil.copytree(few, tmp_path / "partial")
+    (shard,) = (tmp_path / "partial" / "data").iterdir()
+    shard.rename(shard.with_name(shard.name.replace("-of-00001", "-of-00002")))
+    words = ["export", str(tmp_path / "partial"), str(tmp_path / "files"), "--to", "funcodec-codecs"]
+    assert run(words) == 1
+    assert "1 of 2 of split 'train' are missing" in capsys.readouterr().err
+    assert run([*words, "--allow-partial"]) == 0
+    assert len((tmp_path / "files" / "codecs.txt").read_text().splitlines()) == 3
 
 
 BAD_LINES = {

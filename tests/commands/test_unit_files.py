@@ -1,6 +1,7 @@
 """Dataset of units → lists → the same dataset, and lists that other programs wrote."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,19 @@ def test_dictionaries_there_and_back(dataset, folder, tmp_path) -> None:
     same(dataset, tmp_path / "again")
     assert len(speechtok.TokenDataset(tmp_path / "again", split="dev")) == 2
     assert speechtok.TokenDataset(tmp_path / "again", split="train")[0]["audio"] == "/root/a/1.wav"
+
+
+def test_unfinished(dataset, tmp_path) -> None:
+    """One shard of two of the split `dev` is missing."""
+    shutil.copytree(dataset, tmp_path / "partial")
+    shard = tmp_path / "partial" / "data" / "dev-00000-of-00001.parquet"
+    shard.rename(shard.with_name("dev-00000-of-00002.parquet"))
+    division = Division(held_out=0.25)
+    for to, options in (("units", {}), ("unit-dicts", {}), ("unit-dicts", {"division": division})):
+        folder = tmp_path / f"{to}{len(options)}"
+        with pytest.raises(DatasetError, match="1 of 2 of split 'dev' are missing"):
+            export_units(tmp_path / "partial", folder, to=to, **options)
+        assert export_units(tmp_path / "partial", folder, to=to, allow_partial=True, **options) == 4
 
 
 def test_division_into_lists(dataset, folder, tmp_path) -> None:

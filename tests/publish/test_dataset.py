@@ -386,6 +386,16 @@ def test_a_pull_follows_no_link_out_of_the_folder(hub, tmp_path, link):
     assert [(path.name, path.read_bytes()) for path in outside.iterdir()] == [("a.parquet", b"mine")]
 
 
+@pytest.mark.parametrize(
+    ("folder", "told"), [("a\0b", "A path cannot hold a NUL"), ("s3://a/b", "lies in an object store")]
+)
+def test_folders_that_cannot_be(hub, folder, told):
+    with pytest.raises(ValueError, match=told):
+        pull_dataset(NAME, folder)
+    with pytest.raises(ValueError, match=told):
+        push_dataset(folder, NAME)
+
+
 def test_pulled_damage_is_named(hub, made, tmp_path):
     push_dataset(made, NAME)
     path = next(path for path in files_of(hub) if path.startswith("data/"))

@@ -24,6 +24,8 @@ def test_chunk_seconds(dmel, seconds, is_path, tmp_path):
     waveform = tmp_path / "unread.wav" if is_path else SECOND
     with pytest.raises(ValueError, match=r"`chunk_seconds` must be more than 0 and at most 1e\+08, got"):
         dmel.encode(waveform, chunk_seconds=seconds)
+    with pytest.raises(ValueError, match=r"`chunk_seconds` must be more than 0 and at most 1e\+08, got"):
+        dmel.encode_blocks([SECOND], chunk_seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,17 @@ def test_num_samples_of_any_kind(dmel, lengths):
 def test_num_codebooks(dmel, count):
     with pytest.raises(ValueError, match="`num_codebooks` must be from 1 to 80"):
         dmel.encode(SECOND, num_codebooks=count)
+    with pytest.raises(ValueError, match="`num_codebooks` must be from 1 to 80"):
+        dmel.encode_blocks([SECOND], num_codebooks=count)
+
+
+@pytest.mark.parametrize("name", ["9" * 5000, "x" * 5000, "²", ""])
+def test_voice(dmel, name):
+    with pytest.raises(
+        ValueError, match=r"'dmel_16k' has no voice '.*'; it has no table of voices"
+    ) as caught:
+        dmel.find_voice(name)
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("rate", [0, -1, NAN])

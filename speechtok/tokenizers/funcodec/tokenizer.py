@@ -83,13 +83,14 @@ class FuncodecTokenizer(SpeechTokenizer):
         self.config = parse_config(content, named)
         self._weights_path = weights_path(card, files)
         streams = streams_of(self.config)
-        _check_name(card, streams, named)
+        has_scale = self.config.normalize and self.config.segments is None
+        _check_name(card, streams, has_scale, named)
         stored = read_weights(self.config, self._weights_path)
         described = replace(
             card,
             sample_rate=self.config.sample_rate,
             streams=streams,
-            has_scale=self.config.normalize and self.config.segments is None,
+            has_scale=has_scale,
             architecture={**content, "source": card.architecture.get("source") or provenance(files)},
         )
         super().__init__(
@@ -294,19 +295,27 @@ class FuncodecTokenizer(SpeechTokenizer):
         return num_codebooks
 
 
-def _check_name(card: TokenizerCard, streams: tuple[StreamInfo, ...], named: str) -> None:
-    """Raise `CheckpointError` when the streams are not the card's, so that no token gets the name of another release."""
-    if card.streams == streams:
+def _check_name(card: TokenizerCard, streams: tuple[StreamInfo, ...], has_scale: bool, named: str) -> None:
+    """Raise `CheckpointError` when streams or levels are not the card's, so that no token gets the name of another release."""
+    if (card.streams, card.has_scale) == (streams, has_scale):
         return
     others = (find_card(name)[0] for name in list_tokenizers() if name.startswith(card.family))
-    known = [other.name for other in others if other.family == card.family and other.streams == streams]
+    known = [
+        other.name
+        for other in others
+        if (other.family, other.streams, other.has_scale) == (card.family, streams, has_scale)
+    ]
     remedy = (
         f"load it as {' or '.join(known)}"
         if known
         else f"load it by a card of its own: a {CARD_FILE} with these streams in its folder, and that folder as the name"
     )
+    given, stated = _told(streams), _told(card.streams)
+    if card.has_scale != has_scale:
+        given += f", {'with' if has_scale else 'without'} the level of a recording"
+        stated += f", has_scale: {str(card.has_scale).lower()}"
     raise CheckpointError(
-        f"{named} is not that of '{card.name}': it gives {_told(streams)}, not {_told(card.streams)}; "
+        f"{named} is not that of '{card.name}': it gives {given}, not {stated}; "
         f"fetch the files of the card, or {remedy}."
     )
 

@@ -157,6 +157,7 @@ def write_card(folder: Path, content: dict[str, Any]) -> None:
         description="A small network.",
         sample_rate=config.sample_rate,
         streams=streams_of(config),
+        has_scale=config.normalize and config.segments is None,
         files=(CardFile(path="config.yaml"), CardFile(path="model.pth")),
         licence_code="MIT",
         citation="None.",

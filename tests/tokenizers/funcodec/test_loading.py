@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 import yaml
 
 import speechtok
-from speechtok.cards import find_card, list_tokenizers
+from speechtok.cards import find_card, list_tokenizers, read_tokenizer_card
 from speechtok.cards.yaml_file import read_yaml
 from speechtok.errors import CardError, CheckpointError, SpeechtokError
 from speechtok.tokenizers.funcodec.convert import published_shapes
@@ -98,6 +99,17 @@ def test_files_of_another_card_are_refused(tmp_path: Path) -> None:
         "funcodec_en_libritts_16k_nq32ds320 or funcodec_freqcodec",
     ):
         speechtok.load_tokenizer(NAME, checkpoint=tmp_path)
+
+
+def test_a_card_that_states_no_level(tmp_path: Path) -> None:
+    folder = write_small_folder(tmp_path / "small")
+    card = read_tokenizer_card(folder / "tokenizer.yaml")
+    replace(card, has_scale=not card.has_scale).write(folder / "tokenizer.yaml")
+    with pytest.raises(
+        CheckpointError,
+        match=r"is not that of 'funcodec_small': it gives .*, with the level of a recording, not .*, has_scale: false; fetch",
+    ):
+        load(folder)
 
 
 def test_a_config_as_funcodec_writes_it() -> None:
