@@ -1,20 +1,23 @@
 """What the footer of a Parquet file says of its column chunks and their pages of themselves, decoded from their bytes.
 
 pyarrow tells the same, but where a footer is damaged it throws in C++ outside of any handler and ends the process
-(a histogram of the wrong length is enough). Reading rows is guarded there; asking for a column chunk is not. Of pages
+(a histogram of the wrong length is enough). Reading rows is guarded there; asking for a column chunk or writing a footer
+is not, so that the bytes are taken from the file. Of pages
 it tells nothing, and believes them: five bytes make one of two milliard values.
 
 Source: Apache Parquet, parquet.thrift (FileMetaData, RowGroup, ColumnChunk, ColumnMetaData, PageHeader); Apache Thrift,
 compact protocol.
 
-Contents: `Chunk`, `column_chunks`, `page_values`.
+Contents: `Chunk`, `open_file`, `column_chunks`, `page_values`.
 """
 
 from __future__ import annotations
 
 import io
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from speechtok.limits import FOOTER_BYTES
@@ -30,8 +33,12 @@ _HEADER_BYTES = 1 << 10
 _DEPTH = 64
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
+_MAGIC = b"PAR1"
+_TAIL_BYTES = 1 << 16
+_FOOTERS: dict[int, bytes] = {}
+"""Footers of open files, by the identity of pyarrow's metadata that are still there."""
 _KNOWN: dict[int, tuple[tuple[Chunk, ...], ...]] = {}
-"""What was decoded, by the identity of a footer that is still there."""
+"""What was decoded of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,30 +61,73 @@ class Chunk:
     """Where its first page begins in the file, in bytes."""
 
 
+def open_file(source: Path | BinaryIO, metadata: Any = None, **options: Any) -> Any:
+    """Return a `pyarrow.parquet.ParquetFile`, of whose footer `column_chunks` knows the bytes.
+
+    Args:
+        source: a local path, or an open file.
+        metadata: that of another one of the same file that was opened here, which spares reading the footer.
+        options: as pyarrow takes them.
+
+    Raises:
+        ValueError: when it has no footer, or one that is longer than is read of one.
+        OSError, pyarrow.ArrowException: as pyarrow does.
+    """
+    import pyarrow.parquet as pq
+
+    if metadata is None:
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+            footer = _footer(file)
+        framed = b"".join((_MAGIC, footer, len(footer).to_bytes(4, "little"), _MAGIC))
+        metadata = pq.read_metadata(io.BytesIO(framed))
+    else:
+        footer = _FOOTERS[id(metadata)]
+    opened = pq.ParquetFile(source, metadata=metadata, **options)
+    key = id(opened.metadata)
+    _FOOTERS[key] = footer
+    weakref.finalize(opened.metadata, _forget, key)
+    return opened
+
+
+def _footer(file: BinaryIO) -> bytes:
+    size = file.seek(0, io.SEEK_END)
+    tail = b""
+    for length in (_TAIL_BYTES, FOOTER_BYTES):
+        file.seek(-min(size, length + 8), io.SEEK_END)
+        tail = file.read(length + 8)
+        if tail[-4:] != _MAGIC:
+            raise ValueError("it does not end as a Parquet file does")
+        stated = int.from_bytes(tail[-8:-4], "little")
+        if stated > FOOTER_BYTES:
+            raise ValueError(
+                f"its footer is longer than {size_text(FOOTER_BYTES)}, the most that is read of one"
+            )
+        if stated <= len(tail) - 8:
+            return tail[-8 - stated : -8]
+    raise ValueError("its footer is cut short")
+
+
+def _forget(key: int) -> None:
+    del _FOOTERS[key]
+    _KNOWN.pop(key, None)
+
+
 def column_chunks(metadata: Any) -> tuple[tuple[Chunk, ...], ...]:
     """Return the chunks of each row group, in the order of the file.
 
     Args:
-        metadata: a `pyarrow.parquet.FileMetaData`; what was decoded is kept as long as it.
+        metadata: of what `open_file` returned; what was decoded is kept as long as it.
 
     Raises:
-        ValueError: when it is damaged, or longer than is read of one.
+        ValueError: when it is damaged.
     """
     key = id(metadata)
     if key not in _KNOWN:
-        buffer = io.BytesIO()
-        metadata.write_metadata_file(buffer)
-        content = buffer.getvalue()[4:-8]  # between the marks and the length
-        if len(content) > FOOTER_BYTES:
-            raise ValueError(
-                f"its footer is longer than {size_text(FOOTER_BYTES)}, the most that is read of one"
-            )
         try:
-            groups = _Decoder(content).struct(0)[4]
+            groups = _Decoder(_FOOTERS[key]).struct(0)[4]
             _KNOWN[key] = tuple(tuple(_chunk(column[3]) for column in group[1]) for group in groups)
         except (KeyError, IndexError, TypeError, UnicodeDecodeError, AttributeError):
             raise ValueError("its footer is damaged") from None
-        weakref.finalize(metadata, _KNOWN.pop, key, None)
     return _KNOWN[key]
 
 

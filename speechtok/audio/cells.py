@@ -21,7 +21,7 @@ from threading import Lock
 from typing import Any
 
 from speechtok.limits import inflated_bytes
-from speechtok.parquet_footer import Chunk, column_chunks
+from speechtok.parquet_footer import Chunk, column_chunks, open_file
 from speechtok.storage import AnyPath, readable
 from speechtok.wording import size_text
 
@@ -112,10 +112,8 @@ class _Arrow:
 
 class _Parquet:
     def __init__(self, path: AnyPath, stamp: str) -> None:
-        import pyarrow.parquet as pq
-
         self._name, self._lock = (str(path), stamp), Lock()
-        self._file = pq.ParquetFile(readable(path))
+        self._file = open_file(readable(path))
         groups = range(self._file.metadata.num_row_groups)
         self._ends = list(accumulate(self._file.metadata.row_group(group).num_rows for group in groups))
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError, SpeechtokError
 from speechtok.limits import COLUMNS, require_regular_file
-from speechtok.parquet_footer import BYTE_ARRAY, column_chunks, page_values
+from speechtok.parquet_footer import BYTE_ARRAY, column_chunks, open_file, page_values
 from speechtok.storage import AnyPath, readable
 from speechtok.wording import size_text
 
@@ -63,7 +63,8 @@ def open_parquet(file: AnyPath, metadata: pq.FileMetaData | None = None) -> pq.P
     if isinstance(file, Path):
         require_regular_file(file, "Parquet file", error=DatasetError)
     with reading(file):
-        return pq.ParquetFile(readable(file), metadata=metadata)
+        opened: pq.ParquetFile = open_file(readable(file), metadata)
+    return opened
 
 
 def read_group(
@@ -149,18 +150,18 @@ def _check_size(metadata: pq.FileMetaData, file: AnyPath, group: int, columns: S
                 )
         if chunk.physical_type == BYTE_ARRAY and values * size > TEXT_BYTES:
             least = size - 8 * values  # without lengths, indices and levels
-            if least > TEXT_BYTES or _text_bytes(file, group, chunk.path) > TEXT_BYTES:
+            if least > TEXT_BYTES or _text_bytes(metadata, file, group, chunk.path) > TEXT_BYTES:
                 raise DatasetError(
                     f"{file} holds more than {size_text(TEXT_BYTES)} of text in the column '{name}', row group {group}, the "
                     "most that is read of one; make or fetch the file again."
                 )
 
 
-def _text_bytes(file: AnyPath, group: int, leaf: str) -> int:
+def _text_bytes(metadata: pq.FileMetaData, file: AnyPath, group: int, leaf: str) -> int:
     """Return how much text a column holds, without a copy of a text for each cell that repeats it."""
     if leaf.replace(".list.element", "").count("."):
         return TEXT_BYTES + 1  # inside structures a text is always copied
-    table = pq.ParquetFile(readable(file), read_dictionary=[leaf]).read_row_group(group, columns=[leaf])
+    table = open_file(readable(file), metadata, read_dictionary=[leaf]).read_row_group(group, columns=[leaf])
     total = 0
     for cells in table.column(0).chunks:
         while pa.types.is_list(cells.type):
