@@ -5,7 +5,7 @@ frames of 32 ms at 16 kHz, each given all frames before.
 
 Source: Silero Team, "Silero VAD", github.com/snakers4/silero-vad; the thresholds are its defaults.
 
-Contents: `speech_spans`.
+Contents: `speech_spans`, `speech_probabilities`.
 """
 
 from __future__ import annotations
@@ -47,14 +47,15 @@ def speech_spans(blocks: Iterable[NDArray[np.float32]], max_seconds: float) -> l
     Raises:
         AudioError: when the package of the detector is not installed.
     """
-    probability = np.array(list(_probabilities(blocks)))
+    probability = np.array(list(speech_probabilities(blocks)))
     longest = int(max_seconds * 1000) // FRAME_MS
     spoken = _padded(_spoken(probability), len(probability))
     split = [part for span in spoken for part in _split(span, probability, longest)]
     return [(begin * FRAME_MS, end * FRAME_MS) for begin, end in _joined(split, longest)]
 
 
-def _probabilities(blocks: Iterable[NDArray[np.float32]]) -> Iterator[float]:
+def speech_probabilities(blocks: Iterable[NDArray[np.float32]]) -> Iterator[float]:
+    """Yield how likely each frame is speech, of `(samples,)` blocks at `VAD_RATE`."""
     detector = _detector()
     detector.reset()
     size = VAD_RATE * FRAME_MS // 1000

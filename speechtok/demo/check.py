@@ -95,7 +95,7 @@ def check_tokenizer(
     if not files:
         say("No files: this tokenizer has no weights.")
     say(f"Loaded; fingerprint {tokenizer.fingerprint}")
-    result = _check_clips(tokenizer, _shipped_clips() if clips is None else clips, pinned, say, track)
+    result = _check_clips(tokenizer, shipped_clips() if clips is None else clips, pinned, say, track)
     if pin is not None:
         with replacing(pin, pin.parent) as temporary:
             pinned.write(temporary)
@@ -103,7 +103,8 @@ def check_tokenizer(
     return result
 
 
-def _shipped_clips() -> list[Path]:
+def shipped_clips() -> list[Path]:
+    """Return the clips that come with the package and can be read."""
     return [CORPUS.parent / item.audio for item in read_corpus(CORPUS).utterances if item.id != BROKEN]
 
 

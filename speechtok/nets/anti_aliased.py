@@ -20,7 +20,7 @@ padding of the next convolution expects; so ragged batches equal items alone.
 Memory, not arithmetic, limits this operation. `anti_aliased_snake` runs it as one C kernel in float32
 on the CPU (`native.py`), else in plain torch on pieces that stay in the cache.
 
-Contents: `AntiAliasedSnake`, `anti_aliased_snake`, `plain_anti_aliased_snake`.
+Contents: `AntiAliasedSnake`, `anti_aliased_snake`, `plain_anti_aliased_snake`, `native_kernel`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from speechtok.nets.windows import plan_windows
 TAPS = 12
 _REACH = 5
 """Frames of input that an output frame depends on, to each side."""
-_PIECE = 262_144
+PIECE = 262_144
 """Values per tensor in one piece of the plain form on the CPU, so that its few buffers fit a core's cache."""
 _BLOCK = 128
 """Frames per block of the C kernel."""
-_THREAD_VALUES = 262_144
+THREAD_VALUES = 262_144
 """Values below which a second thread does not pay."""
 
 
@@ -133,11 +133,11 @@ def anti_aliased_snake(
         `(batch, frames, channels)`, zero past `num_valid`.
     """
     if x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_grad_enabled():
-        kernel = _kernel()
+        kernel = native_kernel()
         if kernel is not None:
             return _native(kernel, x.contiguous(), scale, gain, up, down, num_valid)
     taps_up, taps_down, frames = up.tolist(), down.tolist(), x.shape[1]
-    size = max(_REACH, _PIECE // x.shape[2])
+    size = max(_REACH, PIECE // x.shape[2])
     if x.device.type != "cpu" or num_valid is not None or torch.is_grad_enabled() or frames <= size:
         return plain_anti_aliased_snake(x, scale, gain, taps_up, taps_down, num_valid)
     out = torch.empty_like(x)
@@ -202,7 +202,8 @@ def _weighted_shifts(x: Tensor, taps: Sequence[float], first: int, frames: int) 
 
 
 @cache
-def _kernel() -> ctypes.CDLL | None:
+def native_kernel() -> ctypes.CDLL | None:
+    """Return the compiled kernel, or None where none can be had."""
     library = native.load_kernel(Path(__file__).with_suffix(".c"))
     if library is not None:
         library.anti_aliased_snake.argtypes = (
@@ -233,6 +234,6 @@ def _native(
         x.shape[1],
         None if valid is None else valid.data_ptr(),
     ]
-    threads = torch.get_num_threads() if x.numel() >= _THREAD_VALUES else 1
+    threads = torch.get_num_threads() if x.numel() >= THREAD_VALUES else 1
     native.spread(kernel.anti_aliased_snake, tuple(fixed), blocks, threads)
     return y

@@ -17,7 +17,7 @@ Conventions: signals are `(batch, frames, channels)`. With dilation, `dilation` 
 of one. Memory limits the additions, so they run as two C kernels (`fast_conv.c`, `native.py`), on pieces that stay
 in the cache, and only for float32 on the CPU; otherwise the convolution is computed as it is defined.
 
-Contents: `FastConv1d`.
+Contents: `FastConv1d`, `native_kernels`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from torch.nn import functional
 from speechtok.nets import native
 from speechtok.nets.weight_norm import WeightNormConv1d, takes_channels_last
 
-_PIECE = 2**20
+PIECE = 2**20
 """Values per input signal in one piece, so that what is added up is still in the cache."""
-_SHORTEST, _FEWEST_CHANNELS = 7, 64
+SHORTEST, FEWEST_CHANNELS = 7, 64
 """Kernels and channels from which the saved products outweigh the additions: measured."""
 
 
@@ -52,13 +52,18 @@ class FastConv1d(WeightNormConv1d):
         self.slope = slope
         self._parts: list[Tensor] = []
 
+    @property
+    def is_native(self) -> bool:
+        """Whether the nine kernels were prepared, as `fold` does where they pay."""
+        return bool(self._parts)
+
     def fold_constants(self) -> None:
         """Fold the weight norm, and prepare the nine kernels where they will be used."""
         super().fold_constants()
         self._parts = []
-        pays = self.kernel_size >= _SHORTEST and self.weight.shape[0] >= _FEWEST_CHANNELS
+        pays = self.kernel_size >= SHORTEST and self.weight.shape[0] >= FEWEST_CHANNELS
         here = self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
-        if pays and here and _kernels() is not None:
+        if pays and here and native_kernels() is not None:
             self._parts = _nine_kernels(self.weight)
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
@@ -68,7 +73,7 @@ class FastConv1d(WeightNormConv1d):
             x: `(batch, frames, channels)`.
             added: the same shape; nothing is added without it.
         """
-        kernels = _kernels() if self._parts else None
+        kernels = native_kernels() if self._parts else None
         if kernels is not None and takes_channels_last(x) and not torch.is_grad_enabled():
             return self._fast(kernels, x.contiguous(), None if added is None else added.contiguous())
         y = super().forward(functional.leaky_relu(x, self.slope))
@@ -81,7 +86,7 @@ class FastConv1d(WeightNormConv1d):
         width = self.dilation * channels
         groups = -(-self.kernel_size // 4)
         tiles = -(-frames // (4 * self.dilation))
-        size = min(tiles, max(groups, _PIECE // width))
+        size = min(tiles, max(groups, PIECE // width))
         signals = x.new_empty(9, size + groups - 1, width)
         spare = x.new_empty(7 * width)
         y = torch.empty_like(x)
@@ -147,7 +152,8 @@ def _nine_kernels(weight: Tensor) -> list[Tensor]:
 
 
 @cache
-def _kernels() -> ctypes.CDLL | None:
+def native_kernels() -> ctypes.CDLL | None:
+    """Return the compiled kernels, or None where none can be had."""
     library = native.load_kernel(Path(__file__).with_suffix(".c"))
     if library is not None:
         pointer, number = ctypes.c_void_p, ctypes.c_long

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_BLOCK = 16_384
+BLOCK = 16_384
 """Frames per block; longer inputs also go through attention one head at a time."""
 
 
@@ -94,7 +94,7 @@ class _Layer(nn.Module):
         """Return the heads' outputs side by side, `(batch, frames, channels)`, before `out_proj`."""
         attn, (batch, frames, channels) = self.self_attn, x.shape
         size = channels // attn.num_heads
-        together = attn.num_heads if frames <= _BLOCK else 1
+        together = attn.num_heads if frames <= BLOCK else 1
         weight = attn.in_proj_weight.view(3, attn.num_heads, size, channels)
         bias = attn.in_proj_bias.view(3, attn.num_heads, size)
         mask = None if inside is None else inside[:, None, None]
@@ -179,5 +179,5 @@ class Transformer(nn.Module):
 
 
 def _blocks(frames: int) -> Iterator[slice]:
-    for first in range(0, frames, _BLOCK):
-        yield slice(first, min(first + _BLOCK, frames))
+    for first in range(0, frames, BLOCK):
+        yield slice(first, min(first + BLOCK, frames))

@@ -149,7 +149,7 @@ def _one(
         array = array.to(dtype) / 32_768
     elif not array.is_floating_point():
         raise TypeError(f"{which} must be float in [-1, 1] or int16, got {array.dtype}.")
-    if not _is_finite(array):
+    if not is_finite(array):
         raise AudioError(f"{which} holds NaN or infinite samples.")
     peaks.append(float(torch.stack(torch.aminmax(array.detach())).abs().max()))
     if rate != target_rate:
@@ -159,7 +159,7 @@ def _one(
     return waveform
 
 
-def _is_finite(array: Tensor) -> bool:
+def is_finite(array: Tensor) -> bool:
     """Return whether there is neither NaN nor infinity; NumPy looks ten times as fast as torch."""
     if array.device.type != "cpu" or array.dtype == torch.bfloat16:
         return bool(torch.isfinite(array).all())

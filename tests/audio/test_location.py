@@ -162,7 +162,6 @@ def test_row_groups_are_read_once_for_neighbours_and_let_go(tmp_path, monkeypatc
         lambda self, group, **rest: read.append(group) or original(self, group, **rest),
     )
     monkeypatch.setattr(cells, "KEPT_BYTES", 40000)
-    monkeypatch.setattr(cells, "_GROUPS", cells._Groups())
     for row in [0, 1, 2, 3, 2, 6, 7, 0]:
         waveform = read_waveform(f"{tmp_path}/a.parquet#row={row}&column=audio")
         expected = np.random.default_rng(row).standard_normal(4000) / 9

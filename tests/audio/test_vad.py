@@ -16,7 +16,7 @@ CLIP = Path(speechtok.__file__).parent / "demo" / "clips" / "de" / "otto-1.flac"
 
 
 def spans_of(monkeypatch, probability, seconds):
-    monkeypatch.setattr(vad, "_probabilities", lambda blocks: iter(probability))
+    monkeypatch.setattr(vad, "speech_probabilities", lambda blocks: iter(probability))
     return speech_spans([], seconds)
 
 

@@ -42,7 +42,7 @@ def cache(tmp_path, monkeypatch, facodec):
 
 
 def test_a_tokenizer_without_files(speechtok, monkeypatch, clips):
-    monkeypatch.setattr("speechtok.demo.check._shipped_clips", lambda: clips)
+    monkeypatch.setattr("speechtok.demo.check.shipped_clips", lambda: clips)
     code, out, err = speechtok("check", "dmel_16k")
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -81,7 +81,7 @@ def test_the_shipped_clips_but_the_broken_one():
 
 def test_a_bar_on_the_terminal(speechtok, monkeypatch, clips):
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setattr("speechtok.demo.check._shipped_clips", lambda: clips)
+    monkeypatch.setattr("speechtok.demo.check.shipped_clips", lambda: clips)
     code, out, err = speechtok("check", "dmel_16k")
     assert code == 0
     assert "Encoded and decoded 2 clips, 1.8 s" in out
@@ -233,7 +233,7 @@ def units(tmp_path):
 
 
 def test_a_composition_that_only_makes_tokens(speechtok, monkeypatch, clips, units):
-    monkeypatch.setattr("speechtok.demo.check._shipped_clips", lambda: clips)
+    monkeypatch.setattr("speechtok.demo.check.shipped_clips", lambda: clips)
     code, out, err = speechtok("check", "logmel_km50", "--checkpoint", units)
     assert (code, err) == (0, "")
     lines = out.splitlines()

@@ -6,7 +6,6 @@ import sys
 import pyarrow as pa
 import pytest
 
-from speechtok.cards import find
 from speechtok.cli import main
 from speechtok.errors import CardError, DatasetError
 
@@ -82,7 +81,7 @@ def test_only_what_speechtok_refuses_is_wrong_usage(speechtok, monkeypatch, tmp_
         (lambda: [].index(1), 1),
         (lambda: pa.scalar("x", pa.int8()), 1),
     ):
-        monkeypatch.setattr(find, "_cards", raised)
+        monkeypatch.setattr("speechtok.cli.tokenizers.list_tokenizers", raised)
         assert speechtok("tokenizers")[0] == code
 
 

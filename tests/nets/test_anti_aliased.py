@@ -37,9 +37,9 @@ def by_definition(module: AntiAliasedSnake, x: torch.Tensor) -> torch.Tensor:
 @pytest.fixture(params=["native", "plain"])
 def form(request, monkeypatch) -> str:
     if request.param == "plain":
-        monkeypatch.setattr(anti_aliased, "_kernel", lambda: None)
-        monkeypatch.setattr(anti_aliased, "_PIECE", 1000)
-    elif anti_aliased._kernel() is None:
+        monkeypatch.setattr(anti_aliased, "native_kernel", lambda: None)
+        monkeypatch.setattr(anti_aliased, "PIECE", 1000)
+    elif anti_aliased.native_kernel() is None:
         pytest.skip("no C compiler")
     return request.param
 
@@ -71,7 +71,7 @@ def test_threads_change_nothing(activation, form, monkeypatch) -> None:
     x = torch.randn(2, 1000, activation.scale.shape[0])
     with torch.no_grad():
         want = activation(x)
-        monkeypatch.setattr(anti_aliased, "_THREAD_VALUES", 1)
+        monkeypatch.setattr(anti_aliased, "THREAD_VALUES", 1)
         monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
         assert torch.equal(activation(x), want)
 

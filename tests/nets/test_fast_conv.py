@@ -11,12 +11,12 @@ from speechtok.nets.weight_norm import fold
 @pytest.fixture(params=["native", "plain"])
 def form(request, monkeypatch) -> str:
     if request.param == "plain":
-        monkeypatch.setattr(fast_conv, "_kernels", lambda: None)
-    elif fast_conv._kernels() is None:
+        monkeypatch.setattr(fast_conv, "native_kernels", lambda: None)
+    elif fast_conv.native_kernels() is None:
         pytest.skip("no C compiler")
-    monkeypatch.setattr(fast_conv, "_PIECE", 500)
-    monkeypatch.setattr(fast_conv, "_SHORTEST", 1)
-    monkeypatch.setattr(fast_conv, "_FEWEST_CHANNELS", 16)
+    monkeypatch.setattr(fast_conv, "PIECE", 500)
+    monkeypatch.setattr(fast_conv, "SHORTEST", 1)
+    monkeypatch.setattr(fast_conv, "FEWEST_CHANNELS", 16)
     return request.param
 
 
@@ -43,7 +43,7 @@ def test_both_forms_follow_the_definition(form, kernel, dilation, length) -> Non
     x, added = torch.randn(2, 2, length, 16)
     want = by_definition(module, x)
     with torch.no_grad():
-        assert bool(module._parts) == (form == "native")
+        assert module.is_native == (form == "native")
         torch.testing.assert_close(module(x).double(), want, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(module(x, added).double(), want + added, rtol=1e-5, atol=1e-5)
         doubled = module.double()(x.double(), added.double())

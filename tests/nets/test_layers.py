@@ -73,13 +73,14 @@ def test_folding_on_the_meta_device_gives_the_folded_form() -> None:
 
 def test_quantizer_takes_the_nearest_direction_and_the_first_of_equals() -> None:
     quantizer = FactorizedQuantizer(4, 16, 3).double()
-    quantizer._codebook.weight.data[7] = 2 * quantizer._codebook.weight.data[3]
+    table = quantizer.get_parameter("_codebook.weight").data
+    table[7] = 2 * table[3]
     fold(quantizer)
     codes = quantizer.encode(torch.randn(2, 50, 4, dtype=torch.float64))
     assert codes.shape == (2, 50)
     assert 7 not in codes
     assert 3 in codes
-    want = quantizer.out_proj(quantizer._codebook.weight[codes])
+    want = quantizer.out_proj(quantizer.get_parameter("_codebook.weight")[codes])
     torch.testing.assert_close(quantizer.decode(codes), want)
 
 
@@ -115,7 +116,7 @@ def test_transformer_blocks_and_batches_change_nothing(monkeypatch, styled) -> N
             row = None if style is None else style[item : item + 1]
             torch.testing.assert_close(ragged[item, :count], net(x[item : item + 1, :count], style=row)[0])
         for block in (1, 3, 20, 41):
-            monkeypatch.setattr(transformer_module, "_BLOCK", block)
+            monkeypatch.setattr(transformer_module, "BLOCK", block)
             torch.testing.assert_close(net(x, style=style), want)
 
 

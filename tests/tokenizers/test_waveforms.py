@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechtok.errors import AudioError
-from speechtok.tokenizers.waveforms import _is_finite, to_batch
+from speechtok.tokenizers.waveforms import is_finite, to_batch
 
 RATE = 16000
 
@@ -221,7 +221,7 @@ def test_unusable_audio(waveform, sentence):
 def test_what_is_no_number_in_any_type(dtype, value):
     """One among many; the largest finite values are numbers, though their sum is none."""
     samples = torch.full((99,), torch.finfo(dtype).max, dtype=dtype, requires_grad=True)
-    assert _is_finite(samples)
+    assert is_finite(samples)
     wrong = samples.detach().clone()
     wrong[77] = value
     with pytest.raises(AudioError, match="holds NaN or infinite samples"):

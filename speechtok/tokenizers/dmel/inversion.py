@@ -16,7 +16,7 @@ Conventions:
       decoded one by one, so neighbours have no influence.
 
 Contents:
-    `codes_to_waveform` and `decode_block`.
+    `codes_to_waveform`, `decode_block`; of what they are made: `mel_magnitudes`, `transform_tables`, `ShortTimeTransform`.
 
 Source:
     Griffin & Lim 1984, Signal estimation from modified short-time Fourier transform, IEEE TASSP 32(2).
@@ -100,9 +100,9 @@ def decode_block(codes: Tensor, first: int, last: int, known: Tensor, config: DM
     Returns:
         `(samples,)`, `(last - first) * hop_length` of them; those `known` come back unchanged.
     """
-    tables = _tables(config, known.dtype, known.device)
-    mel = _mel_magnitudes(codes, first, last, tables, config)  # (frames, channels)
-    stft = _ShortTimeTransform(len(mel), tables.window, config.synthesis_hop_length)
+    tables = transform_tables(config, known.dtype, known.device)
+    mel = mel_magnitudes(codes, first, last, tables, config)  # (frames, channels)
+    stft = ShortTimeTransform(len(mel), tables.window, config.synthesis_hop_length)
 
     def continued(spectrum: Tensor) -> Tensor:
         waveform = stft.inverse(spectrum)
@@ -122,7 +122,9 @@ def decode_block(codes: Tensor, first: int, last: int, known: Tensor, config: DM
     return continued(spectrum)
 
 
-class _Tables(NamedTuple):
+class Tables(NamedTuple):
+    """What the transforms need, made once for a configuration."""
+
     window: Tensor  # (window,)
     filters: Tensor  # (bins, channels), mel filters
     spread: Tensor  # (channels, bins), interpolates from channels to bins; columns sum to 1
@@ -130,7 +132,8 @@ class _Tables(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _tables(config: DMelConfig, dtype: torch.dtype, device: torch.device) -> _Tables:
+def transform_tables(config: DMelConfig, dtype: torch.dtype, device: torch.device) -> Tables:
+    """Return what the transforms of a configuration need."""
     window = hann_window(config.synthesis_window_length)
     filters = mel_filters(config, config.synthesis_window_length)
     spread = (filters / filters.sum(1, keepdim=True).clamp(min=1e-3)).T
@@ -138,10 +141,10 @@ def _tables(config: DMelConfig, dtype: torch.dtype, device: torch.device) -> _Ta
     count = mel_filters(config, config.fft_length).sum(0) / filters.sum(0)
     filters = filters * count * math.sqrt(config.synthesis_window_length / config.window_length)
     tables = window, filters, spread, level_values_db(config)
-    return _Tables(*(table.to(device, dtype) for table in tables))
+    return Tables(*(table.to(device, dtype) for table in tables))
 
 
-def _mel_magnitudes(codes: Tensor, first: int, last: int, tables: _Tables, config: DMelConfig) -> Tensor:
+def mel_magnitudes(codes: Tensor, first: int, last: int, tables: Tables, config: DMelConfig) -> Tensor:
     """Return mel magnitudes at the synthesis rate, `(synthesis frames, channels)`.
 
     A Catmull-Rom cubic passes through the levels' values in dB at the middle of each code frame.
@@ -161,7 +164,7 @@ def _mel_magnitudes(codes: Tensor, first: int, last: int, tables: _Tables, confi
 
 
 def _initial_phase(
-    magnitude: Tensor, known: Tensor, stft: "_ShortTimeTransform", config: DMelConfig
+    magnitude: Tensor, known: Tensor, stft: "ShortTimeTransform", config: DMelConfig
 ) -> Tensor:
     """Return phases that advance, in each bin, at the frequency of the nearest spectral peak.
 
@@ -190,7 +193,7 @@ def _initial_phase(
     return (phase - phase[frame] + start).remainder(2 * math.pi).to(magnitude.dtype)
 
 
-class _ShortTimeTransform:
+class ShortTimeTransform:
     """The short-time Fourier transform of a stretch of samples, and its least-squares inverse."""
 
     def __init__(self, num_frames: int, window: Tensor, hop_length: int) -> None:

@@ -5,7 +5,7 @@ needs it carries the discriminators and the mel filters of the losses, which are
 running statistics of the codebooks, of which only `inited` is: a codebook that was never fitted would
 give meaningless codes. Every other entry must match the network by name and shape.
 
-Contents: `read_configuration`, `weights_path`, `read_weights`, `build_codec`, `published_shapes`.
+Contents: `read_configuration`, `weights_path`, `read_weights`, `build_codec`, `published_shapes`, `folded_weights`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def build_codec(
         CheckpointError: when an entry is missing, unexpected or misshaped.
     """
     codec = _empty(config)
-    load_strict(codec, _folded({name: value.to(dtype) for name, value in weights.items()}), source=source)
+    load_strict(
+        codec, folded_weights({name: value.to(dtype) for name, value in weights.items()}), source=source
+    )
     fold(codec)
     return codec.eval()
 
@@ -146,7 +148,7 @@ def published_shapes(config: FuncodecConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def folded_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the entries with the parts of each weight multiplied out.
 
     Weight norm: g·v / ‖v‖ over all axes but the first. Spectral norm: W / (u · W v), where W has one row per

@@ -3,7 +3,7 @@
 Conventions: a signal is `(rows, columns, channels)`, one utterance, float32 on the CPU: frequency and time, or one
 row of time. `usable` says whether the kernels can be had; who calls them holds the same computation in torch.
 
-Contents: `usable`, `moments`, `settle`, `Term`, `PackedLstm`.
+Contents: `usable`, `native_kernels`, `moments`, `settle`, `Term`, `PackedLstm`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _THREAD_VALUES = 262_144
 def usable(x: Tensor, channels: int) -> bool:
     """Return whether the kernels take a tensor of this kind with so many channels."""
     suits = x.dtype == torch.float32 and x.device.type == "cpu" and channels % _LANES == 0
-    return suits and not torch.is_grad_enabled() and _kernels() is not None
+    return suits and not torch.is_grad_enabled() and native_kernels() is not None
 
 
 def moments(x: Tensor) -> tuple[float, float]:
@@ -133,11 +133,12 @@ def _threads(values: int) -> int:
 
 def _library() -> ctypes.CDLL:
     """Return the kernels, once `usable` said that they are there."""
-    return cast("ctypes.CDLL", _kernels())
+    return cast("ctypes.CDLL", native_kernels())
 
 
 @cache
-def _kernels() -> ctypes.CDLL | None:
+def native_kernels() -> ctypes.CDLL | None:
+    """Return the compiled kernels, or None where none can be had."""
     library = native.load_kernel(Path(__file__).with_suffix(".c"))
     if library is not None:
         pointer, count = ctypes.c_void_p, ctypes.c_long

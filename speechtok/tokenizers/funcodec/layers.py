@@ -85,6 +85,11 @@ class Lstm(Layer):
         self.skip = skip
         self._packed: kernels.PackedLstm | None = None
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether the kernel computes it, one utterance at a time."""
+        return self._packed is not None
+
     def fold_constants(self) -> None:
         """Lay the weights out as the kernel reads them, where there is one."""
         with torch.no_grad():

@@ -1,6 +1,6 @@
 """From settings to the targets of a corpus: helpers are chosen, units fitted, voices numbered.
 
-Contents: `Classes`, `make_targets`.
+Contents: `Classes`, `make_targets`, `make_helpers`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def make_targets(
     prepared = prepare(
         speech,
         folder,
-        lambda: _helpers(speech, folder, settings),
+        lambda: make_helpers(speech, folder, settings),
         sample_rate=config.sample_rate,
         hop_length=config.hop_length,
         least_frames=settings.data.clip_frames,
@@ -94,7 +94,8 @@ def _identity(settings: FacodecSettings) -> dict[str, Any]:
     return {**told, **spectrogram, **rates, "seed": settings.loop.seed}
 
 
-def _helpers(speech: Speech, folder: Path, settings: FacodecSettings) -> Helpers:
+def make_helpers(speech: Speech, folder: Path, settings: FacodecSettings) -> Helpers:
+    """Return the networks that targets come from, loaded or fitted as the settings say."""
     config, told = settings.codec, settings.targets
     contents: helpers.Contents
     if told.content == "phones":

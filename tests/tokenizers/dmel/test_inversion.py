@@ -99,7 +99,7 @@ def test_one_frame_of_one_sample_decodes():
 
 @pytest.mark.parametrize("hop_length", [80, 100, 160])
 def test_the_inverse_transform_undoes_the_transform(hop_length, speech):
-    stft = inversion._ShortTimeTransform(30, hann_window(512), hop_length)
+    stft = inversion.ShortTimeTransform(30, hann_window(512), hop_length)
     waveform = torch.tensor(speech(30 * hop_length))
     again = stft.inverse(stft.forward(waveform))
     inner = slice(512, -512)
@@ -109,10 +109,10 @@ def test_the_inverse_transform_undoes_the_transform(hop_length, speech):
 def test_mel_values_between_frames_follow_a_cubic_through_the_frames():
     config = DMelConfig(synthesis_hop_length=320, synthesis_window_length=1024)
     codes = torch.randint(0, 16, (80, 9), generator=torch.Generator().manual_seed(0))
-    tables = inversion._tables(config, torch.float64, torch.device("cpu"))
-    mel = inversion._mel_magnitudes(codes, 2, 7, tables, config)
+    tables = inversion.transform_tables(config, torch.float64, torch.device("cpu"))
+    mel = inversion.mel_magnitudes(codes, 2, 7, tables, config)
     torch.testing.assert_close(20 * mel.log10().T, tables.magnitudes_db[codes[:, 2:7]])
-    steady = inversion._mel_magnitudes(codes[:, :1], 0, 1, tables, CONFIG)
+    steady = inversion.mel_magnitudes(codes[:, :1], 0, 1, tables, CONFIG)
     assert steady.shape == (4, 80)
     torch.testing.assert_close(20 * steady.log10(), tables.magnitudes_db[codes[:, 0]].expand(4, -1))
 

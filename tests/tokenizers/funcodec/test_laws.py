@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import speechtok
 from speechtok.errors import AudioError, TokensError
-from speechtok.tokenizers.funcodec.convert import _folded
+from speechtok.tokenizers.funcodec.convert import folded_weights
 from speechtok.tokenizers.funcodec.segments import level_codes, levels_of, overlap_add
 from speechtok.tokenizers.funcodec.tokenizer import FuncodecTokenizer
 from tests.tokenizers.funcodec.published import signal, write_small_folder
@@ -315,7 +315,7 @@ def test_spectral_norm_is_torch_s() -> None:
         layer.train()(torch.randn(1, 3, 20).double())
         layer.eval()(torch.randn(1, 3, 20).double())  # computes the weight without another step
         parent = "x.conv.conv" if kind is torch.nn.Conv1d else "x.convtr.convtr"
-        folded = _folded({f"{parent}.{name}": value for name, value in layer.state_dict().items()})
+        folded = folded_weights({f"{parent}.{name}": value for name, value in layer.state_dict().items()})
         assert sorted(folded) == [f"{parent}.bias", f"{parent}.weight"]
         assert torch.allclose(folded[f"{parent}.weight"], layer.weight, rtol=1e-12)
 

@@ -96,7 +96,9 @@ def test_targets_are_kept(manifest, trained, tmp_path, monkeypatch) -> None:
     assert frames == tensors["0.energy"].shape == tensors["0.content"].shape == (7000 * 3 // 2 // 300,)
     assert tensors["0.content"].max() < 6
     shutil.copytree(folder, tmp_path / "targets")
-    monkeypatch.setattr("speechtok.training.facodec_24k.labels._helpers", lambda *_: pytest.fail("made anew"))
+    monkeypatch.setattr(
+        "speechtok.training.facodec_24k.labels.make_helpers", lambda *_: pytest.fail("made anew")
+    )
     train_facodec(str(manifest), tmp_path, changed("loop", steps=1, validate_every=9, save_every=9))
     with pytest.raises(
         CheckpointError, match="were made with num_units=6, not 7; repeat the first command, or use another"
