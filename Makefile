@@ -30,7 +30,7 @@ test-hub: .venv-hub/.installed  ## Run the tests of the Hub with the oldest clie
 
 .venv-hub/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-hub
-	grep -vE '^(huggingface_hub|hf-xet|datasets|fsspec|s3fs|gcsfs|dill|multiprocess)==' constraints.txt > .venv-hub/constraints.txt
+	grep -vE '^(huggingface_hub|hf-xet|datasets|fsspec|dill|multiprocess)==' constraints.txt > .venv-hub/constraints.txt
 	.venv-hub/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-hub/constraints.txt \
 		-e . 'huggingface_hub==0.36.2' 'datasets==4.8.5' hf_xet hypothesis pytest pytest-timeout
 	touch $@

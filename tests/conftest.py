@@ -229,7 +229,7 @@ def s3(s3_process, monkeypatch, tmp_path):
     for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": s3_process}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SPEECHTOK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("speechtok.storage.faults.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("speechtok.storage.stores.FIRST_PAUSE_SECONDS", 0.01)
     bucket = f"b{uuid.uuid4().hex}"
     create_bucket(s3_process, bucket)
     forget_stores()

@@ -1,7 +1,7 @@
-"""Where files lie: on a disk or in an object store. The door to fsspec.
+"""Where files lie: on a disk or in an object store. The door to obstore.
 
 A place is a `Path`, or a `StorePath` that has the same methods; `as_path` tells which. Nothing here
-imports fsspec or a store's client before a store is used.
+imports a store's client before a store is used.
 """
 
 from speechtok.storage.files import (

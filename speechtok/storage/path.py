@@ -7,13 +7,14 @@ import io
 import os
 import posixpath
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeAlias, overload
 from urllib.parse import unquote
 
 from speechtok.errors import StorageError
-from speechtok.storage.faults import call
-from speechtok.storage.stores import MOST_WHOLE_BYTES, Head, Store, store_of
+from speechtok.storage.faults import told
+from speechtok.storage.stores import MAX_WHOLE_BYTES, Head, Store, store_of
 from speechtok.storage.uri import is_uri, split_uri
 
 READ_BYTES = 1 << 20
@@ -34,11 +35,13 @@ class StorePath:
         StorageError: when the URI is of an unknown kind, names no bucket, or holds credentials.
     """
 
-    __slots__ = ("_is_folder", "_key", "_scheme")
+    __slots__ = ("_is_folder", "_key", "_scheme", "listed")
 
     def __init__(self, uri: str) -> None:
         self._scheme, self._key = split_uri(uri)
         self._is_folder: bool | None = None  # known of what a listing has named
+        self.listed: Head | None = None
+        """What the listing that named this object said of it; its version compares with those of other listings."""
 
     def __str__(self) -> str:
         return f"{self._scheme}://{self._key}"
@@ -132,7 +135,8 @@ class StorePath:
         Raises:
             FileNotFoundError: when there is none.
         """
-        return call(lambda: self._store.head(self._key), str(self), "read")
+        with told(self, "read"):
+            return self._store.head(self._name)
 
     def is_file(self) -> bool:
         """Return whether there is such an object; one request, or none if a listing has named it."""
@@ -180,9 +184,10 @@ class StorePath:
         """Return the whole object; one request.
 
         Raises:
-            StorageError: also when it is larger than `MOST_WHOLE_BYTES`.
+            StorageError: also when it is larger than `MAX_WHOLE_BYTES`.
         """
-        return self._at_most(MOST_WHOLE_BYTES, call(lambda: self._store.read(self._key), str(self), "read"))
+        with told(self, "read"):
+            return self._at_most(MAX_WHOLE_BYTES, self._store.read(self._name, 0, MAX_WHOLE_BYTES + 1))
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the whole object as text."""
@@ -192,9 +197,8 @@ class StorePath:
         """Return the bytes from `start` up to `stop`, fewer at the end; one request."""
         if stop <= start:
             return b""
-        return self._at_most(
-            stop - start, call(lambda: self._store.read(self._key, start, stop), str(self), "read")
-        )
+        with told(self, "read"):
+            return self._at_most(stop - start, self._store.read(self._name, start, stop))
 
     @overload
     def open(self, mode: Literal["rb"]) -> io.BufferedReader[Any]: ...
@@ -244,11 +248,13 @@ class StorePath:
             The version written; None when something else is there than `replaces` says. The latter may
             also mean that an earlier try was made, whose answer was lost: compare before concluding.
         """
-        return call(lambda: self._store.put(self._key, content, sha256, replaces), str(self), "written")
+        with told(self, "written"):
+            return self._store.put(self._name, content, sha256, replaces)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object; stores do not say whether there was one."""
-        call(lambda: self._store.delete(self._key), str(self), "removed")
+        with told(self, "removed"), suppress(FileNotFoundError):
+            self._store.delete(self._name)
 
     def _at_most(self, size: int, content: bytes) -> bytes:
         if len(content) > size:
@@ -260,24 +266,29 @@ class StorePath:
 
     @property
     def _store(self) -> Store:
-        return store_of(self._scheme)
+        return store_of(self._scheme, self._key.partition("/")[0])
+
+    @property
+    def _name(self) -> str:
+        """The part below the bucket."""
+        return self._key.partition("/")[2]
 
     def _below(self, *, recursive: bool) -> Iterator[StorePath]:
-        after, more = None, True
-        while more:
-            names, after = self._page(recursive, after)
-            for name in sorted(names):
-                if not name.startswith(f"{self._key}/"):
+        bucket = self._key.partition("/")[0]
+        with told(self, "listed"):
+            for name, head in self._store.list(self._name, recursive):
+                key = f"{bucket}/{name}"
+                if key == self._key:
+                    continue  # a mark that other tools have left for a folder
+                if not key.startswith(f"{self._key}/"):
                     raise StorageError(
-                        f"{self} could not be listed: the store names {name!r}, which lies elsewhere."
+                        f"{self} could not be listed: the store names {key!r}, which lies elsewhere."
                     )
-                path = StorePath(f"{self._scheme}://{name}")
-                path._is_folder = name.endswith("/")
+                path = StorePath(f"{self._scheme}://{key}")
+                if head is not None and not head.st_size and not path.is_file():
+                    continue  # likewise: the list tells "a/" as "a"
+                path._is_folder, path.listed = head is None, head
                 yield path
-            more = after is not None
-
-    def _page(self, recursive: bool, after: str | None) -> tuple[list[str], str | None]:
-        return call(lambda: self._store.page(self._key, recursive, after), str(self), "listed")
 
 
 class _Reader(io.RawIOBase):

@@ -8,7 +8,7 @@ from speechtok.errors import StorageError
 from speechtok.redaction import without_credentials
 
 SCHEMES = ("s3", "gs", "hf")
-"""Object stores; `file://` is another spelling of a local path."""
+"""Object stores; `file://` is another spelling of a local path, and `memory://` lasts as long as this process."""
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 
 
@@ -19,7 +19,7 @@ def is_uri(text: object) -> bool:
 
 def is_store(text: object) -> bool:
     """Return whether something is the URI of an object store known here."""
-    return is_uri(text) and str(text).partition("://")[0].lower() in SCHEMES
+    return is_uri(text) and str(text).partition("://")[0].lower() in (*SCHEMES, "memory")
 
 
 def split_uri(text: str) -> tuple[str, str]:
@@ -32,7 +32,7 @@ def split_uri(text: str) -> tuple[str, str]:
     match = _URI.fullmatch(text)
     assert match is not None, text  # noqa: S101
     scheme, rest = match["scheme"].lower(), match["rest"]
-    if scheme not in (*SCHEMES, "file"):
+    if scheme not in (*SCHEMES, "file", "memory"):
         raise StorageError(
             f"{without_credentials(text)} is of a kind unknown here; use {', '.join(f'{name}://' for name in SCHEMES)}, file:// or a path."
         )
