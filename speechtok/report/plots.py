@@ -101,7 +101,7 @@ def plot_curve(steps: Sequence[int], values: Sequence[float], label: str, name: 
         label: quantity and unit.
         name: unique on the page.
     """
-    with drawing(2.2) as (figure, (axes,)):
+    with drawing(2.2, margins=True) as (figure, (axes,)):
         axes.plot(steps, values, color=ACCENT, linewidth=1.2, marker="." if len(steps) < 40 else "")
         axes.set_xlabel("step")
         _few_ticks(axes.xaxis, 6, integer=True)

@@ -232,10 +232,11 @@ def test_not_finite(manifest, trained, tmp_path) -> None:
 def test_the_codec_learns_alone_at_first(manifest, trained, tmp_path) -> None:
     shutil.copytree(trained[0] / "targets", tmp_path / "targets")
     seen = []
-    train_facodec(
-        str(manifest), tmp_path, changed("losses", adversarial_from=2),
-        watcher=Watcher(stepped=lambda step, metrics: seen.append("discriminators" in metrics)),
-    )  # fmt: skip
+    settings = dataclasses.replace(
+        changed("losses", adversarial_from=2), loop=dataclasses.replace(SETTINGS.loop, validate_every=4)
+    )
+    watcher = Watcher(stepped=lambda step, metrics: seen.append("discriminators" in metrics))
+    train_facodec(str(manifest), tmp_path, settings, watcher=watcher)
     assert seen == [False, False, True, True]
 
 
