@@ -1,7 +1,8 @@
 """The laws every tokenizer keeps, checked on any of them: ours, yours, one of another package.
 
 Laws: *batch*, codes of an utterance are the same alone, in any batch, in any order, with any padding; *chunk*,
-`chunk_seconds` and blocks give the codes of the whole; *length*, `decode(encode(x))` has exactly `len(x)` samples
+`chunk_seconds` and blocks give the codes of the whole; *stream*, `stream()` gives them block by block, before the
+end; *length*, `decode(encode(x))` has exactly `len(x)` samples
 and frames follow `num_frames`; *stored*, tokens read back from Parquet decode to the same waveform; *identity*,
 tokens of another fingerprint are refused; *saved*, `save_pretrained` keeps the codes; *context*, autocast, matmul
 precision, threads and pickling around a call change no code.
@@ -116,6 +117,32 @@ def _chunk(tokenizer: SpeechTokenizer, speech: list[Tensor], alone: list[SpeechT
     return count.result()
 
 
+def _stream(tokenizer: SpeechTokenizer, speech: list[Tensor], alone: list[SpeechTokens]) -> tuple[bool, str]:
+    if not tokenizer.can_stream:
+        return True, "codes depend on the whole utterance; there is no stream"
+    count = _Count(tokenizer)
+    random = np.random.default_rng(2)
+    longest = torch.cat([speech[-1]] * (1 + 6 * tokenizer.sample_rate // len(speech[-1])))
+    early = 0
+    for item, tokens in [*zip(speech, alone, strict=True), (longest, tokenizer.encode(longest))]:
+        for chunk_seconds in (None, 0.5):
+            stream = tokenizer.stream(chunk_seconds=chunk_seconds)
+            pieces, start = [], 0
+            while start < len(item):
+                seconds = 10 ** random.uniform(-3, 0.5)  # 1 ms to 3 s
+                stop = start + max(1, round(seconds * tokenizer.sample_rate))
+                pieces.append(stream.feed(item[start:stop]))
+                start = stop
+            early = max(early, *(int(frames) for piece in pieces for frames in piece.num_frames.values()))
+            found = SpeechTokens.join([*pieces, stream.finish()])
+            if int(found.num_samples) != len(item):
+                return False, f"{len(item)} samples come out as {int(found.num_samples)}"
+            count.compare(tokens, found)
+    if early == 0:
+        return False, f"no token came before the end of {len(longest) / tokenizer.sample_rate:.1f} s"
+    return count.result()
+
+
 def _length(tokenizer: SpeechTokenizer, speech: list[Tensor], alone: list[SpeechTokens]) -> tuple[bool, str]:
     for item, tokens in zip(speech, alone, strict=True):
         for stream in tokens.streams:
@@ -209,6 +236,7 @@ def _context(tokenizer: SpeechTokenizer, speech: list[Tensor], alone: list[Speec
 _LAWS: dict[str, Callable[[SpeechTokenizer, list[Tensor], list[SpeechTokens]], tuple[bool, str]]] = {
     "batch": _batch,
     "chunk": _chunk,
+    "stream": _stream,
     "length": _length,
     "stored": _stored,
     "identity": _identity,

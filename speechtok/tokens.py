@@ -355,6 +355,38 @@ class SpeechTokens:
             scale=torch.cat(scales) if scales else None,
         )
 
+    @staticmethod
+    def join(pieces: Sequence[SpeechTokens]) -> SpeechTokens:
+        """Join consecutive pieces of one utterance, as `tokenizer.stream()` gives them; a speaker vector is the last one's.
+
+        Raises:
+            TokensError: when a piece holds no single utterance, or they differ in tokenizer, streams or codebooks.
+        """
+        import torch
+
+        if not pieces:
+            raise ValueError("`pieces` must hold at least one piece.")
+        last = pieces[-1]
+        for piece in pieces:
+            if len(piece) != 1 or piece.info != last.info:
+                raise TokensError(
+                    "Only pieces of one utterance with the same tokenizer, streams and codebooks can be joined."
+                )
+        streams = {
+            name: torch.cat(
+                [piece.streams[name][:, :, : int(piece.num_frames[name])] for piece in pieces], dim=2
+            )
+            for name in last.streams
+        }
+        return replace(
+            last,
+            streams=streams,
+            num_frames={
+                name: torch.stack([piece.num_frames[name] for piece in pieces]).sum(0) for name in streams
+            },
+            num_samples=torch.stack([piece.num_samples for piece in pieces]).sum(0),
+        )
+
     def deduplicated(self) -> RunLengthTokens:
         """Return every stream as runs of equal frames with their durations, as unit models use them.
 

@@ -29,7 +29,7 @@ from speechtok.limits import require_regular_file
 from speechtok.loading import build_tokenizer, locate_files
 from speechtok.shards.statistics import StreamStatistics, count_codes
 from speechtok.storage import AnyPath, file_sha256, replacing
-from speechtok.tokenizers.base import CONVERTING_FAMILIES, SpeechTokenizer
+from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import SpeechTokens
 from speechtok.wording import count_text, duration_text
 
@@ -181,7 +181,7 @@ def _check_clips(
     with_voice = (
         encoded[0].speaker_embedding is not None
     )  # otherwise voices are named, and only its owner knows them
-    if tokenizer.card.family in CONVERTING_FAMILIES and with_voice and len(clips) > 1:
+    if tokenizer.can_convert_voice and with_voice and len(clips) > 1:
         _check_conversion(tokenizer, (encoded[0], clips[0]), (encoded[-1], clips[-1]), say)
     return TokenizerCheck(
         card=card,

@@ -52,9 +52,13 @@ def plan_windows(num_frames: int, size: int, context: int) -> list[Window]:
 
 
 class JoinedBlocks:
-    """Blocks as one signal, of which only the part still needed is held."""
+    """Blocks as one signal, of which only the part still needed is held.
 
-    def __init__(self, blocks: Iterable[Tensor]) -> None:
+    Args:
+        blocks: what it is taken from; more may be added.
+    """
+
+    def __init__(self, blocks: Iterable[Tensor] = ()) -> None:
         self._blocks: Iterator[Tensor] = iter(blocks)
         self._held: list[Tensor] = []
         self._start = 0
@@ -66,9 +70,13 @@ class JoinedBlocks:
             block = next(self._blocks, None)
             if block is None:
                 return False
-            self._held.append(block)
-            self.stop += len(block)
+            self.add(block)
         return True
+
+    def add(self, block: Tensor) -> None:
+        """Take the next `(samples,)`."""
+        self._held.append(block)
+        self.stop += len(block)
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return samples `start` to `stop`, or to the end of what was taken."""

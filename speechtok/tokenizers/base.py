@@ -2,7 +2,8 @@
 
 Conventions: `waveform` is `(batch, samples)`, float in [-1, 1]; `num_samples` is `(batch,)`, int64;
 codes are `(batch, codebooks, frames)`. A family implements `__init__` with the arguments of `from_card`,
-`num_frames`, `_encode`, `_decode` and, when it has weights, `_state_dict`; everything else is here.
+`num_frames`, `_encode`, `_decode`, when it has weights `_state_dict`, and when its codes have a finite context `_coder`;
+everything else is here.
 
 Whatever computes codes, waveforms or latents does so without gradients and at full precision: `torch.autocast`
 and reduced precision of float32, which change codes, are switched off until it returns.
@@ -15,6 +16,7 @@ import reprlib
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -33,16 +35,15 @@ from speechtok.hub import Pushed, push_files
 from speechtok.limits import RECORDING_SECONDS, WAVEFORM_SAMPLES
 from speechtok.nets.devices import usable_device, usable_dtype
 from speechtok.nets.precision import exact
+from speechtok.tokenizers.streaming import Coder, TokenStream
 from speechtok.tokenizers.waveforms import other_rate, to_batch
 from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
 WEIGHTS_FILE = "model.safetensors"
 """Name of the weights inside a folder that `save_pretrained` wrote."""
-EMBEDDING_FAMILIES = ("facodec", "facodec_24k", "funcodec", "transformers_codecs", "units")
-"""Families whose tokenizers have `embed`."""
-CONVERTING_FAMILIES = ("facodec", "facodec_24k", "units")
-"""Families whose tokenizers have `convert_voice`."""
-_EXACT = ("encode", "encode_blocks", "decode", "embed", "convert_voice")
+BLOCK_SECONDS = 4.0
+"""Audio that `encode_blocks` processes at once unless `chunk_seconds` says otherwise."""
+_EXACT = ("encode", "encode_blocks", "stream", "decode", "embed", "convert_voice")
 """Methods that compute at full precision, here and in every family."""
 
 
@@ -153,6 +154,21 @@ class SpeechTokenizer(ABC):
         return True
 
     @property
+    def can_embed(self) -> bool:
+        """Whether there is `embed`."""
+        return type(self).embed is not SpeechTokenizer.embed
+
+    @property
+    def can_convert_voice(self) -> bool:
+        """Whether there is `convert_voice`."""
+        return type(self).convert_voice is not SpeechTokenizer.convert_voice
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether there is `stream`: whether codes depend on no more than the past and a finite stretch ahead."""
+        return self._coder() is not None
+
+    @property
     def voices(self) -> tuple[str, ...]:
         """Names that `decode(tokens, speaker=)` takes, for decoders with a table of named voices."""
         return ()
@@ -234,23 +250,62 @@ class SpeechTokenizer(ABC):
         *,
         chunk_seconds: float | None = None,
         num_codebooks: int | None = None,
+        **options: Any,
     ) -> SpeechTokens:
         """Return the tokens of one utterance that arrives in blocks, for audio too long to hold.
 
-        The codes are those of `encode` on the whole. Families whose codes have a finite receptive
-        field override this so that memory does not grow with length beyond the codes themselves.
+        The codes are those of `encode` on the whole. Where there is a `stream`, memory does not grow with length but
+        for the codes themselves.
 
         Args:
-            blocks: consecutive float `(samples,)` pieces at the tokenizer's rate.
+            blocks: consecutive float `(samples,)` pieces at the tokenizer's rate, of any length.
             chunk_seconds: length of the pieces that are processed at once.
             num_codebooks: keep only the first codebooks.
+            options: options of the family.
 
         Raises:
-            AudioError: when a family that needs the whole utterance gets more than is held of one.
+            AudioError: when the blocks hold too few samples, or more than is held of one by a family that needs the whole
+                utterance.
             ValueError: when `num_codebooks` or `chunk_seconds` is out of range.
         """
-        waveform = self._whole(blocks)
-        return self.encode(waveform, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks)
+        coder = self._coder(chunk_seconds or BLOCK_SECONDS, num_codebooks, **options)
+        if coder is None:
+            waveform = self._whole(blocks)
+            return self.encode(waveform, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks, **options)
+        stream = TokenStream(self, coder)
+        kept: dict[str, list[Tensor]] = {item.name: [] for item in self.streams}
+        for block in blocks:
+            _keep(kept, stream.feed(block))
+        last = stream.finish()
+        _keep(kept, last)
+        codes = {name: torch.cat(parts, dim=2).long() for name, parts in kept.items()}
+        frames = {name: torch.tensor([found.shape[2]], device=self.device) for name, found in codes.items()}
+        samples = torch.tensor([stream.num_samples], device=self.device)
+        return replace(last, streams=codes, num_frames=frames, num_samples=samples)
+
+    def stream(
+        self, *, chunk_seconds: float | None = None, num_codebooks: int | None = None, **options: Any
+    ) -> TokenStream:
+        """Return what takes one utterance in blocks of any length and gives its tokens as soon as they are final.
+
+        The tokens are those of `encode` on the whole utterance; memory does not grow with its length.
+
+        Args:
+            chunk_seconds: audio that is processed at once, which takes less work than each frame on its own; None gives
+                tokens as soon as they are final.
+            num_codebooks: keep only the first codebooks.
+            options: options of the family.
+
+        Raises:
+            TypeError: when codes of the tokenizer depend on the whole utterance.
+            ValueError: when `num_codebooks` or `chunk_seconds` is out of range.
+        """
+        coder = self._coder(chunk_seconds, num_codebooks, **options)
+        if coder is None:
+            raise TypeError(
+                f"'{self.name}' has no stream: its codes depend on the whole utterance. Cut long audio into utterances."
+            )
+        return TokenStream(self, coder)
 
     def decode(self, tokens: SpeechTokens, *, accept_from: str | None = None, **options: Any) -> Tensor:
         """Return the speech the tokens stand for.
@@ -283,7 +338,7 @@ class SpeechTokenizer(ABC):
             TypeError: when the family has no latents.
             TokensError: when the tokens are another tokenizer's or lack the stream.
         """
-        raise TypeError(self._lack("latents to embed tokens in", EMBEDDING_FAMILIES))
+        raise TypeError(self._lack("latents to embed tokens in"))
 
     def convert_voice(self, tokens: SpeechTokens, speaker: SpeechTokens | Tensor | str) -> Tensor:
         """Return what `tokens` say in the voice of `speaker`, where the family can.
@@ -300,7 +355,7 @@ class SpeechTokenizer(ABC):
             TypeError: when the family does not convert voices, or not to such a `speaker`.
             TokensError: when the tokens are another tokenizer's.
         """
-        raise TypeError(self._lack("voice conversion", CONVERTING_FAMILIES))
+        raise TypeError(self._lack("voice conversion"))
 
     def check_tokens(self, tokens: SpeechTokens, *, accept_from: str | None = None) -> None:
         """Raise `TokensError` unless the tokens are this tokenizer's and every code is in range, `TypeError` for others."""
@@ -451,6 +506,14 @@ class SpeechTokenizer(ABC):
     def _decode(self, tokens: SpeechTokens) -> Tensor:
         """Decode checked tokens on the tokenizer's device; families add their own options."""
 
+    def _coder(self, *arguments: Any, **options: Any) -> Coder | None:
+        """Return what codes one utterance in blocks, or None where codes depend on the whole.
+
+        Families with a finite context override it with `(chunk_seconds=None, num_codebooks=None)` and options of their
+        own: audio to process at once, None for as soon as a frame is final, and the codebooks to keep.
+        """
+        return None
+
     def _whole(self, blocks: Iterable[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
         """Return consecutive `(samples,)` blocks as one waveform, of as many samples as may be held of one."""
         held, samples = [], 0
@@ -474,11 +537,8 @@ class SpeechTokenizer(ABC):
             raise AudioError(other_rate(str(path), rate, self.sample_rate))
         return read_blocks(path, sample_rate=self.sample_rate, channels="error", block_seconds=seconds)
 
-    def _lack(self, what: str, families: tuple[str, ...]) -> str:
-        return (
-            f"'{self.name}' is of the family '{self.card.family}', which has no {what}. "
-            f"Use a tokenizer of a family that has it: {', '.join(families)}."
-        )
+    def _lack(self, what: str) -> str:
+        return f"'{self.name}' is of the family '{self.card.family}', which has no {what}; take one of a family that has."
 
     def _networks(self) -> tuple[torch.nn.Module, ...]:
         """Return the networks that `to` moves; none for families without weights."""
@@ -496,6 +556,14 @@ class SpeechTokenizer(ABC):
                 f"{which} has {shortest} samples ({shortest / self.sample_rate:.4f} s); "
                 f"'{self.name}' needs at least {self.min_samples}."
             )
+
+
+def _keep(kept: dict[str, list[Tensor]], piece: SpeechTokens) -> None:
+    """Keep the codes of a piece in the fewest bytes: those of hours are held."""
+    for stream in piece.info.streams:
+        size = stream.codebook_size
+        narrow = torch.uint8 if size <= 256 else torch.int16 if size <= 32768 else torch.int32
+        kept[stream.name].append(piece[stream.name].to(narrow))
 
 
 def _is(value: Any, kind: type[Any]) -> bool:

@@ -82,6 +82,7 @@ class MelCodeStream:
         config: which window, filters and grid.
         dtype: float32 or float64, of the waveform and of the arithmetic.
         device: where the waveform lies.
+        at_once: whether a frame comes out as soon as its window is there; its whole block is computed for it.
     """
 
     def __init__(
@@ -90,23 +91,25 @@ class MelCodeStream:
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        at_once: bool = False,
     ) -> None:
         self.config = config
+        self._at_once = at_once
         self._overlap = config.window_length - config.hop_length
         self._buffer = torch.zeros(
             BLOCK_FRAMES * config.hop_length + self._overlap, dtype=dtype, device=device
         )
-        self._filled = self._samples_in = self._frames_out = 0
+        self._filled = self._samples_in = self._frames_out = self._given = 0
         self._restart()
 
     def push(self, waveform: Tensor) -> Tensor:
-        """Return the codes of the blocks that these samples complete.
+        """Return the codes of the blocks that these samples complete, or of the frames.
 
         Args:
             waveform: `(samples,)`, any number of samples that follow those pushed before.
 
         Returns:
-            `(channels, frames)`, int64; often no frame, else a multiple of `BLOCK_FRAMES`.
+            `(channels, frames)`, int64; often no frame.
 
         Raises:
             ValueError: `waveform` has more than one axis.
@@ -120,7 +123,8 @@ class MelCodeStream:
         while len(waveform) >= (room := len(self._buffer) - self._filled):
             self._buffer[self._filled :] = waveform[:room]
             waveform = waveform[room:]
-            blocks.append(block_codes(self._buffer, self.config))
+            blocks.append(block_codes(self._buffer, self.config)[:, self._given :])
+            self._given = 0
             self._buffer[: self._overlap] = self._buffer[len(self._buffer) - self._overlap :].clone()
             self._filled = self._overlap
             self._frames_out += BLOCK_FRAMES
@@ -128,6 +132,10 @@ class MelCodeStream:
         self._buffer[self._filled : self._filled + len(waveform)] = waveform
         self._filled += len(waveform)
         self._samples_in += len(waveform)
+        whole = (self._filled - self._overlap) // self.config.hop_length
+        if self._at_once and whole > self._given:
+            blocks.append(block_codes(self._buffer, self.config)[:, self._given : whole])
+            self._given = whole
         return torch.cat(blocks, dim=1)
 
     def finish(self) -> Tensor:
@@ -143,7 +151,8 @@ class MelCodeStream:
             frames = min(missing, BLOCK_FRAMES)
             end = frames * self.config.hop_length + self._overlap
             self._buffer[self._filled : end] = 0
-            blocks.append(block_codes(self._buffer[:end], self.config))
+            blocks.append(block_codes(self._buffer[:end], self.config)[:, self._given :])
+            self._given = 0
             self._buffer[: self._overlap] = self._buffer[end - self._overlap : end].clone()
             self._filled = self._overlap
             missing -= frames
@@ -154,7 +163,8 @@ class MelCodeStream:
         self._filled = self._overlap // 2  # the first window begins this far before the utterance
         self._buffer[: self._filled] = 0
         self._samples_in = 0
-        self._frames_out = 0
+        self._frames_out = 0  # in whole blocks
+        self._given = 0  # frames of the block at hand
 
     def _no_frames(self) -> Tensor:
         return torch.zeros((self.config.num_channels, 0), dtype=torch.int64, device=self._buffer.device)

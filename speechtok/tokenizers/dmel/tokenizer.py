@@ -5,11 +5,10 @@ Source: Bai et al. 2024, dMel: Speech Tokenization Made Simple, arXiv:2407.15835
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from speechtok.tokenizers.dmel.config import DMelConfig
 from speechtok.tokenizers.dmel.inversion import codes_to_waveform
 from speechtok.tokenizers.dmel.mel import MelCodeStream, mel_codes
 from speechtok.tokenizers.fingerprint import fingerprint
+from speechtok.tokenizers.streaming import Coder
 from speechtok.tokens import SpeechTokens, StreamInfo
 
 METHOD = "dmel/1"
@@ -89,36 +89,6 @@ class DMelTokenizer(SpeechTokenizer):
         return num_frames * self.config.hop_length
 
     @one_thread()
-    def encode_blocks(
-        self,
-        blocks: Iterable[np.ndarray[Any, Any]],
-        *,
-        chunk_seconds: float | None = None,
-        num_codebooks: int | None = None,
-    ) -> SpeechTokens:
-        """Return the tokens of one utterance that arrives in blocks, holding only its codes.
-
-        Args:
-            blocks: consecutive float `(samples,)` pieces at the tokenizer's rate, of any length.
-            chunk_seconds: accepted as in other families; codes are computed in blocks anyway.
-            num_codebooks: keep only the lowest mel channels.
-
-        Raises:
-            AudioError: when the blocks hold no sample.
-        """
-        stream = MelCodeStream(self.config, dtype=self.dtype, device=self.device)
-        kept, samples = [], 0
-        for block in blocks:
-            samples += len(block)
-            codes = stream.push(
-                torch.as_tensor(np.require(block, requirements="W")).to(self.device, self.dtype)
-            )
-            kept.append(codes[:num_codebooks].to(torch.uint8))  # levels fit a byte; int64 would hold eight
-        self._check_length(torch.tensor([samples]))
-        kept.append(stream.finish()[:num_codebooks].to(torch.uint8))
-        return self._tokens(torch.cat(kept, dim=1)[None].long(), torch.tensor([samples], device=self.device))
-
-    @one_thread()
     def _encode(
         self,
         waveform: Tensor,
@@ -137,8 +107,31 @@ class DMelTokenizer(SpeechTokenizer):
         codes = torch.nn.functional.pad(codes, (0, 0, 0, missing))  # channels left out are silent
         return codes_to_waveform(codes, tokens.num_samples, self.config, dtype=self.dtype)
 
+    def _coder(self, chunk_seconds: float | None = None, num_codebooks: int | None = None) -> Coder:
+        at_once = chunk_seconds is None  # otherwise in blocks, whatever it is
+        return _MelCoder(
+            MelCodeStream(self.config, dtype=self.dtype, device=self.device, at_once=at_once), num_codebooks
+        )
+
     def _tokens(self, codes: Tensor, num_samples: Tensor) -> SpeechTokens:
         frames = -(-num_samples // self.config.hop_length)
         return SpeechTokens(
             streams={STREAM: codes}, num_frames={STREAM: frames}, num_samples=num_samples, info=self.info
         )
+
+
+class _MelCoder:
+    """The codes of a stream, in one thread."""
+
+    def __init__(self, stream: MelCodeStream, num_codebooks: int | None) -> None:
+        self._stream, self._num_codebooks = stream, num_codebooks
+
+    @one_thread()
+    def feed(self, samples: Tensor) -> dict[str, Tensor]:
+        """Return the codes that are final."""
+        return {STREAM: self._stream.push(samples)[: self._num_codebooks]}
+
+    @one_thread()
+    def finish(self) -> tuple[dict[str, Tensor], None]:
+        """Return the codes of the last frames."""
+        return {STREAM: self._stream.finish()[: self._num_codebooks]}, None

@@ -6,12 +6,10 @@ Source: Ju et al. 2024, NaturalSpeech 3, arXiv:2403.03100; released code and wei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,9 +19,10 @@ from speechtok.tokenizers.base import WEIGHTS_FILE
 from speechtok.tokenizers.facodec.codec import Codec
 from speechtok.tokenizers.facodec.config import FacodecConfig
 from speechtok.tokenizers.facodec.convert import build_part, check_file, file_parts, read_part
-from speechtok.tokenizers.facodec.streaming import encode_blocks
+from speechtok.tokenizers.facodec.streaming import FacodecStream
 from speechtok.tokenizers.factors import FactorTokenizer, common_frames, factor_streams, joined
 from speechtok.tokenizers.fingerprint import fingerprint
+from speechtok.tokenizers.streaming import Coder
 from speechtok.tokens import SpeechTokens
 
 METHOD = "facodec/1"
@@ -90,37 +89,6 @@ class FacodecTokenizer(FactorTokenizer):
         extra = 151 if self.config.version == 1 else 199
         return num_frames * self.config.hop_length + extra
 
-    def encode_blocks(
-        self,
-        blocks: Iterable[np.ndarray[Any, Any]],
-        *,
-        chunk_seconds: float | None = None,
-        num_codebooks: int | None = None,
-    ) -> SpeechTokens:
-        """Return the tokens of one utterance that arrives in blocks.
-
-        Version 1 holds a few seconds of audio and the codes; version 2 needs the whole utterance.
-
-        Args:
-            blocks: consecutive float `(samples,)` pieces at 16 kHz, of any length.
-            chunk_seconds: length of the pieces that are processed at once.
-            num_codebooks: at most this many codebooks in each stream.
-
-        Raises:
-            AudioError: when the blocks hold too few samples.
-        """
-        if self.config.version == 2:
-            return super().encode_blocks(blocks, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks)
-        pieces = (torch.as_tensor(block).to(self.device, self.dtype) for block in blocks)
-        encoded, samples = encode_blocks(
-            self.codec, pieces, chunk_samples=self._chunk(chunk_seconds), num_codebooks=num_codebooks
-        )
-        num_samples = torch.tensor([samples], device=self.device)
-        if encoded is None:
-            self._check_length(num_samples)
-        assert encoded is not None  # noqa: S101 - too short was refused above
-        return self._tokens(encoded, num_samples)
-
     def convert_voice(
         self, tokens: SpeechTokens, speaker: SpeechTokens | Tensor | str, *, use_residual: bool = False
     ) -> Tensor:
@@ -170,6 +138,13 @@ class FacodecTokenizer(FactorTokenizer):
             self._speaker(tokens),
             tokens.num_samples,
             use_residual=use_residual,
+        )
+
+    def _coder(self, chunk_seconds: float | None = None, num_codebooks: int | None = None) -> Coder | None:
+        if self.config.version == 2:
+            return None
+        return FacodecStream(
+            self.codec, chunk_samples=self._chunk(chunk_seconds), num_codebooks=num_codebooks
         )
 
     def _state_dict(self) -> dict[str, Tensor]:

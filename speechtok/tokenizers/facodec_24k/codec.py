@@ -70,8 +70,7 @@ class Codec(FactorCodec):
             window: frames per window, which changes speed and memory only; None takes what is fast.
             limits: stream → codebooks to use, the first ones; streams that are absent use all.
         """
-        most = limits or {}
-        counts = {name: min(count, most.get(name, count)) for name, count in self.config.codebooks.items()}
+        counts = self._counts(limits)
         size = max(self.config.least_frames, WINDOW if window is None else window)
         items = [_Utterance(self, signal) for signal in signals]
         for group in _groups(items, [item.is_short for item in items]):
@@ -144,33 +143,50 @@ class Codec(FactorCodec):
                 _write(out[item, : lengths[item]], hop * window.first, kept)
         return out
 
+    def stream(self, *, window: int | None = None, limits: Mapping[str, int] | None = None) -> CodecStream:
+        """Return what encodes one utterance that arrives in blocks.
+
+        Args:
+            window: frames per window; None takes all that are there, at least one.
+            limits: as in `encode`.
+        """
+        return CodecStream(self, window, self._counts(limits))
+
+    def _counts(self, limits: Mapping[str, int] | None) -> dict[str, int]:
+        most = limits or {}
+        return {name: min(count, most.get(name, count)) for name, count in self.config.codebooks.items()}
+
     def _encode(self, items: Sequence[_Utterance], size: int, counts: Mapping[str, int]) -> None:
         """Encode utterances together, window by window; several must be no `is_short`."""
         memory: Memory | None = None
         while items:
-            for item in items:
-                item.advance(size)
-            with exact(items[0].waveform.device):
-                features = self._each(self.encoder.analyse, [item.waveform for item in items])
-                features = [x[item.kept] for x, item in zip(features, items, strict=True)]
-                latents, memory = self.encoder.recur(pad_sequence(features, batch_first=True), memory)
-                prosody = self._each(self.quantizer.prosody_features, [item.mel for item in items])
-                lengths = [item.stop - item.first for item in items]
-                found = self.quantizer.encode(
-                    torch.cat([x[:n] for x, n in zip(latents, lengths, strict=True)])[None],
-                    torch.cat(
-                        [
-                            x[len(i.mel) - n : len(i.mel)]
-                            for x, i, n in zip(prosody, items, lengths, strict=True)
-                        ]
-                    )[None],
-                    counts,
-                )
-            for name, codes in found.items():
-                for item, part in zip(items, torch.split(codes[0], lengths, dim=1), strict=True):
-                    item.keep(name, part)
+            found, memory = self._step(items, size, counts, memory)
+            for item, codes in zip(items, found, strict=True):
+                item.keep(codes)
             going = [at for at, item in enumerate(items) if not item.is_done]
             items, memory = [items[at] for at in going], memory.of(going)
+
+    def _step(
+        self, items: Sequence[_Utterance], size: int, counts: Mapping[str, int], memory: Memory | None
+    ) -> tuple[list[dict[str, Tensor]], Memory]:
+        """Return stream → codes `(codebooks, frames)` of the next window of each item, and the LSTMs' state."""
+        for item in items:
+            item.advance(size)
+        with exact(items[0].waveform.device):
+            features = self._each(self.encoder.analyse, [item.waveform for item in items])
+            features = [x[item.kept] for x, item in zip(features, items, strict=True)]
+            latents, memory = self.encoder.recur(pad_sequence(features, batch_first=True), memory)
+            prosody = self._each(self.quantizer.prosody_features, [item.mel for item in items])
+            lengths = [item.stop - item.first for item in items]
+            found = self.quantizer.encode(
+                torch.cat([x[:n] for x, n in zip(latents, lengths, strict=True)])[None],
+                torch.cat(
+                    [x[len(i.mel) - n : len(i.mel)] for x, i, n in zip(prosody, items, lengths, strict=True)]
+                )[None],
+                counts,
+            )
+        parts = {name: torch.split(codes[0], lengths, dim=1) for name, codes in found.items()}
+        return [{name: part[at] for name, part in parts.items()} for at in range(len(items))], memory
 
     def _decode(
         self, items: Sequence[int], frames: Sequence[int], codes: Mapping[str, Tensor], speaker: Tensor
@@ -239,8 +255,7 @@ class _Utterance:
 
     def advance(self, size: int) -> None:
         """Go to the next window, of `size` frames or what is left."""
-        config, hop = self.config, self.config.hop_length
-        reach = max(hop, config.window_length)  # of mel frames, to each side
+        config, hop, reach = self.config, self.config.hop_length, _reach(self.config)
         self.first, self.stop = self.stop, self.stop + size
         at_end = not self.signal.fill(hop * self.stop + reach)
         if at_end:
@@ -259,13 +274,59 @@ class _Utterance:
         self._past = self.mel[max(0, len(self.mel) - config.mel_context) :]
         self.signal.forget(max(0, min(hop * (self.stop - config.encoder_context), hop * self.stop - reach)))
 
-    def keep(self, stream: str, codes: Tensor) -> None:
-        """Take the codes `(codebooks, frames)` of a window."""
-        self._codes.setdefault(stream, []).append(codes.short())
+    def keep(self, codes: Mapping[str, Tensor]) -> None:
+        """Take stream → codes `(codebooks, frames)` of a window."""
+        for stream, part in codes.items():
+            self._codes.setdefault(stream, []).append(part.short())
 
     def codes(self, stream: str) -> Tensor:
         """Return all codes of a stream, `(frames, codebooks)`, int64."""
         return torch.cat(self._codes[stream], dim=1).t().long()
+
+
+class CodecStream:
+    """Takes one utterance in blocks and gives what `Codec.encode` gives for the whole; made by `Codec.stream`."""
+
+    def __init__(self, codec: Codec, window: int | None, counts: Mapping[str, int]) -> None:
+        self._codec, self._size, self._counts = codec, window, counts
+        self._signal = JoinedBlocks()
+        self._item: _Utterance | None = None
+        self._memory: Memory | None = None
+
+    def feed(self, samples: Tensor) -> dict[str, Tensor]:
+        """Return stream → codes `(codebooks, frames)` that are final after `samples` `(samples,)`."""
+        self._signal.add(samples)
+        config, parts = self._codec.config, list[dict[str, Tensor]]()
+        final = (self._signal.stop - _reach(config)) // config.hop_length
+        least = max(self._size or 1, 1 if self._item else config.least_frames)
+        while (there := final - (self._item.stop if self._item else 0)) >= least:
+            parts.append(self._next(self._size or min(there, WINDOW)) if self._item else self._next(least))
+            least = self._size or 1
+        return self._joined(parts)
+
+    def finish(self) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the codes that were left, and the speaker vector `(1, channels)`."""
+        parts = []
+        while self._item is None or not self._item.is_done:
+            parts.append(self._next(WINDOW))
+        return self._joined(parts), self._item.timbre.vector()
+
+    def _joined(self, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        device = next(self._codec.parameters()).device
+        none = {
+            n: torch.zeros(count, 0, dtype=torch.int64, device=device) for n, count in self._counts.items()
+        }
+        return {name: torch.cat([none[name], *(part[name] for part in parts)], dim=1) for name in none}
+
+    def _next(self, size: int) -> dict[str, Tensor]:
+        self._item = self._item or _Utterance(self._codec, self._signal)
+        (found,), self._memory = self._codec._step([self._item], size, self._counts, self._memory)
+        return found
+
+
+def _reach(config: Facodec24kConfig) -> int:
+    """Return the samples to each side that a mel frame depends on."""
+    return max(config.hop_length, config.window_length)
 
 
 def _groups(items: Sequence[T], alone: Sequence[bool]) -> list[list[T]]:

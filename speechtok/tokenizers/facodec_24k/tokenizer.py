@@ -6,12 +6,11 @@ Hub; after Ju et al. 2024, NaturalSpeech 3, arXiv:2403.03100.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from speechtok.tokenizers.facodec_24k.convert import FILE_PARTS, Source, build_p
 from speechtok.tokenizers.facodec_24k.published_config import read_codec_config, read_redecoder_config
 from speechtok.tokenizers.factors import FactorTokenizer, common_frames, factor_streams, joined
 from speechtok.tokenizers.fingerprint import fingerprint
+from speechtok.tokenizers.streaming import Coder
 from speechtok.tokens import SpeechTokens
 
 METHOD = "facodec_24k/1"
@@ -99,32 +99,6 @@ class Facodec24kTokenizer(FactorTokenizer):
         self.info.stream(stream)
         return (num_frames + 1) * self.config.hop_length - 1
 
-    def encode_blocks(
-        self,
-        blocks: Iterable[np.ndarray[Any, Any]],
-        *,
-        chunk_seconds: float | None = None,
-        num_codebooks: int | None = None,
-        num_content: int | None = None,
-    ) -> SpeechTokens:
-        """Return the tokens of one utterance that arrives in blocks; only seconds of audio are held.
-
-        Args:
-            blocks: consecutive float `(samples,)` pieces at 24 kHz, of any length.
-            chunk_seconds: most audio that is processed at once; never more than two seconds are.
-            num_codebooks: at most this many codebooks in each stream.
-            num_content: as in `encode`.
-
-        Raises:
-            AudioError: when the blocks hold too few samples.
-        """
-        signal = JoinedBlocks(torch.as_tensor(block).to(self.device, self.dtype) for block in blocks)
-        signal.fill(self.min_samples)
-        self._check_length(torch.tensor([signal.stop]))
-        return self._encode_signals(
-            [signal], chunk_seconds=chunk_seconds, num_codebooks=num_codebooks, num_content=num_content
-        )
-
     def convert_voice(
         self,
         tokens: SpeechTokens,
@@ -194,28 +168,33 @@ class Facodec24kTokenizer(FactorTokenizer):
         block = WINDOW * self.config.hop_length
         rows = zip(waveform, num_samples.tolist(), strict=True)
         signals = [JoinedBlocks(row[:length].split(block)) for row, length in rows]
-        return self._encode_signals(
-            signals, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks, num_content=num_content
-        )
+        limits = self._limits(num_codebooks, num_content)
+        encoded = self.codec.encode(signals, window=self._window(chunk_seconds), limits=limits)
+        return self._tokens(encoded, num_samples)
 
-    def _encode_signals(
+    def _coder(
         self,
-        signals: Sequence[JoinedBlocks],
+        chunk_seconds: float | None = None,
+        num_codebooks: int | None = None,
         *,
-        chunk_seconds: float | None,
-        num_codebooks: int | None,
-        num_content: int | None,
-    ) -> SpeechTokens:
+        num_content: int | None = None,
+    ) -> Coder:
+        limits = self._limits(num_codebooks, num_content)
+        return self.codec.stream(window=self._window(chunk_seconds), limits=limits)
+
+    def _window(self, chunk_seconds: float | None) -> int | None:
+        """Return the frames of a window, at most two seconds; None for what is fast."""
+        chunk = self._chunk(chunk_seconds)
+        return None if chunk is None else min(max(1, chunk // self.config.hop_length), WINDOW)
+
+    def _limits(self, num_codebooks: int | None, num_content: int | None) -> dict[str, int]:
+        """Return stream → most codebooks."""
         most = self.config.num_content
         if num_content is not None and not 1 <= num_content <= most:
             raise ValueError(f"`num_content` must be from 1 to {most} for '{self.name}', got {num_content}.")
         limits = dict.fromkeys(self.config.codebooks, num_codebooks or max(self.config.codebooks.values()))
         limits["content"] = min(limits["content"], num_content or most)
-        chunk = self._chunk(chunk_seconds)
-        window = WINDOW if chunk is None else min(chunk // self.config.hop_length, WINDOW)
-        encoded = self.codec.encode(signals, window=window, limits=limits)
-        samples = torch.tensor([signal.stop for signal in signals], device=self.device)
-        return self._tokens(encoded, samples)
+        return limits
 
     def _decode(self, tokens: SpeechTokens, *, use_residual: bool = True) -> Tensor:
         return self._speak(tokens, self._speaker(tokens), use_residual=use_residual)

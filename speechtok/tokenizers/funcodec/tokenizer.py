@@ -126,46 +126,6 @@ class FuncodecTokenizer(SpeechTokenizer):
         """Return the most samples that give `num_frames` frames, or fewer where no length gives so many."""
         return super().num_samples(num_frames, stream)
 
-    def encode_blocks(
-        self,
-        blocks: Iterable[np.ndarray[Any, Any]],
-        *,
-        chunk_seconds: float | None = None,
-        num_codebooks: int | None = None,
-        bandwidth: float | None = None,
-        bit_width: float | None = None,
-        phones: Any = None,
-    ) -> SpeechTokens:
-        """Return the tokens of one utterance that arrives in blocks; it is held and encoded whole.
-
-        Args:
-            blocks: consecutive float `(samples,)` pieces at the tokenizer's rate.
-            chunk_seconds: accepted as in other families; it changes nothing.
-            num_codebooks: keep only the first codebooks.
-            bandwidth: bits per second instead, as in `encode`.
-            bit_width: the same.
-            phones: as in `encode`.
-
-        Raises:
-            AudioError: when the utterance is longer than `LONGEST_SECONDS` and not coded in segments, or too short.
-        """
-        held, samples = [], 0
-        for block in blocks:
-            held.append(block)
-            samples += len(block)
-            if self.config.segments is None and samples > LONGEST_SECONDS * self.sample_rate:
-                raise AudioError(
-                    f"The recording is longer than {LONGEST_SECONDS} s, but all of an utterance decides each code of "
-                    f"'{self.name}'; cut it into utterances first, as `--segment silence` does."
-                )
-        return self.encode(
-            np.concatenate(held),
-            num_codebooks=num_codebooks,
-            bandwidth=bandwidth,
-            bit_width=bit_width,
-            phones=phones,
-        )
-
     def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
         """Return quantized latents: the sum of the codes' vectors, what language models over FunCodec read.
 
@@ -209,6 +169,18 @@ class FuncodecTokenizer(SpeechTokenizer):
         else:
             fold(self.codec)
         return self
+
+    def _whole(self, blocks: Iterable[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        held, samples = [np.zeros(0, np.float32)], 0
+        for block in blocks:
+            held.append(block)
+            samples += len(block)
+            if self.config.segments is None and samples > LONGEST_SECONDS * self.sample_rate:
+                raise AudioError(
+                    f"The recording is longer than {LONGEST_SECONDS} s, but all of an utterance decides each code of "
+                    f"'{self.name}'; cut it into utterances first, as `--segment silence` does."
+                )
+        return np.concatenate(held)
 
     def _encode(
         self,

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from speechtok.nets.windows import Window
+from speechtok.tokenizers.streaming import Coder
+from speechtok.tokenizers.transformers_codecs.streaming import EncodecStream, MimiStream
 
 
 class Codec(ABC):
@@ -91,6 +93,10 @@ class Codec(ABC):
     def latents(self, codes: Tensor) -> Tensor:
         """Return the quantized latents `(channels, frames)` that codes `(codebooks, frames)` stand for."""
 
+    def stream(self, frames: int | None, num_codebooks: int | None) -> Coder | None:
+        """Return what encodes one utterance in blocks of so many frames, None where codes depend on the whole."""
+        return None
+
     def _whole_frames(self, waveform: Tensor) -> Tensor:
         """Return the waveform with zeros behind it up to the next whole frame, as feature extractors do."""
         return nn.functional.pad(waveform, (0, -len(waveform) % self.hop_length))
@@ -146,6 +152,11 @@ class Encodec(Codec):
         """Return the sum of the codebooks' entries."""
         latents: Tensor = self.model.quantizer.decode(codes[:, None])[0]
         return latents
+
+    def stream(self, frames: int | None, num_codebooks: int | None) -> Coder | None:
+        """Return a stream where all layers look back only."""
+        looks_back = self.config.use_causal_conv and self.config.norm_type == "weight_norm"
+        return EncodecStream(self, frames, num_codebooks) if looks_back else None
 
 
 class Dac(Codec):
@@ -257,6 +268,10 @@ class Mimi(Codec):
         """Return the sum of both quantizers' outputs."""
         latents: Tensor = self.model.quantizer.decode(codes[None])[0]
         return latents
+
+    def stream(self, frames: int | None, num_codebooks: int | None) -> Coder:
+        """Return a stream; all of Mimi's encoder looks back only."""
+        return MimiStream(self, frames, num_codebooks)
 
 
 class XCodec(Codec):

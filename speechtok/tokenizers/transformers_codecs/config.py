@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+STREAM = "acoustic"
+"""The only stream of every codec."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CodecCardConfig:

@@ -6,11 +6,9 @@ One stream, `acoustic`: the codebooks of the codec, coarse first. The published 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,32 +17,31 @@ from speechtok.errors import TokensError
 from speechtok.nets.windows import plan_windows
 from speechtok.tokenizers.base import WEIGHTS_FILE, SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
-from speechtok.tokenizers.transformers_codecs.architectures import Dac, Mimi
+from speechtok.tokenizers.streaming import Coder
+from speechtok.tokenizers.transformers_codecs.architectures import Dac
+from speechtok.tokenizers.transformers_codecs.config import STREAM
 from speechtok.tokenizers.transformers_codecs.convert import (
     CONFIG_FILE,
     build_codec,
     read_config,
     read_weights,
 )
-from speechtok.tokenizers.transformers_codecs.streaming import MimiStream
 from speechtok.tokenizers.writing import write_tokenizer
 from speechtok.tokens import SpeechTokens, StreamInfo
 
 METHOD = "transformers_codecs/1"
 """Family and version; the version rises when a change of code changes codes."""
-STREAM = "acoustic"
-"""The only stream."""
 WINDOW_SECONDS = 10.0
-"""Length of the pieces in which DAC encodes, and of the blocks of a stream, unless `chunk_seconds` says otherwise."""
+"""Length of the pieces in which DAC encodes unless `chunk_seconds` says otherwise."""
 
 
 class TransformersCodecTokenizer(SpeechTokenizer):
     """A codec of transformers.
 
     Utterances of a batch are computed one by one: these models give other codes to an utterance that
-    was padded, and on a CPU padding costs more than a batch saves. `chunk_seconds` bounds the memory of DAC and Mimi,
-    whose codes are the same in pieces; EnCodec (an LSTM), WavTokenizer, X-Codec and X-Codec 2 (attention and
-    norms over the whole utterance) encode an utterance whole, whatever it is.
+    was padded, and on a CPU padding costs more than a batch saves. `chunk_seconds` bounds the memory of DAC, Mimi and
+    EnCodec, whose codes are the same in pieces; WavTokenizer, X-Codec and X-Codec 2 (attention and norms over the
+    whole utterance) encode an utterance whole, whatever it is.
 
     Args:
         card: what was released; its `architecture` holds `model_type`.
@@ -85,37 +82,6 @@ class TransformersCodecTokenizer(SpeechTokenizer):
         """Return the frames of `num_samples` samples: ceil(num_samples / hop_length), one more at whole frames of X-Codec 2."""
         self.info.stream(stream)
         return self.codec.num_frames(num_samples)
-
-    @torch.no_grad()
-    def encode_blocks(
-        self,
-        blocks: Iterable[np.ndarray[Any, Any]],
-        *,
-        chunk_seconds: float | None = None,
-        num_codebooks: int | None = None,
-    ) -> SpeechTokens:
-        """Return the tokens of one utterance that arrives in blocks; Mimi holds a few seconds of it and its codes.
-
-        Args:
-            blocks: consecutive float `(samples,)` pieces at the tokenizer's rate, of any length.
-            chunk_seconds: length of the pieces that are processed at once.
-            num_codebooks: keep only the first codebooks.
-
-        Raises:
-            AudioError: when the blocks hold no sample.
-        """
-        if not isinstance(self.codec, Mimi):
-            return super().encode_blocks(blocks, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks)
-        stream = MimiStream(self.codec, block_samples=self._window(chunk_seconds) * self.codec.hop_length)
-        kept = []
-        for block in blocks:
-            piece = torch.as_tensor(np.require(block, requirements="W")).to(self.device, self.dtype)
-            kept.append(stream.feed(piece)[:num_codebooks].to(torch.int32))
-        self._check_length(torch.tensor([stream.num_samples]))
-        kept.append(stream.finish()[:num_codebooks].to(torch.int32))
-        return self._tokens(
-            [torch.cat(kept, dim=1).long()], torch.tensor([stream.num_samples], device=self.device)
-        )
 
     @torch.no_grad()
     def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
@@ -168,10 +134,15 @@ class TransformersCodecTokenizer(SpeechTokenizer):
             return torch.cat(
                 [codec.encode_window(waveform[w.start * hop : w.end * hop], w) for w in windows], dim=1
             )
-        if isinstance(codec, Mimi) and chunk_seconds is not None:
-            stream = MimiStream(codec, block_samples=self._window(chunk_seconds) * codec.hop_length)
-            return torch.cat([stream.feed(waveform), stream.finish()], dim=1)
-        return codec.encode(waveform)
+        stream = None if chunk_seconds is None else codec.stream(self._window(chunk_seconds), None)
+        if stream is None:
+            return codec.encode(waveform)
+        parts = (stream.feed(waveform), stream.finish()[0])
+        return torch.cat([part[STREAM] for part in parts], dim=1)
+
+    def _coder(self, chunk_seconds: float | None = None, num_codebooks: int | None = None) -> Coder | None:
+        frames = None if chunk_seconds is None else self._window(chunk_seconds)
+        return self.codec.stream(frames, num_codebooks)
 
     def _decode(self, tokens: SpeechTokens) -> Tensor:
         rows = []

@@ -6,12 +6,11 @@ arXiv:2104.00355; Lakhotia et al. 2021, GSLM, arXiv:2102.01192.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -150,32 +149,6 @@ class UnitTokenizer(SpeechTokenizer):
     def hop_length(self) -> int:
         """Samples per unit."""
         return self.config.hop_length
-
-    def encode_blocks(
-        self,
-        blocks: Iterable[np.ndarray[Any, Any]],
-        *,
-        chunk_seconds: float | None = None,
-        num_codebooks: int | None = None,
-        chunk: str = "silence",
-        speaker: str | int | None = None,
-    ) -> SpeechTokens:
-        """Return the tokens of one utterance that arrives in blocks; it is held whole.
-
-        Args:
-            blocks: consecutive float `(samples,)` pieces at 16 kHz.
-            chunk_seconds: longest piece that goes through HuBERT at once.
-            num_codebooks: accepted as in other families; there is one.
-            chunk: as in `encode`.
-            speaker: as in `encode`.
-
-        Raises:
-            AudioError: when it is longer than is held of one recording.
-        """
-        waveform = self._whole(blocks)
-        return self.encode(
-            waveform, chunk_seconds=chunk_seconds, num_codebooks=num_codebooks, chunk=chunk, speaker=speaker
-        )
 
     def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
         """Return the vectors of units or of pitch codes.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import speechtok
 from speechtok import load_tokenizer
 from speechtok.errors import AudioError, CardError, CheckpointError, TokensError
 from speechtok.tokens import SpeechTokens
@@ -79,6 +80,24 @@ def test_blocks_and_chunks(load, signal, name) -> None:
     blocks = tokenizer.encode_blocks((block.numpy() for block in x.split(1600)), chunk_seconds=0.2)
     assert torch.equal(blocks.codes, want.codes)
     assert torch.equal(blocks.num_samples, want.num_samples)
+
+
+def test_stream(load, signal) -> None:
+    tokenizer, x = load(), signal(4, 30_000)
+    want, stream = tokenizer.encode(x), tokenizer.stream(num_codebooks=2)
+    pieces = [
+        stream.feed(x[start:stop]) for start, stop in ((0, 16), (16, 16), (16, 21_000), (21_000, 30_000))
+    ]
+    assert [int(piece.num_frames["content"]) for piece in pieces] == [0, 0, 79, 45]
+    assert pieces[-1].speaker_embedding is None
+    found = speechtok.SpeechTokens.join([*pieces, stream.finish()])
+    assert torch.equal(found["residual"], want["residual"][:, :2])
+    assert torch.equal(found.num_samples, want.num_samples)
+    torch.testing.assert_close(found.speaker_embedding, want.speaker_embedding, rtol=1e-10, atol=1e-10)
+    with pytest.raises(
+        TypeError, match="'facodec_v2' has no stream: its codes depend on the whole utterance"
+    ):
+        load("facodec_v2").stream()
 
 
 @NAMES

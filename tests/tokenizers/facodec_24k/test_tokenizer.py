@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import speechtok
 from speechtok import load_tokenizer
 from speechtok.cards import find_card
 from speechtok.errors import AudioError, CardError, CheckpointError, TokensError
@@ -79,6 +81,20 @@ def test_blocks_and_chunks(load, signal) -> None:
     assert torch.equal(blocks.num_samples, want.num_samples)
     one = tokenizer.encode_blocks([x.numpy()], num_content=1)
     assert torch.equal(one.codes, tokenizer.encode(x, num_content=1).codes)
+
+
+@pytest.mark.parametrize("chunk_seconds", [None, 0.1])
+def test_stream(load, signal, chunk_seconds) -> None:
+    tokenizer, x = load(), signal(4, 9000)
+    want = tokenizer.encode(x, num_content=1)
+    stream = tokenizer.stream(chunk_seconds=chunk_seconds, num_content=1)
+    cuts = (0, 24, 24, 2500, 2524, 2600, 8000, 9000)
+    pieces = [stream.feed(x[start:stop]) for start, stop in pairwise(cuts)]
+    assert sum(int(piece.num_frames["content"]) for piece in pieces) > 350
+    found = speechtok.SpeechTokens.join([*pieces, stream.finish()])
+    assert torch.equal(found.codes, want.codes)
+    assert torch.equal(found.num_samples, want.num_samples)
+    torch.testing.assert_close(found.speaker_embedding, want.speaker_embedding, rtol=1e-10, atol=1e-10)
 
 
 def test_a_long_chunk_is_not_computed_at_once(load, signal, monkeypatch) -> None:

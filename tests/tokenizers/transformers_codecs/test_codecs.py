@@ -20,7 +20,7 @@ from speechtok.tokenizers.transformers_codecs.tokenizer import TransformersCodec
 from tests.tokenizers.transformers_codecs.folders import SMALL, random_model, write_folder
 
 KINDS = list(SMALL)
-PIECEWISE = ["dac", "mimi"]
+PIECEWISE = ["dac", "encodec", "mimi"]
 """Codecs whose codes do not change when long audio is encoded in pieces."""
 QUICK = settings(
     max_examples=4,
@@ -160,6 +160,36 @@ def test_pieces_equal_the_whole(load: Loader, kind: str) -> None:
         assert tokens.num_samples.tolist() == [samples]
 
     check()
+
+
+@pytest.mark.parametrize("kind", ["encodec", "mimi"])
+def test_streams_equal_the_whole(load: Loader, kind: str) -> None:
+    tokenizer = load(kind)
+
+    @QUICK
+    @given(
+        st.integers(1, 60_000),
+        st.one_of(st.none(), st.floats(0.01, 0.5)),
+        st.lists(st.integers(0, 9000), min_size=1, max_size=5),
+    )
+    def check(samples: int, seconds: float | None, sizes: list[int]) -> None:
+        x = signal(samples, samples)
+        stream = tokenizer.stream(chunk_seconds=seconds, num_codebooks=3)
+        cuts = [0, *(n for n in np.cumsum(sizes).tolist() if n < samples), samples]
+        pieces = [stream.feed(x[start:stop]) for start, stop in pairwise(cuts)]
+        if seconds is None and samples >= 2880:  # what is final has come
+            held = stream.num_samples - sum(int(piece.num_samples) for piece in pieces)
+            assert 0 <= held < tokenizer.streams[0].hop_length
+        found = speechtok.SpeechTokens.join([*pieces, stream.finish()])
+        assert found.equals(tokenizer.encode(x, num_codebooks=3))
+
+    check()
+
+
+def test_the_others_have_no_stream(load: Loader) -> None:
+    assert [kind for kind in KINDS if load(kind).can_stream] == ["encodec", "mimi"]
+    with pytest.raises(TypeError, match="'small_dac' has no stream"):
+        load("dac").stream()
 
 
 @pytest.mark.parametrize("kind", KINDS)
