@@ -2,7 +2,7 @@
 
 Laws: *batch*, codes of an utterance are the same alone, in any batch, in any order, with any padding; *chunk*,
 `chunk_seconds` and blocks give the codes of the whole; *stream*, `stream()` gives them block by block, before the
-end; *length*, `decode(encode(x))` has exactly `len(x)` samples
+end; *length*, `decode(encode(x))` has exactly `len(x)` samples, or as many at the rate of its output,
 and frames follow `num_frames`; *stored*, tokens read back from Parquet decode to the same waveform; *identity*,
 tokens of another fingerprint are refused; *saved*, `save_pretrained` keeps the codes; *context*, autocast, matmul
 precision, threads and pickling around a call change no code.
@@ -156,11 +156,13 @@ def _length(tokenizer: SpeechTokenizer, speech: list[Tensor], alone: list[Speech
         return True, "frames follow num_frames; these files cannot decode"
     for item, tokens in zip(speech, alone, strict=True):
         waveform = _decode(tokenizer, tokens)
-        if waveform.shape != (1, len(item)) or not bool(torch.isfinite(waveform).all()):
+        if waveform.shape != (1, tokenizer.output_samples(len(item))) or not bool(
+            torch.isfinite(waveform).all()
+        ):
             return False, f"{len(item)} samples decode to {tuple(waveform.shape)}, or to NaN"
     together = _decode(tokenizer, SpeechTokens.cat(alone))
     for row, item in zip(together, speech, strict=True):
-        if bool(row[len(item) :].any()):
+        if bool(row[tokenizer.output_samples(len(item)) :].any()):
             return False, "decode is not zero past num_samples"
     return True, f"{len(speech)} lengths from {min(map(len, speech))} to {max(map(len, speech))} samples"
 

@@ -85,7 +85,7 @@ def decode_dataset(
         waveform = loaded.decode(rows.tokens(index), accept_from=accept_from, **voice)  # (1, samples)
         path = wav_path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_wav(path, waveform[0].cpu().numpy(), loaded.sample_rate)
+        write_wav(path, waveform[0].cpu().numpy(), loaded.output_sample_rate)
         written += 1
         if on_row is not None:
             on_row(name, path)

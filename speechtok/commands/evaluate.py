@@ -166,7 +166,7 @@ def evaluate_dataset(
             decoded = loaded.decode(rows.tokens(index), **voice)[0].double().cpu().numpy()
             decode_seconds += time.perf_counter() - begun
             try:
-                reference = originals.read(row["id"], row["audio"], loaded.sample_rate, len(decoded))
+                reference = originals.read(row["id"], row["audio"], loaded.output_sample_rate, len(decoded))
             except AudioError as error:
                 yield Unreadable(id=row["id"], reason=str(error))
                 continue
@@ -174,7 +174,7 @@ def evaluate_dataset(
                 id=row["id"],
                 reference=reference,
                 decoded=decoded,
-                sample_rate=loaded.sample_rate,
+                sample_rate=loaded.output_sample_rate,
                 text=row.get("text"),
             )
 

@@ -157,11 +157,13 @@ def _check_clips(
         for name, codes in tokens.streams.items():
             count_codes(counts[name], codes[0].cpu().numpy())
         if tokenizer.can_decode:
-            original = read_waveform(clip, sample_rate=tokenizer.sample_rate).samples
+            rate = tokenizer.output_sample_rate
+            original = read_waveform(clip, sample_rate=rate).samples
             voice = {"speaker": tokenizer.voices[0]} if tokenizer.voices else {}
-            decoded = _speech(tokenizer, tokenizer.decode(tokens, **voice), len(original), clip)
+            decoded = _speech(tokenizer, tokenizer.decode(tokens, **voice), tokens, clip)
             if stoi is not None:
-                scores.append((stoi(original, decoded, tokenizer.sample_rate), clip.name))
+                length = min(len(original), len(decoded))  # another rate may round otherwise
+                scores.append((stoi(original[:length], decoded[:length], rate), clip.name))
         encoded.append(tokens)
     seconds = sum(int(tokens.num_samples[0]) for tokens in encoded) / tokenizer.sample_rate
     done = "Encoded and decoded" if tokenizer.can_decode else "Encoded"
@@ -201,7 +203,7 @@ def _check_conversion(
     """Convert one clip, which may need files that decoding does not, and say whose voice it is nearer to."""
     (said, clip), (voice, other) = source, target
     waveform = tokenizer.convert_voice(said, voice)
-    converted = _speech(tokenizer, waveform, int(said.num_samples[0]), clip)
+    converted = _speech(tokenizer, waveform, said, clip)
     line = f"  voice     {clip.name} in the voice of {other.name}"
     heard = tokenizer.encode(converted).speaker_embedding
     if heard is not None and said.speaker_embedding is not None and voice.speaker_embedding is not None:
@@ -213,12 +215,13 @@ def _check_conversion(
     say(line)
 
 
-def _speech(tokenizer: SpeechTokenizer, waveform: Tensor, num_samples: int, clip: Path) -> Samples:
-    """Return `(1, samples)` speech as `(samples,)`, float64.
+def _speech(tokenizer: SpeechTokenizer, waveform: Tensor, tokens: SpeechTokens, clip: Path) -> Samples:
+    """Return `(1, samples)` speech of tokens as `(samples,)`, float64.
 
     Raises:
         CheckpointError: when its length is not the recording's, or it holds NaN or infinity.
     """
+    num_samples = tokenizer.output_samples(int(tokens.num_samples[0]))
     samples: Samples = waveform[0].double().cpu().numpy()
     if len(samples) != num_samples or not np.isfinite(samples).all():
         raise CheckpointError(

@@ -85,14 +85,14 @@ def make_examples(
         row = dataset[index]
         voiced = tokenizer.voice_options(row.get("speaker"), voice)
         reconstruction = _decode(dataset, index, tokenizer, voiced)
-        original, missing = _original(row, originals, tokenizer.sample_rate, len(reconstruction))
+        original, missing = _original(row, originals, tokenizer.output_sample_rate, len(reconstruction))
         yield Example(
             id=row["id"],
             duration=row["num_samples"] / dataset.info.sample_rate,
             text=row.get("text"),
             speaker=row.get("speaker"),
             language=row.get("language"),
-            sample_rate=tokenizer.sample_rate,
+            sample_rate=tokenizer.output_sample_rate,
             reconstruction=reconstruction,
             original=original,
             missing=missing,

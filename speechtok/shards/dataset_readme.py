@@ -149,7 +149,7 @@ import speechtok
 
 dataset = speechtok.TokenDataset("{address}", split="{split}")
 tokenizer = speechtok.load_tokenizer({options})
-waveform = tokenizer.decode(dataset.tokens(0))  # (1, samples) at {plan.info.sample_rate} Hz
+waveform = tokenizer.decode(dataset.tokens(0))  # (1, samples) at tokenizer.output_sample_rate Hz
 
 for batch in dataset.stream(max_tokens=8000):  # shuffled, for training
     codes = batch["{stream}"]  # (batch, codebooks, frames)

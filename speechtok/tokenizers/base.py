@@ -134,6 +134,11 @@ class SpeechTokenizer(ABC):
         return self.info.sample_rate
 
     @property
+    def output_sample_rate(self) -> int:
+        """Rate of decoded audio, in Hz; that of the audio unless a family says otherwise."""
+        return self.sample_rate
+
+    @property
     def streams(self) -> tuple[StreamInfo, ...]:
         """The streams of codes, in order."""
         return self.info.streams
@@ -177,6 +182,10 @@ class SpeechTokenizer(ABC):
     def num_voices(self) -> int:
         """Rows of the decoder's table of voices, with and without a name; 0 without a table."""
         return 0
+
+    def output_samples(self, num_samples: int) -> int:
+        """Return the samples, at `output_sample_rate`, that tokens of so many samples are decoded to."""
+        return num_samples * self.output_sample_rate // self.sample_rate
 
     @abstractmethod
     def num_frames(self, num_samples: int, stream: str) -> int:
@@ -316,7 +325,8 @@ class SpeechTokenizer(ABC):
             options: options of the family, such as `use_residual`.
 
         Returns:
-            `(batch, samples)`, float, zero past `tokens.num_samples[i]`.
+            `(batch, samples)` at `output_sample_rate`, float, zero past `output_samples(tokens.num_samples[i])`, which is
+            `tokens.num_samples[i]` where speech comes back at the rate it went in.
 
         Raises:
             TokensError: when the tokens were made by another tokenizer or hold codes out of range.

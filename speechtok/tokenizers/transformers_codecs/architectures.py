@@ -43,6 +43,8 @@ class Codec(ABC):
     """First version of transformers that has it."""
     min_samples: ClassVar[int] = 1
     """Fewest samples that give codes."""
+    strides: ClassVar[str]
+    """Field of the configuration with the encoder's strides, in any order."""
     synthesis: ClassVar[tuple[str, ...]]
     """Beginnings of the entries of weights that only decoding needs; all others decide what a code means."""
     deciding: ClassVar[tuple[str, ...]]
@@ -58,14 +60,19 @@ class Codec(ABC):
         return {name: attrgetter(name)(self.config) for name in self.deciding}
 
     @property
-    @abstractmethod
     def sample_rate(self) -> int:
         """Rate of the audio, in Hz."""
+        return int(self.config.sampling_rate)
 
     @property
-    @abstractmethod
+    def output_sample_rate(self) -> int:
+        """Rate of decoded audio, in Hz."""
+        return self.sample_rate
+
+    @property
     def num_codebooks(self) -> int:
         """Codebooks of a frame."""
+        return 1
 
     @property
     def codebook_size(self) -> int:
@@ -73,9 +80,9 @@ class Codec(ABC):
         return int(self.config.codebook_size)
 
     @property
-    @abstractmethod
     def hop_length(self) -> int:
-        """Samples from one frame to the next."""
+        """Samples from one frame to the next: the product of the encoder's strides."""
+        return math.prod(attrgetter(self.strides)(self.config))
 
     def num_frames(self, num_samples: int) -> int:
         """Return the frames of `num_samples` samples: ceil(num_samples / hop_length) unless said otherwise."""
@@ -85,13 +92,15 @@ class Codec(ABC):
     def encode(self, waveform: Tensor) -> Tensor:
         """Return the codes `(codebooks, frames)` of one waveform `(samples,)`."""
 
-    @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
-        """Return the waveform `(samples,)` of one utterance's codes `(codebooks, frames)`."""
+        """Return the waveform `(samples,)` of one utterance's codes `(codebooks, frames)`; it may lack some samples."""
+        waveform: Tensor = self.model.decode(audio_codes=codes[None]).audio_values
+        return waveform.reshape(-1)
 
-    @abstractmethod
     def latents(self, codes: Tensor) -> Tensor:
-        """Return the quantized latents `(channels, frames)` that codes `(codebooks, frames)` stand for."""
+        """Return the quantized latents `(channels, frames)` that codes stand for: the sum of their entries."""
+        latents: Tensor = self.model.quantizer.decode(codes[:, None])[0]
+        return latents
 
     def stream(self, frames: int | None, num_codebooks: int | None) -> Coder | None:
         """Return what encodes one utterance in blocks of so many frames, None where codes depend on the whole."""
@@ -111,6 +120,7 @@ class Encodec(Codec):
     model_type = "encodec"
     model_class = "EncodecModel"
     since = "4.57"
+    strides = "upsampling_ratios"
     synthesis = ("decoder.",)
     deciding = (
         "sampling_rate",
@@ -122,20 +132,10 @@ class Encodec(Codec):
     )
 
     @property
-    def sample_rate(self) -> int:
-        """`sampling_rate` of the configuration."""
-        return int(self.config.sampling_rate)
-
-    @property
     def num_codebooks(self) -> int:
         """Those of the highest bandwidth."""
         bits = math.log2(self.codebook_size) * self.sample_rate / self.hop_length
         return int(1000 * self.config.target_bandwidths[-1] // bits)
-
-    @property
-    def hop_length(self) -> int:
-        """Product of the strides."""
-        return math.prod(self.config.upsampling_ratios)
 
     def encode(self, waveform: Tensor) -> Tensor:
         """Return the codes at the highest bandwidth."""
@@ -147,11 +147,6 @@ class Encodec(Codec):
         """Return as many samples as the frames hold."""
         waveform: Tensor = self.model.decode(codes[None, None], [None]).audio_values[0, 0]
         return waveform
-
-    def latents(self, codes: Tensor) -> Tensor:
-        """Return the sum of the codebooks' entries."""
-        latents: Tensor = self.model.quantizer.decode(codes[:, None])[0]
-        return latents
 
     def stream(self, frames: int | None, num_codebooks: int | None) -> Coder | None:
         """Return a stream where all layers look back only."""
@@ -168,23 +163,14 @@ class Dac(Codec):
     model_type = "dac"
     model_class = "DacModel"
     since = "4.57"
+    strides = "downsampling_ratios"
     synthesis = ("decoder.",)
     deciding = ("sampling_rate", "downsampling_ratios")
-
-    @property
-    def sample_rate(self) -> int:
-        """`sampling_rate` of the configuration."""
-        return int(self.config.sampling_rate)
 
     @property
     def num_codebooks(self) -> int:
         """`n_codebooks` of the configuration."""
         return int(self.config.n_codebooks)
-
-    @property
-    def hop_length(self) -> int:
-        """Product of the strides."""
-        return math.prod(self.config.downsampling_ratios)
 
     @property
     def context(self) -> int:
@@ -200,11 +186,6 @@ class Dac(Codec):
     def encode_window(self, waveform: Tensor, window: Window) -> Tensor:
         """Return the codes of the frames that `window` keeps, from samples of the frames it needs."""
         return self.encode(waveform)[:, window.kept]
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return up to 8 samples fewer than the frames hold: odd strides lose some."""
-        waveform: Tensor = self.model.decode(audio_codes=codes[None]).audio_values[0]
-        return waveform
 
     def latents(self, codes: Tensor) -> Tensor:
         """Return what the decoder reads: entries of the codebooks, projected and summed."""
@@ -238,11 +219,6 @@ class Mimi(Codec):
     )
 
     @property
-    def sample_rate(self) -> int:
-        """`sampling_rate` of the configuration."""
-        return int(self.config.sampling_rate)
-
-    @property
     def num_codebooks(self) -> int:
         """`num_quantizers` of the configuration."""
         return int(self.config.num_quantizers)
@@ -258,11 +234,6 @@ class Mimi(Codec):
             waveform[None, None], num_quantizers=self.num_codebooks
         ).audio_codes[0]
         return codes
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return as many samples as the frames hold."""
-        waveform: Tensor = self.model.decode(codes[None]).audio_values[0, 0]
-        return waveform
 
     def latents(self, codes: Tensor) -> Tensor:
         """Return the sum of both quantizers' outputs."""
@@ -283,6 +254,7 @@ class XCodec(Codec):
     model_type = "xcodec"
     model_class = "XcodecModel"
     since = "4.57"
+    strides = "acoustic_model_config.downsampling_ratios"
     synthesis = ("acoustic_decoder.", "decoder_semantic.", "fc1.", "fc2.")
     deciding = (
         "sample_rate",
@@ -309,27 +281,12 @@ class XCodec(Codec):
         bits = math.ceil(math.log2(self.codebook_size)) * self.sample_rate / self.hop_length
         return int(1000 * self.config.target_bandwidths[-1] // bits)
 
-    @property
-    def hop_length(self) -> int:
-        """Product of the acoustic encoder's strides."""
-        return math.prod(self.config.acoustic_model_config.downsampling_ratios)
-
     def encode(self, waveform: Tensor) -> Tensor:
         """Return the codes at the highest bandwidth, of the waveform and the zeros up to its next whole frame."""
         codes: Tensor = self.model.encode(
             self._whole_frames(waveform)[None, None], bandwidth=self.config.target_bandwidths[-1]
         ).audio_codes[0]
         return codes
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return as many samples as the frames hold."""
-        waveform: Tensor = self.model.decode(codes[None]).audio_values[0, 0]
-        return waveform
-
-    def latents(self, codes: Tensor) -> Tensor:
-        """Return the sum of the codebooks' entries."""
-        latents: Tensor = self.model.quantizer.decode(codes[:, None])[0]
-        return latents
 
 
 class WavTokenizer(Codec):
@@ -341,33 +298,14 @@ class WavTokenizer(Codec):
     model_type = "wavtokenizer"
     model_class = "WavTokenizerModel"
     since = "5.24"
+    strides = "upsampling_ratios"
     synthesis = ("backbone.", "head.")
     deciding = ("sampling_rate", "upsampling_ratios", "dilation_growth_rate", "pad_mode", "use_causal_conv")
-
-    @property
-    def sample_rate(self) -> int:
-        """`sampling_rate` of the configuration."""
-        return int(self.config.sampling_rate)
-
-    @property
-    def num_codebooks(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def hop_length(self) -> int:
-        """Product of the strides."""
-        return math.prod(self.config.upsampling_ratios)
 
     def encode(self, waveform: Tensor) -> Tensor:
         """Return the codes of the only codebook."""
         codes: Tensor = self.model.encode(waveform[None, None]).audio_codes[0]
         return codes
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return as many samples as the frames hold."""
-        waveform: Tensor = self.model.decode(codes[None]).audio_values[0, 0]
-        return waveform
 
     def latents(self, codes: Tensor) -> Tensor:
         """Return the codebook's entries."""
@@ -387,6 +325,7 @@ class XCodec2(Codec):
     model_type = "xcodec2"
     model_class = "Xcodec2Model"
     since = "5.24"
+    strides = "downsampling_ratios"
     synthesis = ("acoustic_decoder.",)
     deciding = (
         "sampling_rate",
@@ -401,28 +340,18 @@ class XCodec2(Codec):
     )
 
     @property
-    def sample_rate(self) -> int:
-        """`sampling_rate` of the configuration."""
-        return int(self.config.sampling_rate)
-
-    @property
-    def num_codebooks(self) -> int:
-        """One."""
-        return 1
-
-    @property
     def codebook_size(self) -> int:
         """Product of the levels of the finite scalar quantizer."""
         return math.prod(self.config.quantization_levels)
 
-    @property
-    def hop_length(self) -> int:
-        """Product of the strides."""
-        return math.prod(self.config.downsampling_ratios)
-
     def num_frames(self, num_samples: int) -> int:
         """Return floor(num_samples / hop_length) + 1: the extractor appends a zero before it fills the last frame."""
         return num_samples // self.hop_length + 1
+
+    @property
+    def margin(self) -> int:
+        """Zeros before and behind the waveform of which mel features are made: half a frame."""
+        return self.hop_length // 2
 
     def encode(self, waveform: Tensor) -> Tensor:
         """Return the codes of the only codebook."""
@@ -430,11 +359,6 @@ class XCodec2(Codec):
         found = self.model.encode(padded[None, None], input_features=self._features(padded)[None])
         codes: Tensor = found.audio_codes[0].long()
         return codes
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return as many samples as the frames hold."""
-        waveform: Tensor = self.model.decode(codes[None]).audio_values[0, 0]
-        return waveform
 
     def latents(self, codes: Tensor) -> Tensor:
         """Return what the decoder reads: the quantized vectors, projected."""
@@ -446,15 +370,47 @@ class XCodec2(Codec):
         import transformers
 
         library: Any = transformers
-        half = self.hop_length // 2
-        samples = nn.functional.pad(padded, (half, half)).double().cpu().numpy()
+        samples = nn.functional.pad(padded, (self.margin, self.margin)).double().cpu().numpy()
         extract = library.SeamlessM4TFeatureExtractor(sampling_rate=self.sample_rate)
         found = extract(samples, sampling_rate=self.sample_rate, return_tensors="pt")
         return torch.as_tensor(found["input_features"][0]).to(padded)
 
 
+class NeuCodec(XCodec2):
+    """NeuCodec: X-Codec 2 that reads 16 kHz and speaks at 24 kHz.
+
+    Source: Julian et al. 2025, Finite Scalar Quantization Enables Redundant and Transmission-Robust Neural Audio
+    Compression at Low Bit-rates, arXiv:2509.09550. Its extractor, too, asks for torchaudio; its features are those of
+    X-Codec 2 without margins.
+    """
+
+    model_type = "neucodec"
+    model_class = "NeuCodecModel"
+    deciding = ("input_sampling_rate", *XCodec2.deciding[1:])
+    margin = 0
+
+    @property
+    def sample_rate(self) -> int:
+        """`input_sampling_rate` of the configuration."""
+        return int(self.config.input_sampling_rate)
+
+    @property
+    def output_sample_rate(self) -> int:
+        """`output_sampling_rate` of the configuration."""
+        return int(self.config.output_sampling_rate)
+
+    @property
+    def min_samples(self) -> int:  # type: ignore[override]
+        """A frame."""
+        return self.hop_length
+
+    def num_frames(self, num_samples: int) -> int:
+        """Return floor(num_samples / hop_length): the last frame has no features of its own."""
+        return num_samples // self.hop_length
+
+
 CODECS: dict[str, type[Codec]] = {
-    kind.model_type: kind for kind in (Encodec, Dac, Mimi, XCodec, WavTokenizer, XCodec2)
+    kind.model_type: kind for kind in (Encodec, Dac, Mimi, XCodec, WavTokenizer, XCodec2, NeuCodec)
 }
 """`model_type` of a `config.json` → its codec."""
 

@@ -40,7 +40,7 @@ class TransformersCodecTokenizer(SpeechTokenizer):
 
     Utterances of a batch are computed one by one: these models give other codes to an utterance that
     was padded, and on a CPU padding costs more than a batch saves. `chunk_seconds` bounds the memory of DAC, Mimi and
-    EnCodec, whose codes are the same in pieces; WavTokenizer, X-Codec and X-Codec 2 (attention and norms over the
+    EnCodec, whose codes are the same in pieces; WavTokenizer, X-Codec, X-Codec 2 and NeuCodec (attention and norms over the
     whole utterance) encode an utterance whole, whatever it is.
 
     Args:
@@ -78,8 +78,21 @@ class TransformersCodecTokenizer(SpeechTokenizer):
         self.codec = build_codec(codec, stored, self._weights_path, dtype=dtype)
         self.codec.model.to(self.device)
 
+    @property
+    def min_samples(self) -> int:  # type: ignore[override]
+        """Fewest samples that give tokens: 1, and a frame for NeuCodec."""
+        return self.codec.min_samples
+
+    @property
+    def output_sample_rate(self) -> int:
+        """Rate of decoded audio, in Hz: that of the audio, but 24 kHz for NeuCodec, which reads 16 kHz."""
+        return self.codec.output_sample_rate
+
     def num_frames(self, num_samples: int, stream: str = STREAM) -> int:
-        """Return the frames of `num_samples` samples: ceil(num_samples / hop_length), one more at whole frames of X-Codec 2."""
+        """Return the frames of `num_samples` samples.
+
+        They are ceil(num_samples / hop_length); X-Codec 2 has one more at whole frames, NeuCodec one less at others.
+        """
         self.info.stream(stream)
         return self.codec.num_frames(num_samples)
 
@@ -147,6 +160,7 @@ class TransformersCodecTokenizer(SpeechTokenizer):
     def _decode(self, tokens: SpeechTokens) -> Tensor:
         rows = []
         for codes, samples in zip(self._rows(tokens), tokens.num_samples.tolist(), strict=True):
+            samples = self.output_samples(samples)
             waveform = self.codec.decode(codes)[:samples]
             rows.append(torch.nn.functional.pad(waveform, (0, samples - len(waveform))))
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)

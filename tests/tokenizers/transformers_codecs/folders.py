@@ -92,6 +92,7 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+SMALL["neucodec"] = ("NeuCodec", SMALL["xcodec2"][1])
 """`model_type` → the beginning of its classes' names, and what its configuration has instead of the published sizes."""
 
 
@@ -118,7 +119,7 @@ def random_model(kind: str, **changes: Any) -> Any:
     return model
 
 
-STREAMS = {
+STREAMS: dict[str, tuple[int, dict[str, Any]]] = {
     "encodec": (24000, {"num_codebooks": 32, "codebook_size": 1024, "frame_rate": 75.0, "hop_length": 320}),
     "dac": (16000, {"num_codebooks": 4, "codebook_size": 64, "frame_rate": 50.0, "hop_length": 320}),
     "mimi": (24000, {"num_codebooks": 8, "codebook_size": 64, "frame_rate": 12.5, "hop_length": 1920}),
@@ -126,6 +127,7 @@ STREAMS = {
     "wavtokenizer": (24000, {"num_codebooks": 1, "codebook_size": 64, "frame_rate": 40.0, "hop_length": 600}),
     "xcodec2": (16000, {"num_codebooks": 1, "codebook_size": 65536, "frame_rate": 50.0, "hop_length": 320}),
 }
+STREAMS["neucodec"] = STREAMS["xcodec2"]
 """`model_type` → sample rate and stream of the small model."""
 
 

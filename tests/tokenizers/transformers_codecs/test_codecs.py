@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import speechtok
-from speechtok.errors import CardError, CheckpointError, TokensError
+from speechtok.errors import AudioError, CardError, CheckpointError, TokensError
 from speechtok.tokenizers.transformers_codecs.tokenizer import TransformersCodecTokenizer
 from tests.tokenizers.transformers_codecs.folders import SMALL, random_model, write_folder
 
@@ -52,11 +52,15 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Loader:
 def by_transformers(kind: str, model: Any, x: torch.Tensor) -> torch.Tensor:
     """Return the codes of one utterance as somebody who calls extractor and model of transformers gets them."""
     hop = {"mimi": 1920, "wavtokenizer": 600}.get(kind, 320)
-    if kind == "xcodec2":  # its extractor needs torchaudio; the older one has the same features
+    if kind in (
+        "xcodec2",
+        "neucodec",
+    ):  # their extractors need torchaudio; the older one has the same features
         padded = torch.nn.functional.pad(x, (0, hop - len(x) % hop))
+        margin = hop // 2 if kind == "xcodec2" else 0
         extract = transformers.SeamlessM4TFeatureExtractor()
         features = extract(
-            torch.nn.functional.pad(padded, (hop // 2, hop // 2)).numpy(),
+            torch.nn.functional.pad(padded, (margin, margin)).numpy(),
             sampling_rate=16000,
             return_tensors="pt",
         )["input_features"].to(padded)
@@ -82,7 +86,7 @@ def by_transformers(kind: str, model: Any, x: torch.Tensor) -> torch.Tensor:
 def test_equals_transformers(load: Loader, kind: str) -> None:
     tokenizer, model = load(kind), random_model(kind).double()
     hop = tokenizer.streams[0].hop_length
-    for seed, samples in enumerate((1, hop, hop + 1, 9301)):
+    for seed, samples in enumerate((tokenizer.min_samples, hop, hop + 1, 9301)):
         x = signal(samples, seed)
         with torch.no_grad():
             codes = by_transformers(kind, model, x)
@@ -95,9 +99,10 @@ def test_equals_transformers(load: Loader, kind: str) -> None:
         assert torch.equal(tokens["acoustic"][0], codes)
         assert codes.shape[1] == tokenizer.num_frames(samples)
         waveform = tokenizer.decode(tokens)[0]
-        assert waveform.shape == (samples,)
-        length = min(samples, len(decoded))
-        assert samples - length <= 8
+        expected = samples * 3 // 2 if kind == "neucodec" else samples
+        assert waveform.shape == (expected,) == (tokenizer.output_samples(samples),)
+        length = min(expected, len(decoded))
+        assert expected - length <= (478 if kind == "neucodec" else 8)
         torch.testing.assert_close(waveform[:length], decoded[:length], rtol=1e-6, atol=1e-9)
     assert len(codes.unique()) > 3
 
@@ -105,7 +110,9 @@ def test_equals_transformers(load: Loader, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_batch_equals_single(load: Loader, kind: str) -> None:
     tokenizer = load(kind)
-    sizes = st.lists(st.one_of(st.integers(1, 40), st.integers(1, 7000)), min_size=2, max_size=3)
+    least = tokenizer.min_samples
+    size = st.one_of(st.integers(least, least + 40), st.integers(least, 7000))
+    sizes = st.lists(size, min_size=2, max_size=3)
 
     @QUICK
     @given(sizes, st.integers(0, 9))
@@ -117,9 +124,12 @@ def test_batch_equals_single(load: Loader, kind: str) -> None:
             alone = tokenizer.encode(item)
             assert together[row].equals(alone)
             torch.testing.assert_close(
-                waveforms[row, : len(item)], tokenizer.decode(alone)[0], rtol=0, atol=1e-12
+                waveforms[row, : tokenizer.output_samples(len(item))],
+                tokenizer.decode(alone)[0],
+                rtol=0,
+                atol=1e-12,
             )
-            assert not waveforms[row, len(item) :].any()
+            assert not waveforms[row, tokenizer.output_samples(len(item)) :].any()
             frames = alone["acoustic"].shape[2]
             torch.testing.assert_close(
                 latents[row, :, :frames], tokenizer.embed(alone)[0], rtol=0, atol=1e-12
@@ -184,6 +194,13 @@ def test_streams_equal_the_whole(load: Loader, kind: str) -> None:
         assert found.equals(tokenizer.encode(x, num_codebooks=3))
 
     check()
+
+
+def test_neucodec_speaks_at_another_rate(load: Loader) -> None:
+    tokenizer = load("neucodec")
+    assert (tokenizer.sample_rate, tokenizer.output_sample_rate) == (16000, 24000)
+    with pytest.raises(AudioError, match=r"has 319 samples .* needs at least 320"):
+        tokenizer.encode(torch.zeros(319))
 
 
 def test_the_others_have_no_stream(load: Loader) -> None:
