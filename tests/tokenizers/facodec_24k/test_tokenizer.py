@@ -90,7 +90,7 @@ def test_stream(load, signal, chunk_seconds) -> None:
     stream = tokenizer.stream(chunk_seconds=chunk_seconds, num_content=1)
     cuts = (0, 24, 24, 2500, 2524, 2600, 8000, 9000)
     pieces = [stream.feed(x[start:stop]) for start, stop in pairwise(cuts)]
-    assert sum(int(piece.num_frames["content"]) for piece in pieces) > 350
+    assert sum(int(piece.num_frames["content"]) for piece in pieces) >= 300
     found = speechtok.SpeechTokens.join([*pieces, stream.finish()])
     assert torch.equal(found.codes, want.codes)
     assert torch.equal(found.num_samples, want.num_samples)
