@@ -1,0 +1,51 @@
+"""Which inputs of a dataset failed, and why."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from speechtok.shards.layout import Layout
+from speechtok.shards.plan import Failure, read_plan
+from speechtok.shards.verify import quarantine_table
+from speechtok.storage import AnyPath, as_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Inputs that failed alike."""
+
+    stage: str
+    """Where: "read", "encode" or "crash"."""
+    error: str
+    """Type of the error."""
+    count: int
+    """How many inputs."""
+    first: Failure
+    """The first of them."""
+
+
+def read_quarantine(output: str | AnyPath) -> list[Failure]:
+    """Return the inputs of a dataset that failed, in plan order; of an unfinished one, those of its finished shards.
+
+    Raises:
+        DatasetError: when there is no dataset, or it is damaged.
+    """
+    layout = Layout(as_path(output))
+    plan = read_plan(layout)
+    return [
+        Failure(**row) for split in plan.splits for row in quarantine_table(layout, plan, split).to_pylist()
+    ]
+
+
+def reasons_of(failures: Sequence[Failure]) -> list[Reason]:
+    """Return failures by stage and type, the most frequent first."""
+    found = defaultdict[tuple[str, str], list[Failure]](list)
+    for failure in failures:
+        found[failure.stage, failure.error].append(failure)
+    reasons = [
+        Reason(stage=stage, error=error, count=len(alike), first=alike[0])
+        for (stage, error), alike in found.items()
+    ]
+    return sorted(reasons, key=lambda reason: -reason.count)
