@@ -30,7 +30,7 @@ from speechtok import load_tokenizer
 from speechtok.audio.io import read_waveform
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import AudioError
 
 BATCH_SECONDS = 20.0
@@ -99,8 +99,7 @@ def measure_job(
             tokenizer=name,
             checkpoint=checkpoint,
             settings=JobSettings(batch_seconds=BATCH_SECONDS),
-            executor=executor,
-            workers=workers,
+            run=RunSettings(executor=executor, workers=workers),
         )
         whole = time.perf_counter() - begun
     return {

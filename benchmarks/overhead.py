@@ -36,13 +36,13 @@ from speechtok.audio.io import read_waveform
 from speechtok.cards import find_card
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus
-from speechtok.engine.settings import JobSettings
-from speechtok.engine.watcher import Watcher
+from speechtok.engine.observer import Observer
+from speechtok.engine.settings import JobSettings, RunSettings
 
 RATE = 16000
 BATCH_SECONDS = 20.0
 HOP, CHANNELS = 640, 16
-KINDS = {"reader_process": "reader", "ray::ShardWorker": "worker"}
+KINDS = {"reader_process": "reader", "engine.local": "worker", "ray::_RayWorker": "worker"}
 """What a part of a command line says of a process."""
 LOOK_SECONDS = 0.1
 """How often processes are looked at: of one that ends, the time since the last look is lost."""
@@ -158,7 +158,7 @@ def job(corpus: Path, name: str, checkpoint: str | None = None, **how: Any) -> d
                 tokenizer=name,
                 checkpoint=checkpoint,
                 settings=settings,
-                watcher=Watcher(ready=meter.begin),
+                observer=Observer(ready=meter.begin),
                 **how,
             )
             cpu = meter.seconds()
@@ -180,9 +180,9 @@ def measure_overhead(clips: int, rounds: int) -> dict[str, Any]:
         os.environ["SPEECHTOK_CARDS"] = str(cards)
         kinds: dict[str, Callable[[], dict[str, Any]]] = {
             "plain": lambda: plain_loop(corpus, "trivial"),
-            "local": lambda: job(corpus, "trivial", executor="local"),
-            "ray_1": lambda: job(corpus, "trivial", workers=1),
-            "ray_2": lambda: job(corpus, "trivial", workers=2),
+            "local": lambda: job(corpus, "trivial", run=RunSettings(workers=1)),
+            "ray_1": lambda: job(corpus, "trivial", run=RunSettings(workers=1)),
+            "ray_2": lambda: job(corpus, "trivial", run=RunSettings(workers=2)),
         }
         found = [{name: measure() for name, measure in kinds.items()} for _ in range(rounds)]
     result: dict[str, Any] = {"clips": clips, "rounds": found}
@@ -199,7 +199,9 @@ def measure_scaling(corpus: Path, name: str, checkpoint: str | None, shard_secon
     found, cores = {}, sorted(os.sched_getaffinity(0))
     for workers in (1, 2):
         os.sched_setaffinity(0, cores[:workers])  # a worker is meant for a core, reading included
-        found[workers] = job(corpus, name, checkpoint, workers=workers, shard_seconds=shard_seconds)
+        found[workers] = job(
+            corpus, name, checkpoint, run=RunSettings(workers=workers), shard_seconds=shard_seconds
+        )
     return {
         "tokenizer": name,
         "one_worker": found[1],

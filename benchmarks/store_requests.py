@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.verify import verify
@@ -56,16 +56,16 @@ def measure(proxy: Proxy, folder: Path, shards: int) -> dict[str, Counter[str]]:
         found[name] = counted(proxy)
 
     output = f"s3://speech/out{shards}"
-    report = tokenize_corpus(corpus, output, settings=settings, executor="local")
+    report = tokenize_corpus(corpus, output, settings=settings, run=RunSettings(workers=1))
     assert report.shards == shards, report
     step("write the dataset")
-    tokenize_corpus(corpus, output, settings=settings, executor="local")
+    tokenize_corpus(corpus, output, settings=settings, run=RunSettings(workers=1))
     step("run again, nothing to do")
     assert not verify(Layout(as_path(output))).problems
     step("verify")
     assert len(list(TokenDataset(output))) == 2 * shards
     step("read all rows")
-    tokenize_corpus(remote, folder / f"out{shards}", settings=settings, executor="local")
+    tokenize_corpus(remote, folder / f"out{shards}", settings=settings, run=RunSettings(workers=1))
     step("read the corpus")
     return found
 

@@ -17,7 +17,7 @@ from torch import nn
 import speechtok
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.demo.demonstration import CORPUS
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.lm import FactorCollator, Vocabulary, codebook_losses
 from speechtok.lm.layouts.factors import stages_of
 
@@ -51,7 +51,12 @@ def stored_rows(output: Path, tokenizer: str, checkpoint: Path | None):
     settings = JobSettings(num_codebooks=6) if tokenizer == "dmel_16k" else None
     place = output / f"{tokenizer}_tokens"
     tokenize_corpus(
-        CORPUS, place, tokenizer=tokenizer, checkpoint=checkpoint, settings=settings, executor="local"
+        CORPUS,
+        place,
+        tokenizer=tokenizer,
+        checkpoint=checkpoint,
+        settings=settings,
+        run=RunSettings(workers=1),
     )
     return speechtok.TokenDataset(place)
 

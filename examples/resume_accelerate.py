@@ -18,7 +18,7 @@ from torch import nn
 import speechtok
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.demo.demonstration import CORPUS
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.lm import DelayCollator, Vocabulary
 
 CODEBOOKS = 4
@@ -56,7 +56,7 @@ def train(output: Path, *, steps: int, stop_after: int | None) -> None:
     accelerator = Accelerator(cpu=True)
     with accelerator.main_process_first():
         settings = JobSettings(num_codebooks=CODEBOOKS)
-        tokenize_corpus(CORPUS, output / "grid_tokens", settings=settings, executor="local")
+        tokenize_corpus(CORPUS, output / "grid_tokens", settings=settings, run=RunSettings(workers=1))
     dataset = speechtok.TokenDataset(output / "grid_tokens", columns=["id", "mel"])
     vocabulary = Vocabulary.of(dataset.info)
     # Ranks wait for each other in every step, so all must get equally many batches.

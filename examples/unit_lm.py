@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import speechtok
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.demo.demonstration import CORPUS
+from speechtok.engine.settings import RunSettings
 from speechtok.lm import UnitCollator, Vocabulary
 from speechtok.training.minibatch_kmeans import KMeansSettings
 from speechtok.training.units import train_kmeans
@@ -24,7 +25,9 @@ UNITS = 50
 def unit_dataset(output: Path):
     """Fit units on the clips that come with speechtok, and tokenize the clips with them."""
     train_kmeans(CORPUS, output / "units", features="logmel", settings=KMeansSettings(num_clusters=UNITS))
-    tokenize_corpus(CORPUS, output / "unit_tokens", tokenizer=str(output / "units"), executor="local")
+    tokenize_corpus(
+        CORPUS, output / "unit_tokens", tokenizer=str(output / "units"), run=RunSettings(workers=1)
+    )
     return speechtok.TokenDataset(output / "unit_tokens")
 
 

@@ -17,7 +17,7 @@ import speechtok
 from speechtok.audio.io import read_waveform
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.demo.demonstration import CORPUS
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.lm import ValleCollator, Vocabulary, codebook_losses
 
 CODEBOOKS = 4
@@ -75,7 +75,7 @@ class Valle(nn.Module):
 def stored_rows(output: Path):
     """Return a token dataset of the clips that come with speechtok."""
     settings = JobSettings(num_codebooks=CODEBOOKS, dtype="float64")
-    tokenize_corpus(CORPUS, output / "valle_tokens", settings=settings, executor="local")
+    tokenize_corpus(CORPUS, output / "valle_tokens", settings=settings, run=RunSettings(workers=1))
     return speechtok.TokenDataset(output / "valle_tokens")
 
 

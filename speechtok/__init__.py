@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from speechtok import errors, lm
     from speechtok.cards import list_tokenizers
     from speechtok.commands.tokenize import tokenize_corpus as tokenize
-    from speechtok.engine.settings import JobSettings, Progress, RunResult
-    from speechtok.engine.watcher import Watcher
+    from speechtok.engine.observer import Observer, Progress
+    from speechtok.engine.settings import JobSettings, RunResult, RunSettings
     from speechtok.hub import Pushed
     from speechtok.loading import load_tokenizer
     from speechtok.publish.dataset import pull_dataset as pull
@@ -29,17 +29,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JobSettings",
+    "Observer",
     "Progress",
     "Pushed",
     "RunLengthTokens",
     "RunResult",
+    "RunSettings",
     "SpeechTokenizer",
     "SpeechTokens",
     "StreamInfo",
     "TokenDataset",
     "TokenizerInfo",
     "Verification",
-    "Watcher",
     "__version__",
     "errors",
     "list_tokenizers",
@@ -53,17 +54,18 @@ __all__ = [
 
 _HOMES = {
     "JobSettings": "speechtok.engine.settings:JobSettings",
-    "Progress": "speechtok.engine.settings:Progress",
+    "Observer": "speechtok.engine.observer:Observer",
+    "Progress": "speechtok.engine.observer:Progress",
     "Pushed": "speechtok.hub:Pushed",
     "RunLengthTokens": "speechtok.tokens:RunLengthTokens",
     "RunResult": "speechtok.engine.settings:RunResult",
+    "RunSettings": "speechtok.engine.settings:RunSettings",
     "SpeechTokenizer": "speechtok.tokenizers.base:SpeechTokenizer",
     "SpeechTokens": "speechtok.tokens:SpeechTokens",
     "StreamInfo": "speechtok.tokens:StreamInfo",
     "TokenDataset": "speechtok.shards.reader:TokenDataset",
     "TokenizerInfo": "speechtok.tokens:TokenizerInfo",
     "Verification": "speechtok.shards.verify:Verification",
-    "Watcher": "speechtok.engine.watcher:Watcher",
     "errors": "speechtok.errors",
     "list_tokenizers": "speechtok.cards:list_tokenizers",
     "lm": "speechtok.lm",

@@ -28,7 +28,7 @@ import pytest
 import soundfile
 
 from speechtok.cli import main
-from speechtok.engine.local import run_locally
+from speechtok.engine.executor import InThisProcess
 from speechtok.storage import as_path
 from speechtok.storage.stores import forget_stores
 from tests.s3 import ENVIRONMENT, create_bucket
@@ -110,7 +110,7 @@ def folder_of_pages(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("SPEECHTOK_CARDS", str(tmp_path / "tokenizers"))
-    monkeypatch.setattr("speechtok.commands.tokenize.run_on_ray", run_locally)
+    monkeypatch.setattr("speechtok.commands.tokenize.open_executor", lambda run, imports: InThisProcess())
     threads = torch.get_num_threads()
     yield tmp_path
     torch.set_num_threads(threads)

@@ -1,11 +1,8 @@
 import inspect
-from dataclasses import fields
 
 import pytest
 
 import speechtok
-from speechtok.commands.tokenize import retry_quarantined
-from speechtok.engine.settings import RunSettings
 
 HEAVY = ("torch", "ray", "datasets", "transformers", "matplotlib", "librosa")
 REPORT = f"import sys; print([name for name in {HEAVY} if name in sys.modules])"
@@ -30,13 +27,6 @@ def test_functions_say_what_they_take(name):
     parameters = inspect.signature(getattr(speechtok, name)).parameters.values()
     assert all(item.kind not in (item.VAR_KEYWORD, item.VAR_POSITIONAL) for item in parameters)
     assert all(item.annotation != "Any" for item in parameters)
-
-
-@pytest.mark.parametrize("job", [speechtok.tokenize, retry_quarantined])
-def test_a_job_takes_the_settings_of_a_run(job):
-    taken = {name: item.default for name, item in inspect.signature(job).parameters.items()}
-    for item in fields(RunSettings):
-        assert taken[item.name] == item.default, item.name
 
 
 def test_unknown_name():

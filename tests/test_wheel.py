@@ -32,7 +32,7 @@ def shape(name: str, audio: torch.Tensor) -> torch.Size:
 def job(corpus: Path) -> int:
     settings = speechtok.JobSettings(shard_seconds=60.0, num_codebooks=2)
     result: speechtok.RunResult = speechtok.tokenize(
-        corpus, "tokens", tokenizer="dmel_16k", settings=settings, executor="local", max_errors="1%"
+        corpus, "tokens", tokenizer="dmel_16k", settings=settings, run=speechtok.RunSettings(workers=1, max_errors="1%")
     )
     found: speechtok.Verification = speechtok.verify("tokens")
     dataset = speechtok.TokenDataset("tokens", split="train")

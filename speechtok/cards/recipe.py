@@ -67,7 +67,7 @@ class Recipe:
     corpus_format: str | None = None
     """Format of the corpus, such as folder or ljspeech, instead of looking what it is."""
     executor: str | None = None
-    """ray or local."""
+    """local or ray."""
     ray: RaySection | None = None
     """Where and how Ray runs."""
     max_errors: int | str | None = None

@@ -32,6 +32,7 @@ COMMANDS = (
     "run",
     "retry",
     "status",
+    "quarantine",
     "verify",
     "stats",
     "evaluate",

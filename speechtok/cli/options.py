@@ -86,10 +86,8 @@ device: Decorator = click.option(
 
 executor: Decorator = click.option(
     "--executor",
-    type=click.Choice(["ray", "local"]),
-    default="ray",
-    show_default=True,
-    help="Run on Ray, or in this process alone.",
+    type=click.Choice(["local", "ray"]),
+    help="Run in processes of this machine, or on Ray. [default: ray with --ray, else local]",
 )
 
 channels: Decorator = click.option(
@@ -143,7 +141,7 @@ _RUNNING: tuple[Decorator, ...] = (
     click.option(
         "--workers",
         type=click.IntRange(min=1),
-        help="Most Ray workers. [default: as many as there is room for]",
+        help="Most workers; without Ray, 1 is this process alone. [default: as many as there is room for]",
     ),
     click.option(
         "--ray", "ray_address", metavar="ADDRESS", help="A running Ray cluster, instead of one of our own."
@@ -178,10 +176,10 @@ _RUNNING: tuple[Decorator, ...] = (
 )
 
 
-def check_running(executor: str, workers: int | None, ray_address: str | None) -> None:
+def check_running(executor: str | None, ray_address: str | None) -> None:
     """Raise a usage error where options contradict each other."""
-    if executor == "local" and (workers or ray_address):
-        raise click.UsageError("--workers and --ray go with --executor ray, not with local.")
+    if executor == "local" and ray_address:
+        raise click.UsageError("--ray goes with --executor ray, not with local.")
 
 
 def measuring(command: Any) -> Any:

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from speechtok.cli.printing import shown
 from speechtok.corpora import Corpus
-from speechtok.engine.settings import Progress as JobProgress
-from speechtok.engine.watcher import Watcher
+from speechtok.engine.observer import Observer
+from speechtok.engine.observer import Progress as JobProgress
 from speechtok.shards.plan import Plan
 from speechtok.wording import count_text, duration_text, labels_text
 
@@ -53,11 +53,11 @@ def counted(what: str, items: Sequence[T]) -> Iterator[T]:
 
 
 @contextmanager
-def job_display() -> Iterator[Watcher]:
+def job_display() -> Iterator[Observer]:
     """Show planning, then audio-hours done, times real time, time left and quarantined inputs."""
     with _bar(TextColumn("{task.fields[detail]}")) as bar:
         display = _JobDisplay(bar)
-        yield Watcher(
+        yield Observer(
             planning=display.planning,
             probed=display.probed,
             planned=display.planned,
@@ -73,6 +73,7 @@ class _JobDisplay:
         self._started = 0.0
         self._told = time.monotonic()
         self._probed, self._total = 0, 0.0
+        self._earlier: float | None = None
 
     def planning(self, recordings: int) -> None:
         if self._task is None:
@@ -94,9 +95,7 @@ class _JobDisplay:
             listed = ", ".join(f"{count:,} {what}" for what, count in corpus.ignored.most_common(5))
             self._say(f"Left out {count_text(corpus.ignored.total(), 'file')}: {listed}.")
         if missing:
-            pending = plan.tasks if missing == len(plan.tasks) else []
-            seconds = sum(task.seconds for task in pending) or plan.seconds * missing / len(plan.tasks)
-            self._begin("Starting workers", seconds)
+            self._begin("Starting workers", plan.seconds)
 
     def _say(self, sentence: str) -> None:
         self._bar.console.print(shown(sentence), highlight=False, markup=False, soft_wrap=True)
@@ -115,7 +114,9 @@ class _JobDisplay:
     def progressed(self, progress: JobProgress) -> None:
         if self._task is None:
             return
-        speed = progress.seconds / max(time.monotonic() - self._started, 1e-9)
+        if self._earlier is None:  # told before anything is made
+            self._earlier = progress.seconds
+        speed = (progress.seconds - self._earlier) / max(time.monotonic() - self._started, 1e-9)
         detail = (
             f"{progress.seconds / 3600:.2f} h, {speed:.0f} × real time, {progress.quarantined} quarantined"
         )

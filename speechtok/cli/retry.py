@@ -40,15 +40,16 @@ def command(
     """
     from speechtok.cli.progress import job_display
     from speechtok.commands.tokenize import retry_quarantined
+    from speechtok.engine.settings import RunSettings
 
-    options.check_running(how["executor"], how["workers"], how["ray_address"])
-    with job_display() as watcher:
+    options.check_running(how["executor"], how["ray_address"])
+    with job_display() as observer:
         report = retry_quarantined(
             output,
             corpus_root=corpus_root,
             tokenizer=tokenizer,
             checkpoint=checkpoint,
-            watcher=watcher,
-            **how,
+            run=RunSettings(**how),
+            observer=observer,
         )
     tell(report, output)

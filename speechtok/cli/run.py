@@ -20,7 +20,7 @@ from speechtok.storage import as_path
 @click.option("--corpus", type=EXISTING, help="What to tokenize.")
 @click.option("--output", type=PLACE, help="Folder of the token dataset.")
 @click.option("--checkpoint", type=EXISTING, help="Folder with the published files.")
-@click.option("--workers", type=click.IntRange(min=1), help="Ray workers.")
+@click.option("--workers", type=click.IntRange(min=1), help="Most workers.")
 @click.option("--ray", "ray_address", metavar="ADDRESS", help="A running Ray cluster.")
 @click.option(
     "--set",

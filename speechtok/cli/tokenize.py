@@ -96,7 +96,7 @@ def tokenize(
 
     names = {field.name for field in fields(RunSettings)}
     how = {name: value for name, value in arguments.items() if name in names}
-    options.check_running(how.get("executor", "ray"), how.get("workers"), how.get("ray_address"))
+    options.check_running(how.get("executor"), how.get("ray_address"))
     job = JobSettings(**{name: value for name, value in arguments.items() if name not in names})
     run = RunSettings(**how)
     if plan_only:
@@ -106,7 +106,7 @@ def tokenize(
             checkpoint=checkpoint,
             device=run.device,
             settings=job,
-            workers=1 if run.executor == "local" else run.workers,
+            workers=run.workers,
             speed=speed,
             price=price,
             as_json=as_json,
@@ -114,15 +114,15 @@ def tokenize(
         return
     if speed is not None or price is not None or as_json:
         raise click.UsageError("--speed, --price and --json go with --plan-only.")
-    with job_display() as watcher:
+    with job_display() as observer:
         report = tokenize_corpus(
             corpus,
             output,
             tokenizer=tokenizer,
             checkpoint=checkpoint,
             settings=job,
-            watcher=watcher,
-            **how,
+            run=run,
+            observer=observer,
         )
     tell(report, output)
 

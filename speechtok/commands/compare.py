@@ -12,7 +12,7 @@ from speechtok.commands.evaluate import EvaluationSettings, OnRow, evaluate_data
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus
 from speechtok.corpora.originals import corpus_folders, read_run
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import RunSettings
 from speechtok.errors import DatasetError
 from speechtok.loading import load_tokenizer, locate_files
 from speechtok.metrics.contender import Contender
@@ -79,9 +79,7 @@ def compare_tokenizers(
             output,
             tokenizer=name,
             checkpoint=checkpoints.get(name),
-            device=settings.device,
-            settings=JobSettings(),
-            executor="local",
+            run=RunSettings(device=settings.device, workers=1),
         )
         evaluation = evaluate_dataset(
             output,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from speechtok.corpora.originals import read_run
-from speechtok.engine.journal import STATE_SECONDS, STORE_PATIENCE, read_events
+from speechtok.engine.job_log import STATE_SECONDS, STORE_PATIENCE, read_events
 from speechtok.errors import DatasetError
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import has_plan, read_plan, read_record
@@ -88,8 +88,7 @@ def _read_status(layout: Layout, output: str, last_events: int) -> JobStatus:
     state, sentence = _state(job, len(records) == len(plan.tasks))
     failed = sum(len(record.quarantined) for record in records)
     speed = float(job.get("times_real_time") or 0.0)
-    made = float(job.get("progress", {}).get("seconds", 0.0))
-    to_make = max(0.0, float(job.get("seconds_to_make", 0.0)) - made)
+    to_make = max(0.0, plan.seconds - float(job.get("progress", {}).get("seconds", 0.0)))
     return _status(
         state,
         sentence,

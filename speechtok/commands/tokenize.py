@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from importlib.metadata import version
+from typing import Any
 
 from speechtok.cards import merge, split_head, with_head
 from speechtok.corpora import Corpus, read_corpus
 from speechtok.corpora.originals import read_run
-from speechtok.engine.journal import Journal
-from speechtok.engine.local import run_locally
-from speechtok.engine.made import Made, check_errors
-from speechtok.engine.output_lock import check_output, output_lock
+from speechtok.engine.executor import Executor, open_executor
+from speechtok.engine.job_log import JobLog, check_errors
+from speechtok.engine.observer import Observer, Progress
+from speechtok.engine.output_lock import check_output, output_lock, unwritten
 from speechtok.engine.planning import check_same, make_plan, segmented
-from speechtok.engine.ray_executor import check_reachable, run_on_ray
-from speechtok.engine.settings import JobSettings, Progress, RunResult, RunSettings, frozen_settings
-from speechtok.engine.watcher import Watcher
-from speechtok.engine.worker import WorkerSettings
-from speechtok.errors import DatasetError, JobError
-from speechtok.loading import list_tokenizers, load_tokenizer, options_of_last_run
-from speechtok.nets.devices import usable_device
+from speechtok.engine.ray_executor import check_reachable
+from speechtok.engine.settings import JobSettings, RunResult, RunSettings, frozen_settings
+from speechtok.engine.worker import ShardWorker, WorkerSettings, describe_tokenizer
+from speechtok.errors import DatasetError, JobError, SpeechtokError, StorageError
+from speechtok.loading import list_tokenizers, options_of_last_run
 from speechtok.shards.dataset_readme import OF_ROWS, front_matter, read_readme, readme_body, summary
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import (
@@ -38,12 +38,18 @@ from speechtok.shards.plan import (
 from speechtok.shards.verify import has_quarantine, quarantine_table
 from speechtok.shards.writer import write_table
 from speechtok.storage import AnyPath, as_path
-from speechtok.tokens import TokenizerInfo, with_codebooks
+from speechtok.tokens import TokenizerInfo
 from speechtok.version import __version__
 from speechtok.wording import count_text
 
 HASH_THREADS = 4
 """Existing shards are hashed in this many threads."""
+MAX_FAILED_IN_A_ROW = 4
+"""Shards that may fail one after the other, without one that is made, until the job ends."""
+MAX_NAMED = 20
+"""Failed shards that are listed."""
+PRELOADED = "speechtok.engine.preloaded"
+"""What processes import that make shards."""
 
 
 def tokenize_corpus(
@@ -53,17 +59,8 @@ def tokenize_corpus(
     tokenizer: str = "dmel_16k",
     checkpoint: str | AnyPath | None = None,
     settings: JobSettings | None = None,
-    watcher: Watcher | None = None,
-    device: str = "cpu",
-    executor: Literal["ray", "local"] = "ray",
-    workers: int | None = None,
-    ray_address: str | None = None,
-    cpus_per_worker: float = 1.0,
-    gpus_per_worker: float | None = None,
-    runtime_env: Mapping[str, Any] | None = None,
-    max_errors: int | str | None = None,
-    timeout_seconds: float = 300.0,
-    memory_mb: int = 2048,
+    run: RunSettings | None = None,
+    observer: Observer | None = None,
 ) -> RunResult:
     """Tokenize a corpus into a token dataset, or finish one that was begun.
 
@@ -77,60 +74,41 @@ def tokenize_corpus(
         tokenizer: name, card path or folder for `load_tokenizer`.
         checkpoint: folder with the published files, local or in an object store.
         settings: what decides the rows.
-        watcher: hooks for a progress display.
-        device: where workers run the tokenizer, such as "cuda".
-        executor: "ray", or "local" for this process alone.
-        workers: most Ray workers; None takes as many as there is room for.
-        ray_address: a running Ray cluster; None starts Ray on this machine.
-        cpus_per_worker: CPUs each worker takes.
-        gpus_per_worker: GPUs each worker takes; None takes one where the device is a GPU.
-        runtime_env: what Ray prepares on each node.
-        max_errors: quarantined inputs after which the job gives up, a number or a share such as "1%"; None never does.
-        timeout_seconds: how long reading one recording may take.
-        memory_mb: memory that decoding one recording may take, in MiB.
+        run: where and how to run, which changes no row; None takes the processes of this machine.
+        observer: told of the progress.
 
     Raises:
         CardError, CheckpointError, HubError: when the tokenizer cannot be loaded.
         DatasetError: when the corpus or an existing dataset is malformed.
         StorageError: when an object store fails or refuses.
         JobError: when the output is not ours, belongs to another job or cannot be written, when too
-            many inputs fail, or when not a single one could be tokenized.
+            many inputs fail, when a shard cannot be made, or when not a single input could be tokenized.
         ValueError: when a setting is out of its range.
     """
-    settings, watcher = settings or JobSettings(), watcher or Watcher()
-    run = RunSettings(
-        device=device,
-        executor=executor,
-        workers=workers,
-        ray_address=ray_address,
-        cpus_per_worker=cpus_per_worker,
-        gpus_per_worker=gpus_per_worker,
-        runtime_env=runtime_env,
-        max_errors=max_errors,
-        timeout_seconds=timeout_seconds,
-        memory_mb=memory_mb,
-    )
+    settings, run, observer = settings or JobSettings(), run or RunSettings(), observer or Observer()
     layout = Layout(as_path(output))
     check_output(layout)
-    if run.executor == "local":
-        usable_device(run.device)
     if run.ray_address is not None and not has_plan(layout):
         check_reachable(run.ray_address)
-    loaded = load_tokenizer(tokenizer, checkpoint=checkpoint)
-    if settings.num_codebooks is not None:
-        loaded.check_codebooks(settings.num_codebooks)
-    info, card = with_codebooks(loaded.info, settings.num_codebooks), loaded.card.to_dict()
-    found = read_corpus(corpus, columns=settings.columns, corpus_format=settings.corpus_format)
-    with output_lock(layout) as check_claim:
-        plan = _frozen_plan(layout, found, info, card, settings, watcher)
-        with ThreadPoolExecutor(HASH_THREADS) as pool:
-            done = list(pool.map(lambda task: is_done(layout, task), plan.tasks))
-        missing = [task for task, complete in zip(plan.tasks, done, strict=True) if not complete]
-        watcher.planned(plan, len(missing), found)
-        source = _Source(
-            corpus_root=str(found.root.resolve()), tokenizer=str(tokenizer), checkpoint=checkpoint
+    with open_executor(run, imports=PRELOADED) as executor:
+        info, card = executor.ask(
+            describe_tokenizer,
+            str(tokenizer),
+            _absolute(checkpoint),
+            "cpu" if run.is_on_ray else run.device,
+            settings.num_codebooks,
         )
-        return _make(layout, plan, missing, source, run, _checked(watcher, check_claim))
+        found = read_corpus(corpus, columns=settings.columns, corpus_format=settings.corpus_format)
+        with output_lock(layout) as check_lock:
+            plan = _frozen_plan(layout, found, info, card, settings, observer)
+            with ThreadPoolExecutor(HASH_THREADS) as pool:
+                done = list(pool.map(lambda task: is_done(layout, task), plan.tasks))
+            missing = [task for task, complete in zip(plan.tasks, done, strict=True) if not complete]
+            observer.planned(plan, len(missing), found)
+            source = _Source(
+                corpus_root=str(found.root.resolve()), tokenizer=str(tokenizer), checkpoint=checkpoint
+            )
+            return _make(layout, plan, missing, source, run, executor, _checked(observer, check_lock))
 
 
 def retry_quarantined(
@@ -139,17 +117,8 @@ def retry_quarantined(
     corpus_root: str | AnyPath | None = None,
     tokenizer: str | None = None,
     checkpoint: str | AnyPath | None = None,
-    watcher: Watcher | None = None,
-    device: str = "cpu",
-    executor: Literal["ray", "local"] = "ray",
-    workers: int | None = None,
-    ray_address: str | None = None,
-    cpus_per_worker: float = 1.0,
-    gpus_per_worker: float | None = None,
-    runtime_env: Mapping[str, Any] | None = None,
-    max_errors: int | str | None = None,
-    timeout_seconds: float = 300.0,
-    memory_mb: int = 2048,
+    run: RunSettings | None = None,
+    observer: Observer | None = None,
 ) -> RunResult:
     """Try again what is in the quarantine of a dataset, and finish it where it is not.
 
@@ -162,35 +131,14 @@ def retry_quarantined(
         corpus_root: folder that relative audio paths start from; None takes that of the last run.
         tokenizer: name, card path or folder for `load_tokenizer`; None takes the card known here of the dataset's name.
         checkpoint: folder with the published files; it must be given where the last run took one.
-        watcher: hooks for a progress display.
-        device: where workers run the tokenizer, such as "cuda".
-        executor: "ray", or "local" for this process alone.
-        workers: most Ray workers; None takes as many as there is room for.
-        ray_address: a running Ray cluster; None starts Ray on this machine.
-        cpus_per_worker: CPUs each worker takes.
-        gpus_per_worker: GPUs each worker takes; None takes one where the device is a GPU.
-        runtime_env: what Ray prepares on each node.
-        max_errors: quarantined inputs after which the job gives up, a number or a share such as "1%"; None never does.
-        timeout_seconds: how long reading one recording may take.
-        memory_mb: memory that decoding one recording may take, in MiB.
+        run: where and how to run; None takes the processes of this machine.
+        observer: told of the progress.
 
     Raises:
         DatasetError: when there is no dataset, or nothing says where its corpus lies.
         JobError: as `tokenize_corpus`, and when the last run took files for its tokenizer that are not given again.
     """
-    watcher, layout = watcher or Watcher(), Layout(as_path(output))
-    run = RunSettings(
-        device=device,
-        executor=executor,
-        workers=workers,
-        ray_address=ray_address,
-        cpus_per_worker=cpus_per_worker,
-        gpus_per_worker=gpus_per_worker,
-        runtime_env=runtime_env,
-        max_errors=max_errors,
-        timeout_seconds=timeout_seconds,
-        memory_mb=memory_mb,
-    )
+    run, observer, layout = run or RunSettings(), observer or Observer(), Layout(as_path(output))
     plan = read_plan(layout)
     check_output(layout)
     about = read_run(layout).get("about")
@@ -212,23 +160,23 @@ def retry_quarantined(
         tokenizer=str(tokenizer or plan.info.name),
         checkpoint=checkpoint,
     )
-    with output_lock(layout) as check_claim:
+    with open_executor(run, imports=PRELOADED) as executor, output_lock(layout) as check_lock:
         failed = {(item.split, item.index) for item in _committed(layout, plan) if item.quarantined}
         tasks = [
             task for task in plan.tasks if (task.split, task.index) in failed or not is_done(layout, task)
         ]
-        watcher.planned(plan, len(tasks), None)
-        return _make(layout, plan, tasks, source, run, _checked(watcher, check_claim))
+        observer.planned(plan, len(tasks), None)
+        return _make(layout, plan, tasks, source, run, executor, _checked(observer, check_lock))
 
 
-def _checked(watcher: Watcher, check_claim: Callable[[], None]) -> Watcher:
-    """Return a watcher that also checks, at each progress, that the output is still ours."""
+def _checked(observer: Observer, check_lock: Callable[[], None]) -> Observer:
+    """Return an observer that also checks, at each progress, that the output is still ours."""
 
     def progressed(progress: Progress) -> None:
-        check_claim()
-        watcher.progressed(progress)
+        check_lock()
+        observer.progressed(progress)
 
-    return replace(watcher, progressed=progressed)
+    return replace(observer, progressed=progressed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,35 +191,89 @@ class _Source:
     """Folder with the published files."""
 
 
+def _absolute(checkpoint: str | AnyPath | None) -> str | None:
+    return None if checkpoint is None else str(as_path(checkpoint).resolve())
+
+
 def _make(
-    layout: Layout, plan: Plan, tasks: list[ShardTask], source: _Source, run: RunSettings, watcher: Watcher
+    layout: Layout,
+    plan: Plan,
+    tasks: list[ShardTask],
+    source: _Source,
+    run: RunSettings,
+    executor: Executor,
+    observer: Observer,
 ) -> RunResult:
     """Make shards, then what summarises all of them."""
-    allowed, made = run.errors_allowed(plan.num_rows), Made()
+    allowed = run.errors_allowed(plan.num_rows)
+    worker = _worker_settings(layout, plan, source, run)
+    about = {"corpus_root": worker.corpus_root, "tokenizer": worker.tokenizer}
+    log = JobLog(layout, {**about, "checkpoint": worker.checkpoint, **run.to_dict()}, observer)
     if tasks:
-        worker = _worker_settings(layout, plan, source, run)
-        about = {"corpus_root": worker.corpus_root, "tokenizer": worker.tokenizer}
-        journal = Journal(layout, {**about, "checkpoint": worker.checkpoint, **run.to_dict()})
         remade = {(task.split, task.index) for task in tasks}
         earlier = [item for item in _committed(layout, plan) if (item.split, item.index) not in remade]
-        execute = run_locally if run.executor == "local" else run_on_ray
-        with journal.kept(plan, earlier, tasks):
-            made.collect(lambda hooks: execute(tasks, worker, run, hooks), watcher, journal, allowed, earlier)
+        with log.kept(plan, earlier, tasks):
+            _make_shards(layout, ShardWorker(worker), tasks, executor, log, allowed)
             layout.clear_attempts()
             finish(layout, plan, _committed(layout, plan))
-            journal.update(made=made.summary(), versions=_versions())
+            log.update(made=log.summary(), versions=_versions())
     else:
         layout.clear_attempts()  # of a run that was killed when it had made the last shard
     records = _committed(layout, plan)
     finish(layout, plan, records)
     check_errors(records, allowed)
-    return _report(plan, records, made)
+    return _report(plan, records, log)
+
+
+def _make_shards(
+    layout: Layout,
+    worker: ShardWorker,
+    tasks: list[ShardTask],
+    executor: Executor,
+    log: JobLog,
+    allowed: int | None,
+) -> None:
+    """Make shards; one that cannot be made does not keep the others from it.
+
+    Raises:
+        StorageError: when a store fails.
+        JobError: when more inputs failed than are allowed, when shards could not be made, or when several in a row could
+            not, which the others would then not be spared.
+    """
+    failed, in_a_row = list[tuple[ShardTask, str]](), 0
+    with closing(executor.map(worker, tasks, log.observer)) as outcomes:
+        for task, made in outcomes:
+            if isinstance(made, StorageError):
+                raise made
+            if isinstance(made, Exception):
+                failed.append((task, _sentence(made, layout)))
+                log.event("shard failed", shard=task.name, reason=failed[-1][1])
+                in_a_row += 1
+                if in_a_row >= MAX_FAILED_IN_A_ROW:
+                    break
+                continue
+            in_a_row = 0
+            log.committed(made)
+            check_errors(log.records, allowed)
+    if failed:
+        names = ", ".join(task.name for task, _ in failed[:MAX_NAMED])
+        more = f" and {len(failed) - MAX_NAMED:,} more" if len(failed) > MAX_NAMED else ""
+        raise JobError(f"{failed[0][1]} Not made: {names}{more}.")
+
+
+def _sentence(error: Exception, layout: Layout) -> str:
+    """Return why a shard could not be made."""
+    if isinstance(error, SpeechtokError):
+        return str(error)
+    if isinstance(error, OSError):
+        return unwritten(error, layout)
+    return f"A shard failed: {type(error).__name__}: {error}."
 
 
 def _worker_settings(layout: Layout, plan: Plan, source: _Source, run: RunSettings) -> WorkerSettings:
     return WorkerSettings(
         tokenizer=source.tokenizer,
-        checkpoint=None if source.checkpoint is None else str(as_path(source.checkpoint).resolve()),
+        checkpoint=_absolute(source.checkpoint),
         device=run.device,
         output=str(layout.root.resolve()),
         corpus_root=source.corpus_root,
@@ -291,15 +293,15 @@ def _frozen_plan(
     info: TokenizerInfo,
     card: dict[str, Any],
     settings: JobSettings,
-    watcher: Watcher,
+    observer: Observer,
 ) -> Plan:
     if has_plan(layout):
         plan = read_plan(layout)
-        corpus = segmented(corpus, settings, plan, on_planning=watcher.planning, on_probe=watcher.probed)
+        corpus = segmented(corpus, settings, plan, on_planning=observer.planning, on_probe=observer.probed)
         check_same(plan, corpus, info, card, settings, str(layout.root))
         return plan
-    corpus = segmented(corpus, settings, on_planning=watcher.planning, on_probe=watcher.probed)
-    plan = make_plan(corpus, info, card, settings, on_planning=watcher.planning, on_probe=watcher.probed)
+    corpus = segmented(corpus, settings, on_planning=observer.planning, on_probe=observer.probed)
+    plan = make_plan(corpus, info, card, settings, on_planning=observer.planning, on_probe=observer.probed)
     plan.write(layout)
     return read_plan(layout)  # with the types that every later run will read
 
@@ -343,31 +345,26 @@ def _write_readme(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) ->
 
 
 def _versions() -> dict[str, str]:
-    import numpy
-    import pyarrow
-    import soundfile
-    import torch
-
-    modules = (torch, numpy, pyarrow, soundfile)
+    names = ("torch", "numpy", "pyarrow", "soundfile")
     return {
         "speechtok": __version__,
         "python": platform.python_version(),
-        **{module.__name__: module.__version__ for module in modules},
+        **{name: version(name) for name in names},
     }
 
 
-def _report(plan: Plan, records: Sequence[ShardRecord], made: Made) -> RunResult:
+def _report(plan: Plan, records: Sequence[ShardRecord], log: JobLog) -> RunResult:
     failures = [failure for record in records for failure in record.quarantined]
     report = RunResult(
         shards=len(plan.tasks),
-        shards_made=len(made.records),
+        shards_made=len(log.made),
         rows=sum(record.rows for record in records),
         quarantined=len(failures),
         seconds=sum(record.seconds for record in records),
-        seconds_made=made.seconds,
+        seconds_made=sum(record.seconds for record in log.made),
         bytes=sum(record.bytes for record in records),
-        start_seconds=made.start_seconds,
-        wall_seconds=made.wall_seconds,
+        start_seconds=log.start_seconds,
+        wall_seconds=log.wall_seconds,
         reasons=Counter(failure.error for failure in failures),
     )
     if report.rows == 0:

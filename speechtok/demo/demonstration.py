@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from speechtok.audio.io import read_waveform
 from speechtok.commands.decode import decode_dataset, wav_path
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine.settings import RunResult
+from speechtok.engine.settings import RunResult, RunSettings
 from speechtok.errors import DatasetError
 from speechtok.report import write_report
 from speechtok.report.tables import read_failures
@@ -33,7 +32,7 @@ TOKENIZER = "dmel_16k"
 """The tokenizer that needs no weights."""
 
 
-def run_demo(output: Path, *, say: Callable[[str], None], executor: str = "ray") -> Path:
+def run_demo(output: Path, *, say: Callable[[str], None], run: RunSettings | None = None) -> Path:
     """Tokenize the shipped clips, verify, decode and report; return the path of the report.
 
     Into the same folder again, finished shards are kept and only the rest is done.
@@ -41,20 +40,15 @@ def run_demo(output: Path, *, say: Callable[[str], None], executor: str = "ray")
     Args:
         output: folder for dataset, WAV files and report; made when it is missing.
         say: called with each line of the story.
-        executor: "ray", or "local" for this process alone.
+        run: where and how to tokenize; None takes the processes of this machine.
 
     Raises:
-        ValueError: for another `executor`.
         JobError: when `output` cannot be written or holds something else.
         DatasetError: when the dataset does not verify.
     """
-    if executor not in ("ray", "local"):
-        raise ValueError(f"`executor` must be 'ray' or 'local', got '{executor}'.")
-    runner: Literal["ray", "local"] = "local" if executor == "local" else "ray"
     tokens, wav, report = output / "tokens", output / "wav", output / "report.html"
-    where = "on Ray" if runner == "ray" else "in this process"
-    say(f"Tokenizing {CORPUS} with {TOKENIZER}, {where} …")
-    _tell_job(say, tokenize_corpus(CORPUS, tokens, tokenizer=TOKENIZER, executor=runner), tokens)
+    say(f"Tokenizing {CORPUS} with {TOKENIZER} …")
+    _tell_job(say, tokenize_corpus(CORPUS, tokens, tokenizer=TOKENIZER, run=run), tokens)
     say("Verifying every file against the plan …")
     _tell_verification(say, verify(Layout(tokens)), tokens)
     say(f"Decoding every row into {wav} …")

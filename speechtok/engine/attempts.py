@@ -68,6 +68,12 @@ class Attempts:
         finally:
             self._path.unlink(missing_ok=True)
 
+    def excuse(self) -> None:
+        """Note that the last death had nothing to do with an input: a lost machine, or memory that others took."""
+        if (before := self._read()) is not None:
+            self._deaths, self._alone = max(0, before["deaths"] - 1), before["alone"]
+            self._write()
+
     def one_by_one(self, ids: Iterable[str]) -> Iterator[str]:
         """Yield the ids of the suspected batch that are no culprits, each noted until the next is asked for."""
         for name in ids:

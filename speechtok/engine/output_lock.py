@@ -31,8 +31,10 @@ def output_lock(layout: Layout) -> Iterator[Callable[[], None]]:
         layout.lock.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(layout.lock, timeout=0):
             layout.clear_tmp()
-            yield lambda: None
-            layout.clear_tmp()
+            try:
+                yield lambda: None
+            finally:
+                layout.clear_tmp()
     except filelock.Timeout:
         raise JobError(
             f"Another job is writing to {layout.root}; wait for it or use another output folder."
@@ -42,13 +44,16 @@ def output_lock(layout: Layout) -> Iterator[Callable[[], None]]:
             f"Another job is writing to {layout.root} ({error}); wait for it or use another output folder."
         ) from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            advice = "Free some space and run the same command again; finished shards are kept."
-        else:
-            advice = "Choose a folder you can write to, or mend it and run the same command again."
-        raise JobError(
-            f"{error.filename or layout.root} cannot be written: {error.strerror or error}. {advice}"
-        ) from error
+        raise JobError(unwritten(error, layout)) from error
+
+
+def unwritten(error: OSError, layout: Layout) -> str:
+    """Return the sentence of an output that cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "Free some space and run the same command again; finished shards are kept."
+    else:
+        advice = "Choose a folder you can write to, or mend it and run the same command again."
+    return f"{error.filename or layout.root} cannot be written: {error.strerror or error}. {advice}"
 
 
 def check_output(layout: Layout) -> None:

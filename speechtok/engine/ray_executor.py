@@ -1,4 +1,4 @@
-"""Run a job's shards on Ray Core: one shard per task on a pool of actors. The door to Ray.
+"""Tasks on Ray Core, on a pool of actors. The door to Ray.
 
 The pool follows the cluster: workers are added where nodes join, and a shard whose worker or node is lost goes
 to another. Ray Data is not used: a shard must be one file with planned content, which its blocks are not, and
@@ -8,87 +8,127 @@ its fixed cost per run is higher than many of our jobs.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import platform
 import signal
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self, cast
 
-from speechtok.engine.hooks import Hooks
-from speechtok.engine.reader_child import cause_of_death
+from speechtok.engine.child import cause_of_death
+from speechtok.engine.executor import (
+    MAX_DEATHS,
+    MAX_FAILED_STARTS,
+    WORKER_ENVIRONMENT,
+    Outcome,
+    R,
+    T,
+    name_of,
+    too_many_deaths,
+)
+from speechtok.engine.observer import Observer, WorkerStatus
 from speechtok.engine.settings import RunSettings
-from speechtok.engine.stages import WorkerStatus
-from speechtok.engine.worker import ShardWorker, WorkerSettings
 from speechtok.errors import JobError, SpeechtokError
-from speechtok.processes import SAFE_PATH, import_paths, safe_path
+from speechtok.processes import import_paths, safe_path
 from speechtok.redaction import remember
-from speechtok.shards.plan import ShardRecord, ShardTask
 
 POLL_SECONDS = 0.5
 """How often workers are asked what they do, and the cluster how large it is."""
 CONNECT_SECONDS = 10.0
 """How long a cluster's address may take to answer."""
-MAX_FAILED_STARTS = 8
-"""Workers that may die one after the other before any was ready."""
+EXCUSES = ("its node has died", "running low on memory", "node was terminated", "node was preempted")
+"""What Ray says of workers that were lost with their node, or that its memory monitor ended."""
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Tasks and records are small; audio never enters the object store."""
 LOOPBACK = "127.0.0.1"
 """Address of a Ray of our own, which no other machine is to reach."""
-WORKER_ENVIRONMENT = {
-    SAFE_PATH: "1",
-    "OMP_NUM_THREADS": "1",
-    # glibc returns large blocks to the system at once, and page faults then cost up to half the time.
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "8589934592",
-}
-"""One thread per worker and one worker per core is fastest, and makes results reproducible."""
 
 
-def run_on_ray(
-    tasks: Sequence[ShardTask], settings: WorkerSettings, run: RunSettings, hooks: Hooks
-) -> Iterator[ShardRecord]:
-    """Yield the record of each shard as it is committed.
+class RayExecutor:
+    """A Ray cluster: the one at an address, or one of our own that ends with the block.
 
     Args:
-        tasks: shards to make.
-        settings: what each worker needs.
         run: cluster, number of workers and what each takes.
-        hooks: told what happens.
-
-    Raises:
-        JobError: when Ray cannot be started or reached, this machine alone has too few GPUs for a worker,
-            workers cannot start, or a shard cannot be written.
     """
-    import ray
 
-    _start(run)
+    def __init__(self, run: RunSettings) -> None:
+        self._run = run
+        self._is_up = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._is_up and "gcs_server" not in _ended():  # else it would take a minute, and end this process
+            import ray
+
+            ray.shutdown()
+
+    def ask(self, function: Callable[..., R], *arguments: Any) -> R:
+        """See `speechtok.engine.executor.Executor`; answered here, before any node is asked for."""
+        return function(*arguments)
+
+    def map(
+        self, function: Callable[[T], R], tasks: Sequence[T], observer: Observer
+    ) -> Generator[Outcome[T, R]]:
+        """See `speechtok.engine.executor.Executor`."""
+        with _told():
+            if not self._is_up:
+                self._is_up = True
+                _start(self._run)
+            if self._run.ray_address is None:
+                _check_alive()
+            _check_gpus(self._run)
+            yield from _Pool(tasks, function, self._run, observer).run()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise what Ray raises in the block as a sentence."""
     try:
-        if run.ray_address is None:
-            _check_alive()
-        _check_gpus(run)
-        yield from _Pool(tasks, settings, run, hooks).run()
+        yield
     except SystemError as error:
         if error.__cause__ is None:
             raise
         raise error.__cause__ from None  # a signal's exception, wrapped by Ray's compiled code
-    except ray.exceptions.RayError as error:
+    except SpeechtokError:
+        raise
+    except Exception as error:
         raise JobError(
-            f"Ray failed ({type(error).__name__}): {_last_line(error)} Run the same command again to go on; finished shards are kept."
+            f"Ray failed ({type(error).__name__}): {_last_line(error)} Run the same command again to go on; what is finished is kept."
         ) from error
-    finally:
-        if "gcs_server" not in _ended():  # else it would take a minute, and end this process
-            ray.shutdown()
+
+
+class _RayWorker:
+    """What an actor is: a function that has begun."""
+
+    def __init__(self, function: Any, secrets: Mapping[str, str]) -> None:
+        os.environ.update(secrets)  # not by Ray, which logs what it sets
+        self._function = function
+        if hasattr(function, "begin"):
+            function.begin()
+
+    def do(self, task: Any) -> Any:
+        """Do one task."""
+        return self._function(task)
+
+    def status(self) -> WorkerStatus:
+        """Return what it does; called from another thread."""
+        if hasattr(self._function, "status"):
+            return cast("WorkerStatus", self._function.status())
+        return WorkerStatus(node=platform.node(), pid=os.getpid())
 
 
 class _Pool:
-    """Workers, and the shards they make."""
+    """Workers, and the tasks they do."""
 
     def __init__(
-        self, tasks: Sequence[ShardTask], settings: WorkerSettings, run: RunSettings, hooks: Hooks
+        self, tasks: Sequence[Any], function: Callable[[Any], Any], run: RunSettings, observer: Observer
     ) -> None:
         import ray
 
@@ -99,21 +139,22 @@ class _Pool:
             "max_concurrency": 2,  # one shard at a time is sent; the other thread answers `status`
             "runtime_env": {"env_vars": _environment(run)},
         }
-        self._actor: Any = ray.remote(**options)(ShardWorker)
-        self._settings, self._run, self._hooks = settings, run, hooks
+        self._actor: Any = ray.remote(**options)(_RayWorker)
+        self._function, self._run, self._observer = function, run, observer
         self._secrets = run.ray_environment()[1]
         self._waiting = deque(tasks)
         self._starting: dict[Any, Any] = {}  # its first status → worker
         self._idle: list[Any] = []
-        self._running: dict[Any, tuple[Any, ShardTask]] = {}  # the record to come → worker, shard
-        self._asked: dict[Any, tuple[Any, WorkerStatus | None]] = {}  # by shard: a question, the last answer
+        self._running: dict[Any, tuple[Any, Any]] = {}  # the result to come → worker, task
+        self._asked: dict[Any, tuple[Any, WorkerStatus | None]] = {}  # by task: a question, the last answer
         self._asked_at = self._looked_at = 0.0
         self._room = 0
         self._is_ready = False
         self._failed_starts = 0
+        self._deaths = Counter[int]()
 
-    def run(self) -> Iterator[ShardRecord]:
-        """Make all shards."""
+    def run(self) -> Generator[Outcome[Any, Any]]:
+        """Do all tasks."""
         import ray
 
         while self._waiting or self._running:
@@ -128,9 +169,9 @@ class _Pool:
             for reference in done:
                 if reference in self._starting:
                     self._welcome(reference)
-                elif (record := self._result(reference)) is not None:
+                elif (ended := self._outcome(reference)) is not None:
                     self._send()
-                    yield record
+                    yield ended
             self._ask()
 
     def _ask(self) -> None:
@@ -153,7 +194,7 @@ class _Pool:
             if answer is not None:
                 statuses.append(answer)
         self._asked = {reference: self._asked[reference] for reference in self._running}
-        self._hooks.progressed(statuses)
+        self._observer.working(statuses)
 
     def _follow_cluster(self) -> None:
         """Have as many workers as there is room and work for."""
@@ -162,12 +203,12 @@ class _Pool:
         self._looked_at = time.monotonic()
         room = _room(self._run)
         if room != self._room:
-            self._hooks.event("cluster", workers=room)
+            self._observer.event("cluster", workers=room)
             self._room = room
         wanted = min(len(self._waiting) + len(self._running), self._run.workers or room)
         have = len(self._starting) + len(self._idle) + len(self._running)
         for _ in range(have, wanted):
-            worker = self._actor.remote(self._settings, self._secrets)
+            worker = self._actor.remote(self._function, self._secrets)
             self._starting[worker.status.remote()] = worker
         for reference in list(self._starting)[: max(0, have - wanted)]:
             del self._starting[reference]  # without a name it ends, and leaves its place to others
@@ -175,7 +216,7 @@ class _Pool:
     def _send(self) -> None:
         while self._idle and self._waiting:
             worker, task = self._idle.pop(), self._waiting.popleft()
-            self._running[worker.make.remote(task)] = (worker, task)
+            self._running[worker.do.remote(task)] = (worker, task)
         if not self._waiting:
             self._idle.clear()  # without a further shard they end, and leave their CPUs to others
 
@@ -197,34 +238,45 @@ class _Pool:
             )
             if is_final:
                 raise JobError(f"A worker could not start: {_last_line(error)}") from error
-            self._hooks.event("worker lost", shard=None, reason=_last_line(error))
+            self._observer.event("worker lost", shard=None, reason=_last_line(error))
             return
         self._failed_starts = 0
         self._idle.append(worker)
-        self._hooks.event("worker", node=status.node, pid=status.pid)
+        self._observer.event("worker", node=status.node, pid=status.pid)
         if not self._is_ready:
             self._is_ready = True
-            self._hooks.ready()
+            self._observer.ready()
 
-    def _result(self, reference: Any) -> ShardRecord | None:
-        """Return a shard's record; or None when its worker was lost, and the shard waits for another."""
+    def _outcome(self, reference: Any) -> Outcome[Any, Any] | None:
+        """Return what became of a task; or None when its worker was lost, and the task waits for another."""
         import ray
 
         worker, task = self._running.pop(reference)
         try:
-            record: ShardRecord = ray.get(reference)
+            result = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, SpeechtokError | OSError):
-                raise cause from error
-            raise JobError(f"Shard {task.name} failed: {type(cause).__name__}: {cause}") from error
+            result = error.cause if isinstance(error.cause, Exception) else error
         except ray.exceptions.RayError as error:  # the worker, its node or the way there
-            self._hooks.event("worker lost", shard=task.name, reason=_last_line(error))
+            self._observer.event("worker lost", shard=name_of(task), reason=_last_line(error))
             ray.kill(worker)  # in case it is alive somewhere: two must not make the same shard for long
+            if _is_excused(error) and hasattr(self._function, "excuse"):
+                self._function.excuse(task)
+            self._deaths[id(task)] += 1
+            if self._deaths[id(task)] >= MAX_DEATHS:
+                return task, too_many_deaths(task)
             self._waiting.append(task)
             return None
         self._idle.append(worker)
-        return record
+        return task, result
+
+
+def _is_excused(error: Exception) -> bool:
+    """Return whether a worker was lost with its node, or to make room for others: no input is to blame."""
+    import ray
+
+    kinds = (ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError)
+    is_excused = isinstance(error, kinds) or getattr(error, "preempted", False)
+    return is_excused or any(reason in str(error) for reason in EXCUSES)
 
 
 def _check_alive() -> None:
@@ -295,7 +347,7 @@ def _start(run: RunSettings) -> None:
             with _on_loopback(), safe_path():
                 ray.init(
                     address="local",
-                    num_cpus=max(_cpus(), round((run.workers or 1) * run.cpus_per_worker)),
+                    num_cpus=None if run.workers is None else math.ceil(run.workers * run.cpus_per_worker),
                     object_store_memory=OBJECT_STORE_BYTES,
                     include_dashboard=False,
                     job_config=_job_config(),
@@ -370,7 +422,3 @@ def check_reachable(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
         except (OSError, OverflowError, UnicodeError) as error:
             raise JobError(f"Ray could not be started or reached at {address}: {error}") from error
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,146 +1,96 @@
 """What runs in a process of its own beside a worker: read, decode and resample, one request after another.
 
-A decoder that hangs, crashes or takes all memory ends this process and nothing else; `reading` starts the
-next. Requests arrive as JSON lines on a pipe; each answer is a `HEADER` on a socket. It is followed by JSON where
-something went wrong; else the samples lie in a `Ring`, or, where that has no room, in an unnamed file whose
-descriptor comes along. Requests do not come on the socket, for whoever waits there is woken as well when the other
-end takes an answer.
+A decoder that hangs, crashes or takes all memory ends this process and nothing else; `isolated` starts the next. Requests arrive as JSON,
+a list of them at a time; each is answered by a `HEADER` with samples, or with JSON where something went wrong.
 
 - The time limit is a kernel timer that nobody catches, so it holds inside any library: the process dies of
   SIGALRM.
 - The memory limit bounds what this process may allocate, so an exploding decoder is refused memory.
-- The process ends with its worker, whose end of the lifeline closes; so do programs it started.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import struct
-import sys
-import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speechtok.audio.io import AudioReader, probe_audio, read_blocks
-from speechtok.engine.ring import Ring, unnamed_file
 from speechtok.errors import SpeechtokError, StorageError
 
-HEADER = struct.Struct("!BIQq")
-"""Kind of the answer, rate of the recording in Hz, number of samples or of bytes of JSON, place in the ring."""
-IN_FILE = -1
-"""Place of samples that are not in the ring."""
+HEADER = struct.Struct("!BxxxIII")
+"""Kind of the answer, number of the request, rate of the recording in Hz, and nothing, for samples begin at a multiple of 16 bytes."""
 WHOLE, BLOCK, END, FAILED = range(4)
-"""Kinds: a recording; one block of a long one; nothing follows the blocks; it cannot be read."""
+"""Kinds: a recording; a block of a long one; no further block; it cannot be read."""
 READ, STORAGE = "read", "storage"
 """Where it went wrong: with the recording, or with the store that holds it."""
-BLOCKS_AHEAD = 2
-"""Blocks of a long recording that are read before the first of them was used."""
 
 
 class _Server:
     """Answers requests."""
 
-    def __init__(self, requests: BinaryIO, connection: socket.socket, ring: Ring) -> None:
-        self._lines, self._connection, self._ring = requests, connection, ring
-        self._waiting: deque[dict[str, Any]] = deque()
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._settings: dict[str, Any] = {}
         self._reader = AudioReader()
+        self._long: tuple[dict[str, Any], int, Iterator[NDArray[np.float32]], int] | None = None
 
-    def serve(self) -> None:
-        """Answer until the other end closes."""
-        while (request := self._waiting.popleft() if self._waiting else self._receive()) is not None:
-            if "more" in request:  # about a recording that has ended since
-                continue
-            if "settings" in request:
-                self._settings = request["settings"]
-                _limit_memory(self._settings["memory_mb"])
-                self._reader.close()  # for files may have changed
-                continue
-            try:
-                self._answer(request)
-            except (BrokenPipeError, ConnectionResetError):
-                return
-            except Exception as error:  # whatever a damaged file provokes is told to the worker
-                self._fail(error, request)
-
-    def _answer(self, request: dict[str, Any]) -> None:
-        audio, settings = request["audio"], self._settings
-        chunk, limit = settings["chunk_seconds"], settings["timeout_seconds"]
-        reading: dict[str, Any] = {
-            "sample_rate": settings["sample_rate"],
-            "channels": settings["channels"],
-            "start": request["start"],
-            "duration": request["duration"],
-        }
-        with _time_limit(limit):
-            if _seconds(request) <= chunk:
-                waveform = self._reader.read_waveform(audio, **reading, max_seconds=chunk + 1)
-                self._send(WHOLE, waveform.source_sample_rate, waveform.samples)
-                return
-            rate = probe_audio(audio).sample_rate
-        blocks, unused = read_blocks(audio, block_seconds=chunk, **reading), 0
-        wanted = True
-        while wanted:
-            with _time_limit(limit):
-                block = next(blocks, None)
-            if block is None:
-                break
-            self._send(BLOCK, rate, block)
-            unused += 1
-            if unused == BLOCKS_AHEAD:
-                wanted = self._is_more_wanted(request["number"])
-                unused -= 1
-        self._connection.sendall(HEADER.pack(END, rate, 0, IN_FILE))
-
-    def _is_more_wanted(self, number: int) -> bool:
-        """Wait until one more block of request `number` was used, and return whether others are wanted."""
-        while (message := self._receive()) is not None:
-            if "more" not in message:
-                self._waiting.append(message)
-            elif message["number"] == number:
-                return bool(message["more"])
-        return False
-
-    def _receive(self) -> dict[str, Any] | None:
-        line = self._lines.readline()
-        if not line:
-            return None
-        message: dict[str, Any] = json.loads(line)
-        self._ring.taken = message.get("taken", self._ring.taken)
-        return message
-
-    def _send(self, kind: int, rate: int, samples: NDArray[np.float32]) -> None:
-        if (place := self._ring.put(samples)) is not None:
-            self._connection.sendall(HEADER.pack(kind, rate, len(samples), place))
-            return
-        file = unnamed_file()
+    def answer(self, request: dict[str, Any]) -> None:
+        """Answer a request: to read a recording or its first block, or one of the next."""
         try:
-            os.write(file, samples.data.cast("B"))
-            socket.send_fds(self._connection, [HEADER.pack(kind, rate, len(samples), IN_FILE)], [file])
-        finally:
-            os.close(file)
+            with _time_limit(self._settings["timeout_seconds"]):
+                kind, rate, samples = self._read(request)
+        except Exception as error:  # whatever a damaged file provokes is told to the worker
+            self._send(FAILED, request, 0, self._described(error, request["audio"]))
+        else:
+            self._send(kind, request, rate, samples.tobytes())
 
-    def _fail(self, error: Exception, request: dict[str, Any]) -> None:
+    def set(self, settings: dict[str, Any]) -> None:
+        """Read otherwise from now on, and forget what is known of files."""
+        self._settings, self._long = settings, None
+        _limit_memory(settings["memory_mb"])
+        self._reader.close()
+
+    def _read(self, request: dict[str, Any]) -> tuple[int, int, NDArray[np.float32]]:
+        wanted = {name: request[name] for name in ("start", "duration")}
+        wanted |= {name: self._settings[name] for name in ("sample_rate", "channels")}
+        audio, chunk, block = request["audio"], self._settings["chunk_seconds"], request["block"]
+        if block == 0 and _seconds(request) <= chunk:
+            waveform = self._reader.read_waveform(audio, **wanted, max_seconds=chunk + 1)
+            return WHOLE, waveform.source_sample_rate, waveform.samples
+        key = request | {"block": 0, "number": 0}
+        if self._long is None or self._long[0] != key or self._long[3] != block:
+            rate = probe_audio(audio).sample_rate
+            self._long = (key, rate, read_blocks(audio, block_seconds=chunk, **wanted), 0)
+        _, rate, blocks, place = self._long
+        for _ in range(block - place):  # those that another process has read, each in its own time
+            next(blocks, None)
+            signal.setitimer(signal.ITIMER_REAL, self._settings["timeout_seconds"])
+        found = next(blocks, None)
+        self._long = (key, rate, blocks, block + 1)
+        return (END, rate, np.zeros(0, np.float32)) if found is None else (BLOCK, rate, found)
+
+    def _described(self, error: Exception, audio: str) -> bytes:
         name, message = type(error).__name__, str(error)
         if not isinstance(error, SpeechtokError):
-            message = f"Cannot read {request['audio']!r}: {message or name}."
+            message = f"Cannot read {audio!r}: {message or name}."
         if isinstance(error, MemoryError):
             name = "MemoryError"
             message = (
-                f"Cannot read {request['audio']!r}: it needs more than {self._settings['memory_mb']} MB of memory to decode; "
+                f"Cannot read {audio!r}: it needs more than {self._settings['memory_mb']} MB of memory to decode; "
                 "allow more with --memory-mb, or leave it out."
             )
         stage = STORAGE if isinstance(error, StorageError) else READ
-        content = json.dumps({"error": name, "message": message, "stage": stage}).encode()
-        self._connection.sendall(HEADER.pack(FAILED, 0, len(content), IN_FILE) + content)
+        return json.dumps({"error": name, "message": message, "stage": stage}).encode()
+
+    def _send(self, kind: int, request: dict[str, Any], rate: int, content: bytes) -> None:
+        self._connection.send_bytes(HEADER.pack(kind, request["number"], rate, 0) + content)
 
 
 def _seconds(request: dict[str, Any]) -> float:
@@ -168,21 +118,16 @@ def _limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, most))
 
 
-def _end_with_worker(lifeline: int) -> None:
-    """Wait until the worker is gone, then end this process and the programs it started."""
-    os.read(lifeline, 1)
-    os.killpg(0, signal.SIGKILL)
-
-
-def main() -> None:
-    """Serve on the descriptors that the command line names: requests, socket for answers, lifeline, and ring."""
-    requests, connection, lifeline, ring = (int(argument) for argument in sys.argv[1:])
-    threading.Thread(target=_end_with_worker, args=(lifeline,), daemon=True).start()
+def serve(connection: Connection) -> None:
+    """Answer until the other end closes."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the job, which ends this process
-    with os.fdopen(requests, "rb") as lines, socket.socket(fileno=connection) as answers:
-        _Server(lines, answers, Ring(ring)).serve()
-
-
-if __name__ == "__main__":
-    main()
+    server = _Server(connection)
+    try:
+        while True:
+            for message in json.loads(connection.recv_bytes()):
+                if "settings" in message:
+                    server.set(message["settings"])
+                else:
+                    server.answer(message)
+    except (EOFError, OSError):
+        return

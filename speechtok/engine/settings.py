@@ -105,12 +105,13 @@ class RunSettings:
 
     device: str = "cpu"
     """Where workers run the tokenizer, such as "cuda"."""
-    executor: Literal["ray", "local"] = "ray"
-    """"ray", or "local" for this process alone."""
+    executor: Literal["local", "ray"] | None = None
+    """"local" for processes of this machine, or "ray"; None takes Ray where `ray_address` names a cluster, and else this machine."""
     workers: int | None = None
-    """Most Ray workers; None takes as many as the cluster has room for, and follows it as it grows and shrinks."""
+    """Most workers; None takes as many as there is room for, and follows a cluster as it grows and shrinks. Without Ray, one
+    worker is this process itself."""
     ray_address: str | None = None
-    """A running Ray cluster; None starts Ray on this machine for the run."""
+    """A running Ray cluster; None with `executor="ray"` starts Ray on this machine for the run."""
     cpus_per_worker: float = 1.0
     """CPUs each worker takes; with an accelerator, all but one of them read recordings."""
     gpus_per_worker: float | None = None
@@ -126,8 +127,10 @@ class RunSettings:
     """Memory that decoding may take, in MiB, before the recording is quarantined."""
 
     def __post_init__(self) -> None:
-        if self.executor not in ("ray", "local"):
-            raise ValueError(f"`executor` must be 'ray' or 'local', got '{self.executor}'.")
+        if self.executor not in ("local", "ray", None):
+            raise ValueError(f"`executor` must be 'local' or 'ray', got '{self.executor}'.")
+        if self.executor == "local" and self.ray_address is not None:
+            raise ValueError("`ray_address` goes with `executor` 'ray', not with 'local'.")
         for name in ("workers", "cpus_per_worker", "timeout_seconds", "memory_mb"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -136,6 +139,11 @@ class RunSettings:
             raise ValueError(f"`gpus_per_worker` must be at least 0, got {self.gpus_per_worker}.")
         self.errors_allowed(0)
         self.ray_environment()
+
+    @property
+    def is_on_ray(self) -> bool:
+        """Whether Ray runs the job."""
+        return self.executor == "ray" or self.ray_address is not None
 
     @property
     def is_on_gpu(self) -> bool:
@@ -206,25 +214,6 @@ class RunSettings:
         if self.runtime_env and "env_vars" in self.runtime_env:
             values["runtime_env"]["env_vars"] = sorted(self.runtime_env["env_vars"] or ())
         return dict(redact_all(values))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a job is."""
-
-    seconds: float = 0.0
-    """Seconds of audio tokenized or quarantined, finished shards included."""
-    utterances: int = 0
-    """Utterances tokenized or quarantined."""
-    quarantined: int = 0
-    """Utterances that failed."""
-
-    def __add__(self, other: Progress) -> Progress:
-        return Progress(
-            seconds=self.seconds + other.seconds,
-            utterances=self.utterances + other.utterances,
-            quarantined=self.quarantined + other.quarantined,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
-
-import pyarrow as pa
-import torch
+from typing import TYPE_CHECKING, Any
 
 from speechtok.audio.info import Waveform
 from speechtok.engine.attempts import Attempts
-from speechtok.engine.isolated import LongRecording, ReaderPool, ReadResult
-from speechtok.engine.reader_child import ReadError, ReadSettings, Request
+from speechtok.engine.isolated import (
+    MACHINE,
+    LongRecording,
+    ReaderPool,
+    ReadError,
+    ReadResult,
+    ReadSettings,
+    Request,
+)
+from speechtok.engine.observer import ENCODE, IDLE, READ, WRITE, Progress, WorkerStatus
 from speechtok.engine.reader_process import STORAGE
-from speechtok.engine.settings import JobSettings, Progress
-from speechtok.engine.stages import ENCODE, IDLE, READ, WRITE, Stopwatch, WorkerStatus
+from speechtok.engine.settings import JobSettings
 from speechtok.errors import JobError, StorageError
 from speechtok.loading import load_tokenizer
 from speechtok.redaction import redact
@@ -36,9 +41,11 @@ from speechtok.shards.schema import token_schema
 from speechtok.shards.verify import SECONDS_TOLERANCE
 from speechtok.shards.writer import ShardWriter
 from speechtok.storage import as_path, file_sha256, join
-from speechtok.tokenizers.base import SpeechTokenizer
-from speechtok.tokens import SpeechTokens, TokenizerInfo
+from speechtok.tokens import SpeechTokens, TokenizerInfo, with_codebooks
 from speechtok.utterances import cut_at_end
+
+if TYPE_CHECKING:
+    from speechtok.tokenizers.base import SpeechTokenizer
 
 BATCHES_AHEAD = 4
 """Batches that are read ahead of the tokenizer."""
@@ -75,34 +82,39 @@ class WorkerSettings:
 
 
 class ShardWorker:
-    """Makes shards one after the other with one tokenizer."""
+    """Makes shards one after the other with one tokenizer; see `speechtok.engine.executor.Work`."""
 
-    def __init__(self, settings: WorkerSettings, secrets: Mapping[str, str] | None = None) -> None:
-        os.environ.update(secrets or {})  # not by Ray, which logs what it sets
-        torch.set_num_threads(1)
+    def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
+
+    def begin(self) -> None:
+        """Load the tokenizer, and have processes that read."""
+        import torch
+
+        settings = self._settings
         self._stopwatch = Stopwatch()
-        self._layout = Layout(as_path(settings.output))
-        self._schema = token_schema(settings.info, settings.card, settings.extra_types)
-        self._readers = ReaderPool(settings.readers)  # which start while the tokenizer is loaded
-        pa.array([0])  # has pyarrow load pandas, which it else does when the first rows are written
-        try:
-            self._tokenizer = _load(settings)
-        except BaseException:
-            self._readers.close()
-            raise
-        self._root = as_path(settings.corpus_root)
-        self._row_names = ("id", "audio", "text", "speaker", "language", *settings.extra_types)
         self._seconds, self._utterances, self._quarantined = 0.0, 0, 0
         self._audio_seconds = 0.0
         self._shard: str | None = None
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        self._layout = Layout(as_path(settings.output))
+        self._schema = token_schema(settings.info, settings.card, settings.extra_types)
+        self._root = as_path(settings.corpus_root)
+        self._row_names = ("id", "audio", "text", "speaker", "language", *settings.extra_types)
+        self._readers = ReaderPool(settings.readers)  # which start while the tokenizer is loaded
+        try:
+            self._tokenizer = _load(settings)
+        except BaseException:
+            self.end()
+            raise
 
     def status(self) -> WorkerStatus:
         """Return what the worker is doing; may be called from another thread."""
         return WorkerStatus(
             node=platform.node(),
             pid=os.getpid(),
-            shard=self._shard,
+            task=self._shard,
             progress=Progress(
                 seconds=self._seconds, utterances=self._utterances, quarantined=self._quarantined
             ),
@@ -112,11 +124,18 @@ class ShardWorker:
             spent=self._stopwatch.spent(),
         )
 
-    def close(self) -> None:
-        """End the processes that read for this worker."""
+    def end(self) -> None:
+        """Leave the processes that read to others."""
+        import torch
+
+        torch.set_num_threads(self._threads)
         self._readers.close()
 
-    def make(self, task: ShardTask) -> ShardRecord:
+    def excuse(self, task: ShardTask) -> None:
+        """Note that a worker was lost on a shard for reasons that no input has; may be called anywhere."""
+        Attempts(Layout(as_path(self._settings.output)), task).excuse()
+
+    def __call__(self, task: ShardTask) -> ShardRecord:
         """Write and commit one shard; of one that is done already, try the failures again.
 
         Raises:
@@ -201,8 +220,8 @@ class ShardWorker:
             timeout_seconds=self._settings.timeout_seconds,
             memory_mb=self._settings.memory_mb,
         )
-        requests = ((number, self._request(row)) for number, rows in pending.items() for row in rows)
-        return self._readers.read(requests, settings, BATCHES_AHEAD * job.batch_seconds)
+        batches = ([self._request(row) for row in rows] for rows in pending.values())
+        return self._readers.read(batches, settings, BATCHES_AHEAD * job.batch_seconds)
 
     def _request(self, row: dict[str, Any]) -> Request:
         return Request(
@@ -310,6 +329,8 @@ class ShardWorker:
     def _unread(self, row: dict[str, Any], error: ReadError) -> Failure:
         if error.stage == STORAGE:
             raise StorageError(str(error))  # no fault of the recording
+        if error.stage == MACHINE:
+            raise JobError(str(error))
         return self._failure(row, error.stage, error.error, str(error))
 
     def _left_out(self, row: dict[str, Any]) -> Failure:
@@ -328,8 +349,53 @@ class ShardWorker:
         )
 
 
+class Stopwatch:
+    """Adds up the time spent in each stage."""
+
+    def __init__(self) -> None:
+        self._spent = dict.fromkeys((READ, ENCODE, WRITE, IDLE), 0.0)
+        self._stage, self._since = IDLE, time.monotonic()
+
+    def enter(self, stage: str) -> None:
+        """Go on to another stage."""
+        now = time.monotonic()
+        self._spent[self._stage] += now - self._since
+        self._stage, self._since = stage, now
+
+    @property
+    def stage(self) -> str:
+        """The stage that was entered last."""
+        return self._stage
+
+    @property
+    def stage_seconds(self) -> float:
+        """How long that is ago."""
+        return time.monotonic() - self._since
+
+    def spent(self) -> dict[str, float]:
+        """Return the seconds of each stage, the present one included."""
+        spent = dict(self._spent)
+        spent[self._stage] += self.stage_seconds
+        return spent
+
+
+def describe_tokenizer(
+    name: str, checkpoint: str | None, device: str, num_codebooks: int | None
+) -> tuple[TokenizerInfo, dict[str, Any]]:
+    """Return the tokenizer of a job, with the codebooks that are kept, and its card as plain values."""
+    from speechtok.nets.devices import usable_device
+
+    usable_device(device)
+    tokenizer = load_tokenizer(name, checkpoint=checkpoint)
+    if num_codebooks is not None:
+        tokenizer.check_codebooks(num_codebooks)
+    return with_codebooks(tokenizer.info, num_codebooks), tokenizer.card.to_dict()
+
+
 def _load(settings: WorkerSettings) -> SpeechTokenizer:
     """Return the tokenizer that the plan needs."""
+    import torch
+
     tokenizer = load_tokenizer(
         settings.tokenizer,
         checkpoint=settings.checkpoint,

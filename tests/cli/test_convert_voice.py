@@ -11,6 +11,7 @@ from speechtok.audio.io import read_waveform
 from speechtok.commands.convert import convert_file
 from speechtok.commands.encode import encode_files
 from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.engine.settings import RunSettings
 from speechtok.errors import DatasetError
 from speechtok.loading import FAMILIES
 from speechtok.shards.reader import TokenDataset
@@ -32,7 +33,7 @@ def stored(tmp_path_factory, facodec, clips):
 def plain(tmp_path_factory, clips):
     """The clips as a token dataset of dMel."""
     folder = tmp_path_factory.mktemp("plain") / "tokens"
-    tokenize_corpus(clips[0].parent, folder, executor="local")
+    tokenize_corpus(clips[0].parent, folder, run=RunSettings(workers=1))
     return folder
 
 

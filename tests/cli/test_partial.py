@@ -5,14 +5,14 @@ import json
 import pytest
 
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 
 
 @pytest.fixture
 def unfinished(tmp_path, clips):
     """A dataset of two shards that has lost the second one."""
     settings = JobSettings(shard_seconds=0.9)
-    tokenize_corpus(clips[0].parent, tmp_path / "out", settings=settings, executor="local")
+    tokenize_corpus(clips[0].parent, tmp_path / "out", settings=settings, run=RunSettings(workers=1))
     lost = tmp_path / "out/data/train-00001-of-00002.parquet"
     lost.unlink()
     return tmp_path / "out"

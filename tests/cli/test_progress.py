@@ -12,7 +12,7 @@ def test_a_job_writes_lines_where_there_is_no_terminal(
     """A log has something to show for a long night, and no line for what takes a moment."""
     monkeypatch.setattr("speechtok.cli.progress.LINE_SECONDS", seconds)
     corpus = write_corpus(tmp_path / "c", {"a.wav": 0.5, "b.wav": 0.5})
-    assert run(["tokenize", str(corpus), str(tmp_path / "out"), "--executor", "local"]) == 0
+    assert run(["tokenize", str(corpus), str(tmp_path / "out"), "--workers", "1"]) == 0
     told = capsys.readouterr().err
     assert ("Looking at recordings: 2 of 2." in told) is lines
     found = re.search(

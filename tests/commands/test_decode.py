@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from speechtok.audio.io import write_wav
 from speechtok.commands.decode import decode_dataset, wav_path
 from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.engine.settings import RunSettings
 from speechtok.errors import CheckpointError, DatasetError
 from speechtok.loading import load_tokenizer
 from speechtok.shards.reader import TokenDataset
@@ -43,7 +44,7 @@ def corpus_of(folder, ids):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("decode")
-    tokenize_corpus(corpus_of(folder / "corpus", ODD_IDS), folder / "tokens", executor="local")
+    tokenize_corpus(corpus_of(folder / "corpus", ODD_IDS), folder / "tokens", run=RunSettings(workers=1))
     return folder / "tokens"
 
 

@@ -17,6 +17,7 @@ from speechtok.commands import evaluate
 from speechtok.commands.evaluate import EvaluationSettings, evaluate_dataset, evaluate_pairs
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora.originals import Originals
+from speechtok.engine.settings import RunSettings
 from speechtok.errors import AudioError, DatasetError, JobError
 from speechtok.loading import load_tokenizer
 from speechtok.metrics.evaluation import Evaluation, EvaluationRow, summarize_rows
@@ -36,7 +37,7 @@ def dataset(tmp_path, speech):
         write_wav(folder / f"{number}.wav", speech(seconds, seed=number), 16000)
     write_wav(folder / "silence.wav", np.zeros(16000), 16000)
     write_wav(folder / "gone.wav", speech(1.0, seed=3), 16000)
-    tokenize_corpus(folder, tmp_path / "out", executor="local")
+    tokenize_corpus(folder, tmp_path / "out", run=RunSettings(workers=1))
     (folder / "gone.wav").unlink()
     return tmp_path / "out"
 

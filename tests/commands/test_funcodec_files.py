@@ -15,7 +15,7 @@ from speechtok.cli.main import run
 from speechtok.commands.export_tokens import export_tokens
 from speechtok.commands.import_tokens import import_tokens
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import DatasetError, JobError, SpeechtokError, TokensError
 from speechtok.shards.layout import Layout
 from speechtok.shards.verify import verify
@@ -41,7 +41,7 @@ def dataset(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("out") / "out"
     settings = JobSettings(dtype="float64")
     tokenize_corpus(
-        EXAMPLES, output, tokenizer=NAME, checkpoint=published, settings=settings, executor="local"
+        EXAMPLES, output, tokenizer=NAME, checkpoint=published, settings=settings, run=RunSettings(workers=1)
     )
     return output
 
@@ -58,14 +58,14 @@ def few(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         soundfile.write(corpus / f"u{n}.wav", 0.3 * signal(n, n).numpy(), 16_000, subtype="FLOAT")
     lines = [f"u{n} u{n}.wav\n" for n in (1000, 333, 777)]
     (corpus / "wav.scp").write_text("".join(lines))
-    tokenize_corpus(corpus, corpus / "out", tokenizer=small, executor="local")
+    tokenize_corpus(corpus, corpus / "out", tokenizer=small, run=RunSettings(workers=1))
     return corpus / "out"
 
 
 def cut(dataset: Path, output: Path, codebooks: int, published: Path) -> Path:
     settings = JobSettings(dtype="float64", num_codebooks=codebooks)
     tokenize_corpus(
-        EXAMPLES, output, tokenizer=NAME, checkpoint=published, settings=settings, executor="local"
+        EXAMPLES, output, tokenizer=NAME, checkpoint=published, settings=settings, run=RunSettings(workers=1)
     )
     return output
 
@@ -140,7 +140,7 @@ def test_freqcodec_frames_beyond_what_funcodec_writes(tmp_path: Path) -> None:
     folder = write_small_folder(tmp_path / "model", "freq", dtype="float32")
     soundfile.write(tmp_path / "a.wav", signal(16_000, 1).numpy(), 16_000)
     (tmp_path / "wav.scp").write_text("a a.wav\n")
-    tokenize_corpus(tmp_path / "wav.scp", tmp_path / "out", tokenizer=folder, executor="local")
+    tokenize_corpus(tmp_path / "wav.scp", tmp_path / "out", tokenizer=folder, run=RunSettings(workers=1))
     for all_frames, frames in ((False, 50), (True, 51)):
         export_tokens(tmp_path / "out", tmp_path / f"files{frames}", all_frames=all_frames)
         again = tmp_path / f"again{frames}"
@@ -264,14 +264,16 @@ def test_two_weights_under_one_name_do_not_mix(few: Path, small: Path, tmp_path:
     with pytest.raises(TokensError, match="Load the tokenizer that made them"):
         foreign.decode(rows.tokens(0))
     with pytest.raises(JobError, match="was begun with tokenizer"):
-        tokenize_corpus(few.parent, few, tokenizer=other, executor="local")
+        tokenize_corpus(few.parent, few, tokenizer=other, run=RunSettings(workers=1))
 
 
 @pytest.mark.parametrize("codebooks", [None, 1])
 def test_segments_go_through_a_dataset(few: Path, tmp_path: Path, codebooks: int | None) -> None:
     folder = write_small_folder(tmp_path / "model", segments=(0.02, 0.25), dtype="float32")
     settings = JobSettings(num_codebooks=codebooks)
-    tokenize_corpus(few.parent, tmp_path / "out", tokenizer=folder, settings=settings, executor="local")
+    tokenize_corpus(
+        few.parent, tmp_path / "out", tokenizer=folder, settings=settings, run=RunSettings(workers=1)
+    )
     assert not verify(Layout(tmp_path / "out")).problems
     tokenizer, rows = (
         speechtok.load_tokenizer(folder),

@@ -13,6 +13,7 @@ from speechtok.cli.main import run
 from speechtok.commands.export_units import Division, export_units
 from speechtok.commands.import_tokens import import_tokens
 from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.engine.settings import RunSettings
 from speechtok.errors import DatasetError
 from speechtok.formats.split_rule import divide
 from speechtok.shards.layout import Layout
@@ -42,7 +43,7 @@ def dataset(folder, tmp_path_factory, write_corpus) -> Path:
     lines = [json.dumps({"id": key, "audio": audio, "split": split}) for key, audio, split in rows]
     (corpus / "all.jsonl").write_text("\n".join(lines))
     out = corpus / "out"
-    tokenize_corpus(corpus / "all.jsonl", out, tokenizer=str(folder), executor="local")
+    tokenize_corpus(corpus / "all.jsonl", out, tokenizer=str(folder), run=RunSettings(workers=1))
     return out
 
 
@@ -204,7 +205,7 @@ def test_files_beside_a_list_must_follow_it(dataset, folder, tmp_path) -> None:
 
 def test_other_mistakes(dataset, folder, tmp_path, write_corpus) -> None:
     corpus = write_corpus(tmp_path / "corpus", {"a.wav": 0.3})
-    tokenize_corpus(corpus, tmp_path / "mel", executor="local")
+    tokenize_corpus(corpus, tmp_path / "mel", run=RunSettings(workers=1))
     with pytest.raises(DatasetError, match="holds tokens of 'dmel_16k', which are no units"):
         export_units(tmp_path / "mel", tmp_path / "files")
     (tmp_path / "lists").mkdir()

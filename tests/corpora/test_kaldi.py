@@ -8,7 +8,7 @@ import soundfile
 from speechtok.audio.io import read_waveform
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import DatasetError
 from speechtok.shards.reader import TokenDataset
 
@@ -187,7 +187,7 @@ def test_what_reaches_beyond_its_recording(call, tmp_path, segment):
     folder = call("cut call 0.5 2.5 1\nexact call 0.5 2\nfar call 0.5 2.6\nlater call 2 2.5\n")
     settings = JobSettings(segment=segment, max_segment_seconds=1)
     out = tmp_path / "out"
-    report = tokenize_corpus(folder, out, settings=settings, executor="local")
+    report = tokenize_corpus(folder, out, settings=settings, run=RunSettings(workers=1))
     lengths = Counter[str]()
     for row in TokenDataset(out):
         lengths[row["id"].partition("-")[0]] += row["num_samples"]
@@ -196,4 +196,4 @@ def test_what_reaches_beyond_its_recording(call, tmp_path, segment):
     reasons = pq.read_table(next((out / "quarantine").glob("*.parquet"))).to_pylist()
     assert {row["id"] for row in reasons} == {"far", "later"}
     assert all("lies outside the file, which is 2.000 s long" in row["message"] for row in reasons)
-    assert tokenize_corpus(folder, out, settings=settings, executor="local").shards_made == 0
+    assert tokenize_corpus(folder, out, settings=settings, run=RunSettings(workers=1)).shards_made == 0

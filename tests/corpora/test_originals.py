@@ -9,6 +9,7 @@ import pytest
 from speechtok.audio.io import write_wav
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora.originals import Originals, corpus_folders, find_originals
+from speechtok.engine.settings import RunSettings
 from speechtok.errors import AudioError, DatasetError
 
 
@@ -83,7 +84,7 @@ def test_what_the_last_run_says_opens_nothing(tmp_path, speech):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     write_wav(corpus / "a.wav", speech(0.5), 16000)
-    tokenize_corpus(corpus, tmp_path / "out", executor="local")
+    tokenize_corpus(corpus, tmp_path / "out", run=RunSettings(workers=1))
     originals = find_originals(tmp_path / "out")
     with pytest.raises(AudioError, match="only below a folder that you name"):
         originals.read("a.wav", "a.wav", 16000, 100)

@@ -14,7 +14,7 @@ from speechtok.audio.io import read_waveform
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus, segment_corpus
 from speechtok.corpora.segments import WITHOUT_SPEECH, SegmentWay
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import AudioError, DatasetError
 from speechtok.shards.reader import TokenDataset
 
@@ -120,7 +120,7 @@ def test_a_job_segments_and_goes_on_without_looking_again(
 ) -> None:
     (talk / "bad.wav").write_text("no audio")
     settings = JobSettings(segment=way, max_segment_seconds=4.5)
-    report = tokenize_corpus(talk, tmp_path / "out", settings=settings, executor="local")
+    report = tokenize_corpus(talk, tmp_path / "out", settings=settings, run=RunSettings(workers=1))
     assert (report.shards_made, report.quarantined) == (1, 1)
     rows = list(TokenDataset(tmp_path / "out"))
     assert max(row["duration"] for row in rows) <= 4.5
@@ -132,7 +132,7 @@ def test_a_job_segments_and_goes_on_without_looking_again(
 
     if way != "vad":  # of recordings without speech the plan knows nothing
         monkeypatch.setattr("speechtok.corpora.segments.probe_audio", refuse)
-    report = tokenize_corpus(talk, tmp_path / "out", settings=settings, executor="local")
+    report = tokenize_corpus(talk, tmp_path / "out", settings=settings, run=RunSettings(workers=1))
     assert report.shards_made == 0
 
 

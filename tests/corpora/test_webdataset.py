@@ -10,7 +10,7 @@ import pytest
 from speechtok.audio.location import Location, location_of
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import DatasetError
 from speechtok.shards.reader import TokenDataset
 
@@ -230,12 +230,16 @@ def test_what_is_wrong_is_quarantined(tmp_path, write_corpus):
     out = tmp_path / "out"
     for segment in (None, "fixed"):
         settings = JobSettings(segment=segment)
-        report = tokenize_corpus(tmp_path / "a.tar", out / str(segment), settings=settings, executor="local")
+        report = tokenize_corpus(
+            tmp_path / "a.tar", out / str(segment), settings=settings, run=RunSettings(workers=1)
+        )
         assert (report.rows, report.quarantined) == (1, 3)
         rows = pq.read_table(next((out / str(segment) / "quarantine").glob("*.parquet"))).to_pylist()
         assert [(row["id"], row["stage"], row["error"]) for row in rows] == [
             (name, "read", "DatasetError") for name in ("a", "a.tar", "c")
         ]
-        again = tokenize_corpus(tmp_path / "a.tar", out / str(segment), settings=settings, executor="local")
+        again = tokenize_corpus(
+            tmp_path / "a.tar", out / str(segment), settings=settings, run=RunSettings(workers=1)
+        )
         assert (again.shards_made, again.quarantined) == (0, 3)
         assert "plan:fault" not in TokenDataset(out / str(segment)).columns

@@ -8,12 +8,13 @@ from speechtok.audio.io import probe_audio, read_waveform
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.demo.demonstration import BROKEN, CORPUS, run_demo
 from speechtok.demo.make_clips import CLIPS, COLUMNS, SENTENCES, make_clips
+from speechtok.engine.settings import RunSettings
 from speechtok.errors import AudioError, DatasetError
 
 
 def test_the_demo_tells_what_it_does_and_can_be_repeated(tmp_path):
     lines = []
-    report = run_demo(tmp_path / "out", say=lines.append, executor="local")
+    report = run_demo(tmp_path / "out", say=lines.append, run=RunSettings(workers=1))
     story = "\n".join(lines)
     assert report.read_text().startswith("<!doctype html>")
     assert "× real time" in story
@@ -27,21 +28,21 @@ def test_the_demo_tells_what_it_does_and_can_be_repeated(tmp_path):
     )
     assert wavs == sorted(f"{clip.audio}.wav" for clip in SENTENCES if clip.audio != BROKEN)
     before, lines = report.read_bytes(), []
-    assert run_demo(tmp_path / "out", say=lines.append, executor="local") == report
+    assert run_demo(tmp_path / "out", say=lines.append, run=RunSettings(workers=1)) == report
     assert any("All is done already" in line for line in lines)
     assert report.read_bytes() == before
 
 
 def test_a_damaged_dataset_is_not_called_well(tmp_path):
-    tokenize_corpus(CORPUS, tmp_path / "tokens", executor="local")
+    tokenize_corpus(CORPUS, tmp_path / "tokens", run=RunSettings(workers=1))
     (tmp_path / "tokens/data/stray.parquet").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"1 problem; .*stray.parquet does not belong to the plan"):
-        run_demo(tmp_path, say=lambda line: None, executor="local")
+        run_demo(tmp_path, say=lambda line: None, run=RunSettings(workers=1))
 
 
 def test_an_unknown_executor_is_named(tmp_path):
-    with pytest.raises(ValueError, match="`executor` must be 'ray' or 'local', got 'slurm'"):
-        run_demo(tmp_path / "out", say=print, executor="slurm")
+    with pytest.raises(ValueError, match="`executor` must be 'local' or 'ray', got 'slurm'"):
+        run_demo(tmp_path / "out", say=print, run=RunSettings(executor="slurm"))
 
 
 def test_the_corpus_is_small_varied_and_broken_once():

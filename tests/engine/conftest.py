@@ -68,11 +68,15 @@ def trouble(name):
         ctypes.PyDLL(None).sleep(60)  # as a decoder that never comes back, with the interpreter's lock
     if "segfault" in name:
         os.kill(os.getpid(), 11)
-    if "once" in name:
-        mark = os.path.join(os.environ["POISON_MARKS"], os.path.basename(name))
-        if not os.path.exists(mark):
-            open(mark, "w").close()
-            os.kill(os.getpid(), 9)
+    for word, times in (("once", 1), ("thrice", 3)):  # as when the system is short of memory
+        if word in name:
+            mark = os.path.join(os.environ["POISON_MARKS"], os.path.basename(name))
+            with open(mark, "a+") as file:
+                file.seek(0)
+                if len(file.read()) < times:
+                    file.write("x")
+                    file.flush()
+                    os.kill(os.getpid(), 9)
 
 def poison_audio(module):
     read, stream = module.AudioReader.read_waveform, module.open_source

@@ -1,6 +1,5 @@
 """The same bytes whatever happens: other workers, Ray or not, kill -9, Ctrl-C."""
 
-import contextlib
 import json
 import random
 import signal
@@ -15,8 +14,8 @@ import torch
 
 from speechtok.cards import find_card
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine.settings import JobSettings
-from speechtok.engine.watcher import Watcher
+from speechtok.engine.observer import Observer
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import JobError
 from speechtok.shards.layout import Layout
 from speechtok.shards.verify import verify
@@ -28,10 +27,10 @@ SCRIPT = """
 import json, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine.settings import JobSettings
-corpus, output, options = sys.argv[1:]
-tokenize_corpus(corpus, output, tokenizer="slow", settings=JobSettings(**json.loads(sys.argv[3]).pop("settings")),
-                **{k: v for k, v in json.loads(options).items() if k != "settings"})
+from speechtok.engine.settings import JobSettings, RunSettings
+corpus, output, settings, run = sys.argv[1:]
+settings, run = JobSettings(**json.loads(settings)), RunSettings(**json.loads(run))
+tokenize_corpus(corpus, output, tokenizer="slow", settings=settings, run=run)
 """
 
 
@@ -60,7 +59,7 @@ def run(corpus, output, **options):
 def reference(corpus, tmp_path_factory, hashes, account):
     """The hashes of an undisturbed run in one process."""
     output = tmp_path_factory.mktemp("reference") / "out"
-    report = run(corpus, output, executor="local")
+    report = run(corpus, output, run=RunSettings(workers=1))
     assert report.shards == report.shards_made == SHARDS
     assert report.quarantined == 3
     account(output)
@@ -79,7 +78,8 @@ def start(corpus):
             SCRIPT,
             corpus,
             output,
-            json.dumps({"settings": SETTINGS, **options}),
+            json.dumps(SETTINGS),
+            json.dumps(options),
         ]
         processes.append(
             subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -95,12 +95,6 @@ def start(corpus):
 
 def records(output):
     return sorted((output / ".speechtok" / "shards").glob("*.json"))
-
-
-def is_worker(process):
-    with contextlib.suppress(psutil.NoSuchProcess):  # of which zombies are a kind
-        return "ShardWorker" in " ".join(process.cmdline() or [process.name()])
-    return False
 
 
 def wait_for_records(output, count, process):
@@ -133,7 +127,7 @@ def test_killed_process(corpus, reference, tmp_path, hashes, account, start, see
     """Killed at random moments, some between two shards and some within one."""
     output, chance = tmp_path / "out", random.Random(seed)
     for _ in range(2):
-        process = start(output, executor="local")
+        process = start(output, workers=1)
         wait_for_records(output, len(records(output)) + chance.randint(0, 3), process)
         time.sleep(chance.uniform(0, 0.2))
         process.kill()
@@ -143,50 +137,57 @@ def test_killed_process(corpus, reference, tmp_path, hashes, account, start, see
             assert hashes(output)[name] == reference[name]
     kept = committed(output)
     assert len(kept) < SHARDS
-    report = run(corpus, output, executor="local")
+    report = run(corpus, output, run=RunSettings(workers=1))
     assert report.shards_made == SHARDS - len(kept)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     check_the_same(output, reference, hashes, account)
 
 
-def test_interrupted_process(corpus, reference, tmp_path, hashes, account, start):
-    process = start(tmp_path / "out", executor="local")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_interrupted_process(corpus, reference, tmp_path, hashes, account, start, workers):
+    process = start(tmp_path / "out", workers=workers)
     wait_for_records(tmp_path / "out", 2, process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=300)
     assert process.returncode != 0
     assert stderr.rstrip().endswith("KeyboardInterrupt")
     assert not list(Layout(tmp_path / "out").tmp.glob("*"))
-    run(corpus, tmp_path / "out", executor="local")
+    run(corpus, tmp_path / "out", run=RunSettings(workers=1))
     check_the_same(tmp_path / "out", reference, hashes, account)
 
 
-# --- on Ray ---
+# --- in processes of this machine, and on Ray ---
+
+SEVERAL = pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.ray)])
 
 
-@pytest.mark.ray
-def test_killed_worker(corpus, reference, tmp_path, hashes, account):
-    """One worker, killed twice; its shard is made anew by the next."""
-    killed = []
+@SEVERAL
+def test_killed_worker(corpus, reference, tmp_path, hashes, account, executor):
+    """Two workers, one of which is killed twice; its shard is made anew by the next."""
+    workers, killed = [], []
+
+    def event(kind, **fields):
+        if kind == "worker":
+            workers.append(fields["pid"])
 
     def kill(progress):
-        workers = [process for process in psutil.Process().children(recursive=True) if is_worker(process)]
-        if len(killed) < 2 and progress.utterances > 4 * len(killed) and workers:
-            killed.append(workers[0].pid)
-            workers[0].kill()
+        if len(killed) < 2 and progress.utterances > 4 * len(killed) and set(workers) - set(killed):
+            killed.append((set(workers) - set(killed)).pop())
+            psutil.Process(killed[-1]).kill()
 
-    report = run(corpus, tmp_path / "out", workers=1, watcher=Watcher(progressed=kill))
+    watch = Observer(progressed=kill, event=event)
+    report = run(corpus, tmp_path / "out", run=RunSettings(executor=executor, workers=2), observer=watch)
     assert len(set(killed)) == 2
     assert report.shards_made == SHARDS
     check_the_same(tmp_path / "out", reference, hashes, account)
 
 
-@pytest.mark.ray
-def test_killed_and_interrupted_driver(corpus, reference, tmp_path, hashes, account, start):
+@SEVERAL
+def test_killed_and_interrupted_driver(corpus, reference, tmp_path, hashes, account, start, executor):
     """Two workers; kill -9 of the driver, Ctrl-C, then to the end."""
     output, chance = tmp_path / "out", random.Random(0)
     for end in (signal.SIGKILL, signal.SIGINT):
-        process = start(output, workers=2)
+        process = start(output, executor=executor, workers=2)
         wait_for_records(output, len(records(output)) + chance.randint(1, 3), process)
         time.sleep(chance.uniform(0, 0.1))
         children = psutil.Process(process.pid).children(recursive=True)
@@ -197,19 +198,19 @@ def test_killed_and_interrupted_driver(corpus, reference, tmp_path, hashes, acco
         assert len(kept) < SHARDS
     _, alive = psutil.wait_procs(children, timeout=120)
     assert not [child for child in alive if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-    assert finish(start(output, workers=2)) == ""
+    assert finish(start(output, executor=executor, workers=2)) == ""
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     check_the_same(output, reference, hashes, account)
 
 
-@pytest.mark.ray
-def test_errors_on_workers(corpus, tmp_path):
+@SEVERAL
+def test_errors_on_workers(corpus, tmp_path, executor):
     """What a worker cannot write ends as a sentence."""
     output = tmp_path / "out"
     (output / ".speechtok").mkdir(parents=True)
     (output / "data").write_text("in the way")
     with pytest.raises(JobError, match=r"data.* cannot be written: .* Choose a folder you can write to"):
-        run(corpus, output, workers=1)
+        run(corpus, output, run=RunSettings(executor=executor, workers=2))
     assert not list(Layout(output).tmp.glob("*"))
 
 
@@ -224,7 +225,7 @@ def test_running_cluster(corpus, reference, tmp_path, hashes, account):
         head_node_args={"num_cpus": 1, "object_store_memory": 100 * 1024 * 1024, "include_dashboard": False},
     )
     try:
-        report = run(corpus, tmp_path / "out", workers=3, ray_address=cluster.address)
+        report = run(corpus, tmp_path / "out", run=RunSettings(workers=3, ray_address=cluster.address))
         assert report.shards_made == SHARDS
     finally:
         cluster.shutdown()
@@ -234,7 +235,7 @@ def test_running_cluster(corpus, reference, tmp_path, hashes, account):
 @pytest.mark.ray
 def test_no_cluster_there(corpus, tmp_path):
     with pytest.raises(JobError, match=r"Ray could not be started or reached at 127\.0\.0\.1:1: "):
-        run(corpus, tmp_path / "out", ray_address="127.0.0.1:1")
+        run(corpus, tmp_path / "out", run=RunSettings(ray_address="127.0.0.1:1"))
 
 
 RAYLET_DIES = """
@@ -255,7 +256,16 @@ main()
 @pytest.mark.ray
 def test_ray_ends_before_a_worker_is_up(corpus, tmp_path):
     """Workers that cannot come are not waited for."""
-    command = [sys.executable, "-c", RAYLET_DIES, "tokenize", str(corpus), str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-c",
+        RAYLET_DIES,
+        "tokenize",
+        str(corpus),
+        str(tmp_path / "out"),
+        "--executor",
+        "ray",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
     assert (
@@ -270,8 +280,8 @@ def test_no_gpu_there(corpus, reference, tmp_path, hashes):
     with pytest.raises(
         JobError, match=r"A worker takes 1 GPU\(s\), but Ray finds 0 on this machine; use --device cpu"
     ):
-        run(corpus, tmp_path / "out", device="cuda")
+        run(corpus, tmp_path / "out", run=RunSettings(executor="ray", device="cuda"))
     with pytest.raises(ValueError, match="`device` 'cuda' cannot be used here"):
-        run(corpus, tmp_path / "out", executor="local", device="cuda")
-    run(corpus, tmp_path / "out", executor="local")
+        run(corpus, tmp_path / "out", run=RunSettings(workers=1, device="cuda"))
+    run(corpus, tmp_path / "out", run=RunSettings(workers=1))
     assert hashes(tmp_path / "out") == reference

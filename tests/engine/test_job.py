@@ -21,8 +21,8 @@ import speechtok
 from speechtok.cards import find_card
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.engine import worker as worker_module
-from speechtok.engine.settings import JobSettings, Progress
-from speechtok.engine.watcher import Watcher
+from speechtok.engine.observer import Observer, Progress
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import DatasetError, JobError
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import is_done, read_plan
@@ -31,9 +31,12 @@ from speechtok.tokenizers.dmel.tokenizer import DMelTokenizer
 
 SMALL = JobSettings(shard_seconds=1.0, batch_seconds=0.6)
 
+ALONE = RunSettings(workers=1)
+"""In this process."""
 
-def run(corpus, output, settings=SMALL, **options):
-    return tokenize_corpus(corpus, output, settings=settings, executor="local", **options)
+
+def run(corpus, output, settings=SMALL, run=ALONE, **options):
+    return tokenize_corpus(corpus, output, settings=settings, run=run, **options)
 
 
 ODD = [
@@ -144,7 +147,7 @@ def test_second_run_does_nothing(corpus, tmp_path, hashes):
     report = run(
         corpus,
         tmp_path / "out",
-        watcher=Watcher(planned=lambda plan, missing, found: planned.append(missing)),
+        observer=Observer(planned=lambda plan, missing, found: planned.append(missing)),
     )
     assert planned == [0]
     assert (report.shards_made, report.seconds_made) == (0, 0)
@@ -157,13 +160,13 @@ def test_second_run_does_nothing(corpus, tmp_path, hashes):
 def test_watcher_sees_the_progress(corpus, tmp_path, damaged):
     seen = []
     calls = Counter()
-    watcher = Watcher(
+    watcher = Observer(
         planning=lambda count: calls.update(planning=count),
         probed=lambda: calls.update(probed=1),
         ready=lambda: calls.update(ready=1),
         progressed=seen.append,
     )
-    report = run(corpus, tmp_path / "out", watcher=watcher)
+    report = run(corpus, tmp_path / "out", observer=watcher)
     assert calls["probed"] == calls["planning"] == report.rows + report.quarantined
     assert calls["ready"] == 1
     assert seen[-1].utterances == report.rows + report.quarantined
@@ -405,12 +408,12 @@ def test_max_errors(corpus, tmp_path, account):
     sentence = r"inputs failed, more than the 3 allowed; the last one was .* Finished shards are kept"
     for _ in range(8):  # however often: the job never ends well
         with pytest.raises(JobError, match=sentence):
-            run(corpus, tmp_path / "out", max_errors=3)
-    report = run(corpus, tmp_path / "out", max_errors=5)
+            run(corpus, tmp_path / "out", run=RunSettings(workers=1, max_errors=3))
+    report = run(corpus, tmp_path / "out", run=RunSettings(workers=1, max_errors=5))
     assert report.quarantined == 5
     account(tmp_path / "out")
     with pytest.raises(JobError, match="5 inputs failed, more than the 4 allowed"):
-        run(corpus, tmp_path / "out", max_errors=4)
+        run(corpus, tmp_path / "out", run=RunSettings(workers=1, max_errors=4))
 
 
 def test_nothing_tokenizable(tmp_path, write_corpus, damaged, account):
@@ -426,8 +429,8 @@ def test_nothing_tokenizable(tmp_path, write_corpus, damaged, account):
 
 def test_files_that_vanish_are_quarantined(tmp_path, write_corpus, account):
     write_corpus(tmp_path / "c", {"a.wav": 0.3, "b.wav": 0.3})
-    vanish = Watcher(planned=lambda *_: (tmp_path / "c" / "b.wav").unlink())
-    run(tmp_path / "c", tmp_path / "out", watcher=vanish)
+    vanish = Observer(planned=lambda *_: (tmp_path / "c" / "b.wav").unlink())
+    run(tmp_path / "c", tmp_path / "out", observer=vanish)
     assert account(tmp_path / "out") == (["a.wav"], ["b.wav"])
 
 
@@ -545,7 +548,8 @@ def test_a_worker_with_other_weights(begun, monkeypatch):
 
     def other(*arguments, **options):
         tokenizer = load(*arguments, **options)
-        tokenizer.info = replace(tokenizer.info, fingerprint="beef")
+        if "dtype" in options:  # as the worker loads it
+            tokenizer.info = replace(tokenizer.info, fingerprint="beef")
         return tokenizer
 
     monkeypatch.setattr(worker_module, "load_tokenizer", other)
@@ -680,7 +684,7 @@ def test_full_disk(corpus, made, tmp_path, tiny_disk, hashes):
             JobError,
             r"could not be started or reached at 127\.0\.0\.1:1: ",
         ),
-        ("out", {"executor": "local", "device": "xyz"}, ValueError, "`device` 'xyz' cannot be used here"),
+        ("out", {"workers": 1, "device": "xyz"}, ValueError, "`device` 'xyz' cannot be used here"),
         ("file", {}, JobError, "is a file; the output must be a folder"),
     ],
 )
@@ -689,5 +693,5 @@ def test_what_cannot_work_is_said_first(tmp_path, monkeypatch, output, how, erro
     (tmp_path / "file").write_text("mine")
     place = output if "://" in output else tmp_path / output
     with pytest.raises(error, match=sentence):
-        tokenize_corpus(tmp_path / "none", place, tokenizer="none", **how)
+        tokenize_corpus(tmp_path / "none", place, tokenizer="none", run=RunSettings(**how))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

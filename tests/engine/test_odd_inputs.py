@@ -12,18 +12,19 @@ import soundfile
 
 from speechtok.commands.status import read_status
 from speechtok.commands.tokenize import retry_quarantined, tokenize_corpus
-from speechtok.engine.settings import JobSettings, frozen_settings
-from speechtok.engine.watcher import Watcher
+from speechtok.engine.observer import Observer
+from speechtok.engine.settings import JobSettings, RunSettings, frozen_settings
 from speechtok.errors import DatasetError, JobError
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, read_plan
 from speechtok.shards.verify import verify
 
+ALONE = RunSettings(workers=1)
+"""In this process."""
 
-def run(corpus, output, **options):
-    return tokenize_corpus(
-        corpus, output, settings=JobSettings(shard_seconds=2.0), executor="local", **options
-    )
+
+def run(corpus, output, run=ALONE, **options):
+    return tokenize_corpus(corpus, output, settings=JobSettings(shard_seconds=2.0), run=run, **options)
 
 
 def quarantined(output):
@@ -84,8 +85,10 @@ def test_a_recording_that_changed_since_it_was_planned(tmp_path, write_corpus, l
     def change(*_):
         soundfile.write(corpus / "a.wav", np.zeros(round(seconds * 16000)), 16000)
 
-    watcher = Watcher(planned=change)
-    report = tokenize_corpus(corpus, tmp_path / "out", settings=settings, executor="local", watcher=watcher)
+    watcher = Observer(planned=change)
+    report = tokenize_corpus(
+        corpus, tmp_path / "out", settings=settings, run=RunSettings(workers=1), observer=watcher
+    )
     assert (report.rows, report.quarantined) == (1, 1)
     (row,) = quarantined(tmp_path / "out")
     assert (row["id"], row["stage"]) == ("a.wav", "read")
@@ -216,7 +219,10 @@ def test_a_job_follows_no_link_in_its_output(begun, tmp_path):
             (elsewhere / "mine").write_text("kept")
         path.symlink_to(elsewhere)
         before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-        for job in (lambda: run(corpus, output), lambda: retry_quarantined(output, executor="local")):
+        for job in (
+            lambda: run(corpus, output),
+            lambda: retry_quarantined(output, run=RunSettings(workers=1)),
+        ):
             with pytest.raises(JobError, match=rf"{name} is a link, which a job does not follow"):
                 job()
         assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
@@ -251,7 +257,7 @@ def test_a_state_that_says_nonsense(begun, change):
     assert run(corpus, output).shards_made == 0
     if "about" in change:
         with pytest.raises(DatasetError, match="Nothing says where the corpus"):
-            retry_quarantined(output, executor="local")
+            retry_quarantined(output, run=RunSettings(workers=1))
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ import soundfile
 
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.engine.attempts import MAX_DEATHS, Attempts
-from speechtok.engine.isolated import LongRecording, ReaderPool
-from speechtok.engine.reader_child import ReadSettings, Request
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.isolated import LongRecording, ReaderPool, ReadSettings, Request
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import JobError
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import read_plan
@@ -32,15 +31,26 @@ def reasons(output):
 
 @pytest.fixture
 def corpus(tmp_path, write_corpus):
-    names = ["a.wav", "b hang.wav", "c.wav", "d explode.wav", "e segfault.wav", "f once.wav", "g.wav"]
+    names = [
+        "a.wav",
+        "b hang.wav",
+        "c.wav",
+        "d explode.wav",
+        "e segfault.wav",
+        "f once.wav",
+        "g.wav",
+        "h thrice.wav",
+    ]
     return write_corpus(tmp_path / "c", dict.fromkeys(names, 0.4))
 
 
 def test_troubled_recordings_are_lost_alone(corpus, tmp_path, account, poison):
     output = tmp_path / "out"
-    tokenize_corpus(corpus, output, settings=SETTINGS, executor="local", timeout_seconds=3.0, memory_mb=1024)
+    tokenize_corpus(
+        corpus, output, settings=SETTINGS, run=RunSettings(workers=1, timeout_seconds=3.0, memory_mb=1024)
+    )
     rows, failed = account(output)
-    assert rows == ["a.wav", "c.wav", "f once.wav", "g.wav"]
+    assert rows == ["a.wav", "c.wav", "f once.wav", "g.wav", "h thrice.wav"]
     assert failed == ["b hang.wav", "d explode.wav", "e segfault.wav"]
     assert verify(Layout(output)).problems == ()
     found = reasons(output)
@@ -67,7 +77,7 @@ def test_an_input_that_kills_workers_is_named(tmp_path, write_corpus, account, p
     """Two tries in company, two alone; then it is in quarantine and the rest of its shard is whole."""
     corpus = write_corpus(tmp_path / "c", dict.fromkeys(["a.wav", "b.wav", "d.wav", "e.wav"], 0.4))
     soundfile.write(corpus / "c.wav", np.zeros(12345), 16000)
-    tokenize_corpus(corpus, tmp_path / "out", settings=SETTINGS, workers=1)
+    tokenize_corpus(corpus, tmp_path / "out", settings=SETTINGS, run=RunSettings(executor="ray", workers=1))
     rows, failed = account(tmp_path / "out")
     assert (rows, failed) == (["a.wav", "b.wav", "d.wav", "e.wav"], ["c.wav"])
     assert reasons(tmp_path / "out")["c.wav"] == (
@@ -84,7 +94,7 @@ def test_an_input_that_kills_this_process(tmp_path, write_corpus, account, poiso
     corpus = write_corpus(tmp_path / "c", dict.fromkeys(["a.wav", "b.wav"], 0.4))
     soundfile.write(corpus / "c.wav", np.zeros(12345), 16000)
     script = "from speechtok.cli.main import main; main()"
-    command = [sys.executable, "-c", script, "tokenize", corpus, tmp_path / "out", "--executor", "local"]
+    command = [sys.executable, "-c", script, "tokenize", corpus, tmp_path / "out", "--workers", "1"]
     codes = [
         subprocess.run(command, check=False, capture_output=True, timeout=300).returncode for _ in range(5)
     ]
@@ -98,7 +108,7 @@ def test_an_input_that_kills_this_process(tmp_path, write_corpus, account, poiso
 @pytest.fixture
 def shard(tmp_path, write_corpus):
     write_corpus(tmp_path / "c", {"a.wav": 0.3})
-    tokenize_corpus(tmp_path / "c", tmp_path / "out", executor="local")
+    tokenize_corpus(tmp_path / "c", tmp_path / "out", run=RunSettings(workers=1))
     layout = Layout(tmp_path / "out")
     return layout, read_plan(layout).tasks[0]
 
@@ -154,7 +164,7 @@ def test_a_note_that_a_kill_left_beside_the_last_shard(shard, tmp_path, hashes):
     before = hashes(layout.root)
     assert attempt(shard, [["a.wav"]], "a.wav") is None
     assert hashes(layout.root) != before
-    tokenize_corpus(tmp_path / "c", layout.root, executor="local")
+    tokenize_corpus(tmp_path / "c", layout.root, run=RunSettings(workers=1))
     assert hashes(layout.root) == before
 
 
@@ -187,7 +197,7 @@ def recordings(tmp_path, write_corpus):
 def reading_processes():
     """Those that this process has started."""
     children = psutil.Process().children()
-    return [child for child in children if "speechtok.engine.reader_process" in child.cmdline()]
+    return [child for child in children if "speechtok.engine.reader_process:serve" in child.cmdline()]
 
 
 def has_read(files):
@@ -203,7 +213,7 @@ def samples_of(result):
 def test_blocks_in_the_middle(recordings):
     """A long recording is known by its header where the plan does not know it; the others wait for it."""
     pool = ReaderPool()
-    found = [samples_of(item) for item in pool.read([(0, wanted(path)) for path in recordings], READ, 60)]
+    found = [samples_of(item) for item in pool.read([[wanted(path) for path in recordings]], READ, 60)]
     pool.close()
     for path, samples in zip(recordings, found, strict=True):
         assert np.array_equal(samples, soundfile.read(path, dtype="float32")[0])
@@ -212,7 +222,7 @@ def test_blocks_in_the_middle(recordings):
 @pytest.mark.parametrize("used", [0, 1, 3])
 def test_blocks_left_out(recordings, used):
     pool = ReaderPool()
-    for item in pool.read([(0, wanted(path)) for path in recordings], READ, 60):
+    for item in pool.read([[wanted(path) for path in recordings]], READ, 60):
         if isinstance(item, LongRecording):
             assert len([block for block, _ in zip(item, range(used), strict=False)]) == used
         else:
@@ -224,7 +234,7 @@ def test_blocks_left_out(recordings, used):
 def test_killed_while_reading_blocks(recordings):
     """Its successor goes on where it was."""
     pool = ReaderPool()
-    for item in pool.read([(0, wanted(path)) for path in recordings], READ, 60):
+    for item in pool.read([[wanted(path) for path in recordings]], READ, 60):
         if isinstance(item, LongRecording):
             blocks = []
             for block in item:
@@ -236,19 +246,16 @@ def test_killed_while_reading_blocks(recordings):
     pool.close()
 
 
-def test_more_than_the_ring_holds(tmp_path, write_corpus):
-    """What finds no room comes as a file; answers that wait are fetched together, and each gets its own."""
+def test_more_than_a_pipe_holds(tmp_path, write_corpus):
+    """What was asked for is read, however long nobody takes it."""
     names = {f"{n}.wav": seconds for n, seconds in enumerate([60.0, 0.5, 59.0, 58.0, 0.7, 57.0])}
     folder = write_corpus(tmp_path, names)
-    settings = replace(READ, chunk_seconds=100.0)
     pool = ReaderPool()
-    requests = [
-        (number, wanted(folder / name, seconds)) for number, (name, seconds) in enumerate(names.items())
-    ]
-    results = pool.read(requests, settings, 1000.0)
+    requests = [wanted(folder / name, seconds) for name, seconds in names.items()]
+    results = pool.read([requests], replace(READ, chunk_seconds=100.0), 1000.0)
     found = [next(results).samples]
     files = [folder / name for name in names]
-    wait_until(lambda: has_read(files))  # so that the others wait together
+    wait_until(lambda: has_read(files))
     found += [result.samples for result in results]
     pool.close()
     for name, samples in zip(names, found, strict=True):
@@ -257,7 +264,7 @@ def test_more_than_the_ring_holds(tmp_path, write_corpus):
 
 def test_two_processes(recordings):
     pool = ReaderPool(2)
-    requests = [(number, wanted(path)) for number, path in enumerate(recordings)]
+    requests = [[wanted(path)] for path in recordings]
     found = [len(samples_of(item)) for item in pool.read(requests, READ, 60)]
     assert found == [8000, 88000, 11200]
     pool.close()
@@ -269,7 +276,7 @@ def test_reading_ahead_is_bounded(recordings):
     def requests():
         for number in range(100):
             asked.append(number)
-            yield 0, wanted(recordings[0], 0.5)
+            yield [wanted(recordings[0], 0.5)]
 
     pool = ReaderPool()
     results = pool.read(requests(), READ, 3.0)
@@ -281,10 +288,10 @@ def test_reading_ahead_is_bounded(recordings):
 
 def test_what_was_not_received_is_forgotten(recordings):
     pool = ReaderPool()
-    results = pool.read([(0, wanted(path)) for path in recordings], READ, 60)
+    results = pool.read([[wanted(path) for path in recordings]], READ, 60)
     next(results)
     results.close()
-    (again,) = pool.read([(0, wanted(recordings[2]))], READ, 60)
+    (again,) = pool.read([[wanted(recordings[2])]], READ, 60)
     assert len(again.samples) == 11200
     pool.close()
 
@@ -293,12 +300,11 @@ def test_the_process_ends_with_its_worker(recordings, run_python):
     """Even where nothing can be tidied up, and whatever it is doing."""
     script = """
 import os, psutil, sys
-from speechtok.engine.reader_child import Reader, ReadSettings, Request
+from speechtok.engine.isolated import Reader, ReadSettings, Request
 reader = Reader()
 reader.begin(ReadSettings(sample_rate=16000, channels="mean", chunk_seconds=1.0, timeout_seconds=60.0, memory_mb=1024))
-reader.add(Request(audio=sys.argv[1], start=0.0, duration=None, seconds=0.5))
-reader.send()
-reader.answer()
+(number,) = reader.ask([Request(audio=sys.argv[1], start=0.0, duration=None, seconds=0.5)])
+reader.answer(number)
 print(*[process.pid for process in psutil.Process().children()], flush=True)
 os._exit(0)
 """
@@ -311,6 +317,6 @@ def test_a_recording_that_changes_is_read_anew(recordings, write_corpus):
     pool = ReaderPool()
     for seconds in (0.5, 0.9):
         write_corpus(recordings[0].parent, {"a.wav": seconds})
-        (item,) = pool.read([(0, wanted(recordings[0]))], READ, 60)
+        (item,) = pool.read([[wanted(recordings[0])]], READ, 60)
         assert len(item.samples) == round(seconds * 16000)
     pool.close()

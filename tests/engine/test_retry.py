@@ -15,8 +15,8 @@ import pytest
 import speechtok
 from speechtok.commands.decode import decode_dataset
 from speechtok.commands.tokenize import retry_quarantined, tokenize_corpus
+from speechtok.engine.observer import Observer
 from speechtok.engine.settings import JobSettings, RunSettings
-from speechtok.engine.watcher import Watcher
 from speechtok.engine.worker import make_batches
 from speechtok.errors import CardError, CheckpointError, DatasetError, JobError
 from speechtok.report import write_report
@@ -41,8 +41,12 @@ def reference(corpus, tmp_path, hashes):
     return hashes(tmp_path / "good")
 
 
-def run(corpus, output, **options):
-    return tokenize_corpus(corpus, output, settings=SETTINGS, executor="local", **options)
+ALONE = RunSettings(workers=1)
+"""In this process."""
+
+
+def run(corpus, output, run=ALONE, **options):
+    return tokenize_corpus(corpus, output, settings=SETTINGS, run=run, **options)
 
 
 def damage(corpus):
@@ -57,20 +61,20 @@ def damage(corpus):
         for name, content in good.items():
             (corpus / name).write_bytes(content)
 
-    return Watcher(planned=planned), repair
+    return Observer(planned=planned), repair
 
 
 @pytest.fixture
 def broken(corpus, reference, tmp_path):
     """A dataset with two inputs in quarantine, which are good again."""
     watcher, repair = damage(corpus)
-    assert run(corpus, tmp_path / "out", watcher=watcher).quarantined == 2
+    assert run(corpus, tmp_path / "out", observer=watcher).quarantined == 2
     repair()
     return tmp_path / "out"
 
 
 def test_same_as_if_they_had_been_good(broken, reference, hashes, account):
-    report = retry_quarantined(broken, executor="local")
+    report = retry_quarantined(broken, run=RunSettings(workers=1))
     assert (report.quarantined, report.shards_made) == (0, 2)
     assert hashes(broken) == reference
     assert account(broken) == (sorted(NAMES), [])
@@ -85,23 +89,23 @@ def test_only_their_batches_are_encoded(broken, reference, hashes, monkeypatch):
         return real(self, samples, **options)
 
     monkeypatch.setattr(DMelTokenizer, "encode", encode)
-    retry_quarantined(broken, executor="local")
+    retry_quarantined(broken, run=RunSettings(workers=1))
     assert sum(encoded) < len(NAMES) / 2
     assert hashes(broken) == reference
 
 
 def test_those_still_bad_stay(broken, corpus, hashes):
     (corpus / "9.wav").write_bytes(b"rubbish")
-    report = retry_quarantined(broken, executor="local")
+    report = retry_quarantined(broken, run=RunSettings(workers=1))
     assert (report.quarantined, report.shards_made) == (1, 2)
     before = hashes(broken)
-    assert retry_quarantined(broken, executor="local").shards_made == 1
+    assert retry_quarantined(broken, run=RunSettings(workers=1)).shards_made == 1
     assert hashes(broken) == before
     assert verify(Layout(broken)).problems == ()
 
 
 def test_nothing_to_retry(corpus, reference, tmp_path):
-    assert retry_quarantined(tmp_path / "good", executor="local").shards_made == 0
+    assert retry_quarantined(tmp_path / "good", run=RunSettings(workers=1)).shards_made == 0
 
 
 def test_header_that_was_unreadable(tmp_path, write_corpus, account):
@@ -109,7 +113,7 @@ def test_header_that_was_unreadable(tmp_path, write_corpus, account):
     corpus = write_corpus(tmp_path / "c", {"a.wav": 0.4, "b.wav": b"no", "c.wav": 0.4})
     run(corpus, tmp_path / "out")
     write_corpus(corpus, {"b.wav": 0.6})
-    retry_quarantined(tmp_path / "out", executor="local")
+    retry_quarantined(tmp_path / "out", run=RunSettings(workers=1))
     assert account(tmp_path / "out") == (["a.wav", "b.wav", "c.wav"], [])
     row = {row["id"]: row for row in speechtok.TokenDataset(tmp_path / "out")}["b.wav"]
     fresh = speechtok.load_tokenizer("dmel_16k").encode(corpus / "b.wav")
@@ -120,28 +124,28 @@ def test_header_that_was_unreadable(tmp_path, write_corpus, account):
 def test_moved_corpus(broken, corpus, reference, hashes, tmp_path):
     """Where nothing can be read any more, nothing that was good is lost."""
     shutil.move(corpus, tmp_path / "elsewhere")
-    assert retry_quarantined(broken, executor="local").quarantined == 2
-    retry_quarantined(broken, corpus_root=tmp_path / "elsewhere", executor="local")
+    assert retry_quarantined(broken, run=RunSettings(workers=1)).quarantined == 2
+    retry_quarantined(broken, corpus_root=tmp_path / "elsewhere", run=RunSettings(workers=1))
     assert hashes(broken) == reference
 
 
 def test_unfinished_dataset_is_finished(broken, reference, hashes):
     next((broken / "data").glob("train-00001-*")).unlink()
-    retry_quarantined(broken, executor="local")
+    retry_quarantined(broken, run=RunSettings(workers=1))
     assert hashes(broken) == reference
 
 
 def test_killed_at_any_moment(broken, reference, hashes):
     """Every shard is as before or as after, and the same command goes on."""
     script = "from speechtok.cli.main import main; main()"
-    command = [sys.executable, "-c", script, "retry", str(broken), "--executor", "local"]
+    command = [sys.executable, "-c", script, "retry", str(broken), "--workers", "1"]
     for delay in (0.1, 0.3):
         process = subprocess.Popen(command)
         wait_until(lambda: (broken / ".speechtok" / "attempts").exists() or process.poll() is not None)  # noqa: B023
         time.sleep(delay / 10)
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=60)
-    retry_quarantined(broken, executor="local")
+    retry_quarantined(broken, run=RunSettings(workers=1))
     assert hashes(broken) == reference
 
 
@@ -150,9 +154,9 @@ def test_nothing_says_where_the_corpus_lies(broken):
     with pytest.raises(
         DatasetError, match=r"Nothing says where the corpus of .*out lies; give its folder with"
     ):
-        retry_quarantined(broken, executor="local")
+        retry_quarantined(broken, run=RunSettings(workers=1))
     with pytest.raises(DatasetError, match="is no token dataset made by"):
-        retry_quarantined(broken.parent, executor="local")
+        retry_quarantined(broken.parent, run=RunSettings(workers=1))
 
 
 # --- how many may fail ---
@@ -177,13 +181,13 @@ def test_errors_allowed_must_make_sense(wrong):
 def test_share_of_errors(broken, corpus):
     watcher, _ = damage(corpus)
     with pytest.raises(JobError, match=r"inputs? failed, more than the 1 allowed; .* run `speechtok retry`"):
-        run(corpus, broken.parent / "strict", watcher=watcher, max_errors="10%")
+        run(corpus, broken.parent / "strict", observer=watcher, run=RunSettings(workers=1, max_errors="10%"))
 
 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"executor": "slurm"}, "`executor` must be 'ray' or 'local', got 'slurm'"),
+        ({"executor": "slurm"}, "`executor` must be 'local' or 'ray', got 'slurm'"),
         ({"workers": 0}, "`workers` must be more than 0, got 0"),
         ({"cpus_per_worker": -1.0}, "`cpus_per_worker` must be more than 0"),
         ({"gpus_per_worker": -0.5}, "`gpus_per_worker` must be at least 0, got -0.5"),
@@ -251,8 +255,8 @@ def test_files_of_the_last_run_are_named_and_not_opened(
     with monkeypatch.context() as patch:
         patch.setattr("speechtok.loading.locate_files", lambda *_, **__: pytest.fail("something was opened"))
         with pytest.raises(JobError, match=rf"give {re.escape(options)}\.$"):
-            retry_quarantined(broken, executor="local")
-    retry_quarantined(broken, executor="local", tokenizer="dmel_16k")  # as the user says
+            retry_quarantined(broken, run=RunSettings(workers=1))
+    retry_quarantined(broken, run=RunSettings(workers=1), tokenizer="dmel_16k")  # as the user says
     assert hashes(broken) == reference
 
 

@@ -11,7 +11,7 @@ import soundfile
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus
 from speechtok.corpora.originals import corpus_folders, find_originals
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.shards.reader import TokenDataset
 
 RECORDINGS = {"anna/1.wav": 1.2, "anna/2.flac": 0.7, "bo.wav": 2.3, "long.flac": 3.1}
@@ -176,7 +176,7 @@ SETTINGS = JobSettings(chunk_seconds=2.0)
 
 def tokenized(corpus, out, columns=None):
     settings = JobSettings(chunk_seconds=2.0, columns=columns or {})
-    report = tokenize_corpus(corpus, out, settings=settings, executor="local")
+    report = tokenize_corpus(corpus, out, settings=settings, run=RunSettings(workers=1))
     assert report.quarantined == 0
     return {row["id"]: row for row in TokenDataset(out)}
 

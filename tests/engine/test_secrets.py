@@ -71,7 +71,7 @@ def test_a_message_with_a_secret(corpus, tmp_path, monkeypatch):
 
     monkeypatch.setattr(ShardWorker, "_encode", fail)
     with pytest.raises(JobError, match=r"refused with \$HF_TOKEN and http://…@host/x"):
-        tokenize_corpus(corpus, tmp_path / "out", executor="local", settings=JobSettings())
+        tokenize_corpus(corpus, tmp_path / "out", run=RunSettings(workers=1), settings=JobSettings())
     rows = pq.read_table(tmp_path / "out" / "quarantine" / "train.parquet").to_pylist()
     assert [row["message"] for row in rows] == ["refused with $HF_TOKEN and http://…@host/x"]
     written = texts(tmp_path / "out")
@@ -86,8 +86,8 @@ def test_status_of_a_job_that_failed(corpus, tmp_path, monkeypatch, capsys):
     def fail(*arguments):
         raise JobError("no room behind http://me:sesame-sesame@host/x")
 
-    monkeypatch.setattr("speechtok.commands.tokenize.run_locally", fail)
-    assert main.run(["tokenize", str(corpus), str(tmp_path / "out"), "--executor", "local", "--verbose"]) == 1
+    monkeypatch.setattr(ShardWorker, "begin", fail)
+    assert main.run(["tokenize", str(corpus), str(tmp_path / "out"), "--workers", "1", "--verbose"]) == 1
     assert main.run(["status", str(tmp_path / "out")]) == 0
     assert main.run(["status", str(tmp_path / "out"), "--json"]) == 0
     said = capsys.readouterr()
@@ -103,7 +103,9 @@ def test_ray_is_told_no_secret(corpus, monkeypatch):
     with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as place:
         monkeypatch.setenv("RAY_TMPDIR", place)
         environment = {"env_vars": VARIABLES | {"PLAIN": "a-plain-value"}}
-        tokenize_corpus(corpus, f"{place}/out", workers=1, runtime_env=environment)
+        tokenize_corpus(
+            corpus, f"{place}/out", run=RunSettings(executor="ray", workers=1, runtime_env=environment)
+        )
         about = json.loads(Path(place, "out", ".speechtok", "job.json").read_text())["about"]
         assert about["runtime_env"]["env_vars"] == sorted(VARIABLES)
         content = b"".join(path.read_bytes() for path in Path(place).rglob("*") if path.is_file())

@@ -11,11 +11,11 @@ import pytest
 from speechtok.cli import main
 from speechtok.commands.status import SILENT_SECONDS, read_status
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine import journal as journal_module
-from speechtok.engine.journal import Journal, read_events
-from speechtok.engine.settings import JobSettings, Progress
-from speechtok.engine.stages import ENCODE, IDLE, READ, WRITE, Stopwatch, WorkerStatus
-from speechtok.engine.watcher import Watcher
+from speechtok.engine import job_log
+from speechtok.engine.job_log import JobLog, read_events
+from speechtok.engine.observer import ENCODE, IDLE, READ, WRITE, Observer, Progress, WorkerStatus
+from speechtok.engine.settings import JobSettings, RunSettings
+from speechtok.engine.worker import Stopwatch
 from speechtok.errors import DatasetError, JobError
 from speechtok.shards.layout import Layout
 
@@ -31,7 +31,7 @@ def corpus(tmp_path_factory, write_corpus, damaged):
 
 @pytest.fixture
 def output(corpus, tmp_path):
-    tokenize_corpus(corpus, tmp_path / "out", settings=SETTINGS, executor="local")
+    tokenize_corpus(corpus, tmp_path / "out", settings=SETTINGS, run=RunSettings(workers=1))
     return tmp_path / "out"
 
 
@@ -54,10 +54,10 @@ def test_finished(output, corpus):
 
 def test_while_it_runs(corpus, tmp_path, monkeypatch):
     """Read from the outside at each shard."""
-    monkeypatch.setattr(journal_module, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr(job_log, "STATE_SECONDS", 0.0)
     seen = []
-    look = Watcher(progressed=lambda progress: seen.append(read_status(tmp_path / "out")))
-    tokenize_corpus(corpus, tmp_path / "out", settings=SETTINGS, executor="local", watcher=look)
+    look = Observer(progressed=lambda progress: seen.append(read_status(tmp_path / "out")))
+    tokenize_corpus(corpus, tmp_path / "out", settings=SETTINGS, run=RunSettings(workers=1), observer=look)
     assert {status.state for status in seen} == {"running"}
     assert [status.shards_done for status in seen] == sorted(status.shards_done for status in seen)
     assert seen[-1].shards_done == 3
@@ -65,7 +65,7 @@ def test_while_it_runs(corpus, tmp_path, monkeypatch):
 
 def test_after_a_failure(corpus, tmp_path):
     with pytest.raises(JobError):
-        tokenize_corpus(corpus, tmp_path / "out", settings=SETTINGS, executor="local", max_errors=0)
+        tokenize_corpus(corpus, tmp_path / "out", settings=SETTINGS, run=RunSettings(workers=1, max_errors=0))
     status = read_status(tmp_path / "out")
     assert status.state == "failed"
     assert "more than the 0 allowed" in status.sentence
@@ -114,7 +114,7 @@ def worker(**fields):
     known = {
         "node": "n1",
         "pid": 7,
-        "shard": "train-00000-of-00003",
+        "task": "train-00000-of-00003",
         "progress": Progress(seconds=1.0, utterances=1),
         "audio_seconds": 1.0,
         "stage": READ,
@@ -126,10 +126,10 @@ def worker(**fields):
 
 def test_who_waits_for_whom(output, capsys):
     """Per worker and per node: the shares of the stages, and who has stalled."""
-    journal = Journal(Layout(output), {})
+    log = JobLog(Layout(output), {})
     stalled = worker(pid=8, stage_seconds=100.0)
     for _ in range(2):
-        journal.progressed(Progress(seconds=2.0), [worker(), stalled])
+        log.working([worker(), stalled])
     change_at = json.loads((output / ".speechtok" / "job.json").read_text())
     assert change_at["nodes"]["n1"]["workers"] == 2
     assert change_at["nodes"]["n1"]["shares"] == pytest.approx({READ: 0.7, ENCODE: 0.2, WRITE: 0.1})
@@ -147,13 +147,14 @@ def test_who_waits_for_whom(output, capsys):
 
 def test_speed_is_that_of_the_last_minute(output, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(journal_module.time, "monotonic", lambda: clock[0])
-    journal = Journal(Layout(output), {})
+    monkeypatch.setattr(job_log.time, "monotonic", lambda: clock[0])
+    log = JobLog(Layout(output), {})
     for second in range(100):
         clock[0] = float(second)
-        journal.progressed(Progress(seconds=10.0 * min(second, 50) + 30.0 * max(second - 50, 0)), [])
+        done = Progress(seconds=10.0 * min(second, 50) + 30.0 * max(second - 50, 0))
+        log.working([worker(progress=done)])
     clock[0] = 200.0
-    journal.update()
+    log.update()
     assert read_status(output).times_real_time == pytest.approx(30.0, rel=0.2)
 
 
@@ -176,17 +177,17 @@ def test_half_a_line_is_left_out(output):
     path = output / ".speechtok" / "events.jsonl"
     count = len(read_events(Layout(output)))
     path.write_bytes(path.read_bytes() + b'{"event": "sha')
-    Journal(Layout(output), {}).event("ready")
+    JobLog(Layout(output), {}).event("ready")
     events = read_events(Layout(output))
     assert len(events) == count + 1
     assert events[-1]["event"] == "ready"
 
 
 def test_events_are_bounded(output, monkeypatch):
-    monkeypatch.setattr(journal_module, "MAX_EVENTS_BYTES", 2000)
-    journal = Journal(Layout(output), {})
+    monkeypatch.setattr(job_log, "MAX_EVENTS_BYTES", 2000)
+    log = JobLog(Layout(output), {})
     for number in range(200):
-        journal.event("shard", number=number)
+        log.event("shard", number=number)
     assert (output / ".speechtok" / "events.jsonl").stat().st_size < 2200
     numbers = [event["number"] for event in read_events(Layout(output)) if "number" in event]
     assert numbers == list(range(numbers[0], 200))
@@ -196,7 +197,7 @@ def test_events_in_a_store(corpus, s3):
     """Nothing can be appended there: the whole file is put again, now and then."""
     out = s3 / "out"
     for _ in range(2):
-        tokenize_corpus(corpus, out, settings=SETTINGS, executor="local")
+        tokenize_corpus(corpus, out, settings=SETTINGS, run=RunSettings(workers=1))
         (out / "README.md").unlink()
         next((out / "data").iterdir()).unlink()
     assert [event["event"] for event in read_events(Layout(out))].count("started") == 2
@@ -207,6 +208,6 @@ def test_the_dataset_does_not_depend_on_it(output, corpus, hashes, tmp_path):
     before = hashes(output)
     for name in ("job.json", "events.jsonl"):
         (output / ".speechtok" / name).unlink()
-    assert tokenize_corpus(corpus, output, settings=SETTINGS, executor="local").shards_made == 0
+    assert tokenize_corpus(corpus, output, settings=SETTINGS, run=RunSettings(workers=1)).shards_made == 0
     assert hashes(output) == before
     assert read_status(output).state == "finished"

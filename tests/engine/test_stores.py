@@ -17,7 +17,7 @@ from speechtok.cli import main
 from speechtok.commands.decode import decode_dataset
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.engine.output_lock import output_lock
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import DatasetError, JobError, StorageError
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import read_plan
@@ -31,9 +31,9 @@ SETTINGS = JobSettings(shard_seconds=1.0, batch_seconds=0.5)
 SCRIPT = """
 import sys
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 corpus, output = sys.argv[1:]
-tokenize_corpus(corpus, output, settings=JobSettings(shard_seconds=1.0, batch_seconds=0.5), executor="local")
+tokenize_corpus(corpus, output, settings=JobSettings(shard_seconds=1.0, batch_seconds=0.5), run=RunSettings(workers=1))
 """
 LOCAL_FACTS = {".speechtok/job.json", ".speechtok/events.jsonl", ".speechtok/lock"}
 
@@ -51,8 +51,12 @@ def reference(corpus, tmp_path_factory, hashes):
     return hashes(output)
 
 
-def run(corpus, output, **options):
-    return tokenize_corpus(corpus, output, settings=SETTINGS, executor="local", **options)
+ALONE = RunSettings(workers=1)
+"""In this process."""
+
+
+def run(corpus, output, run=ALONE, **options):
+    return tokenize_corpus(corpus, output, settings=SETTINGS, run=run, **options)
 
 
 def upload(folder, place):
@@ -254,7 +258,7 @@ def test_readers(corpus, s3, tmp_path):
 
 
 def test_command_line(corpus, s3, capsys):
-    assert main.run(["tokenize", str(corpus), f"{s3}/out", "--executor", "local"]) == 0
+    assert main.run(["tokenize", str(corpus), f"{s3}/out", "--workers", "1"]) == 0
     assert main.run(["verify", f"{s3}/out"]) == 0
     assert main.run(["stats", f"{s3}/out"]) == 0
     assert f"{s3}/out is intact" in capsys.readouterr().out

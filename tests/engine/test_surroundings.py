@@ -23,7 +23,8 @@ import sys
 del sys.path[0]  # the working folder, which `python -c` adds and the command `speechtok` does not
 import json, psutil
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine.watcher import Watcher
+from speechtok.engine.observer import Observer
+from speechtok.engine.settings import RunSettings
 
 def listening():
     here = psutil.Process()
@@ -32,7 +33,7 @@ def listening():
             if not item.raddr:
                 print(json.dumps([process.name(), item.laddr.ip]))
 
-tokenize_corpus(".", sys.argv[1], executor=sys.argv[2], watcher=Watcher(ready=listening))
+tokenize_corpus(".", sys.argv[1], run=RunSettings(executor=sys.argv[2]), observer=Observer(ready=listening))
 """
 
 

@@ -18,7 +18,7 @@ from fairseq2.runtime.dependency import get_dependency_resolver
 import speechtok
 from speechtok.cards import list_tokenizers
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import DatasetError
 from speechtok.fairseq2 import (
     SpeechTokenDatasetConfig,
@@ -44,7 +44,7 @@ def tokens(tmp_path_factory, write_corpus):
     folder = tmp_path_factory.mktemp("fairseq2")
     corpus = write_corpus(folder / "corpus", {f"u{n:02}.wav": 0.3 + 0.05 * n for n in range(24)})
     settings = JobSettings(num_codebooks=3, shard_seconds=6)
-    tokenize_corpus(corpus, folder / "tokens", settings=settings, executor="local")
+    tokenize_corpus(corpus, folder / "tokens", settings=settings, run=RunSettings(workers=1))
     return folder / "tokens"
 
 
@@ -192,7 +192,9 @@ def test_the_page_of_the_documentation(tmp_path, write_corpus, run_python, monke
     for model in ("encoder", "decoder", "redecoder"):
         write_published(weights, model)
     corpus = write_corpus(tmp_path / "corpus", {f"{n}.wav": 0.5 + 0.1 * n for n in range(3)})
-    tokenize_corpus(corpus, tmp_path / "tokens", tokenizer="facodec", checkpoint=weights, executor="local")
+    tokenize_corpus(
+        corpus, tmp_path / "tokens", tokenizer="facodec", checkpoint=weights, run=RunSettings(workers=1)
+    )
     cards = "---\n".join(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
     for shown, real in (("/data/tokens", "tokens"), ("/models/naturalspeech3_facodec", "weights")):
         assert shown in cards

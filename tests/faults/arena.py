@@ -25,7 +25,7 @@ import soundfile
 
 from speechtok.cards import find_card
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import read_plan, read_record
 from speechtok.shards.verify import verify
@@ -91,7 +91,7 @@ class Arena:
         self.disk = self._small_disk(folder / "disk")
         self.corpus = self._write_corpus(folder / "corpus", recordings)
         tokenize_corpus(
-            self.corpus, folder / "reference", tokenizer="slow", settings=SETTINGS, executor="local"
+            self.corpus, folder / "reference", tokenizer="slow", settings=SETTINGS, run=RunSettings(workers=1)
         )
         self.reference = content_of(folder / "reference")
         self._start_cluster()
@@ -307,7 +307,7 @@ def content_of(output: Path | StorePath) -> dict[str, str]:
     }
 
 
-def _workers(name: str = "ShardWorker") -> list[psutil.Process]:
+def _workers(name: str = "_RayWorker") -> list[psutil.Process]:
     """Return processes of that name that descend from this one."""
     found = []
     for process in psutil.Process().children(recursive=True):

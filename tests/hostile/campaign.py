@@ -27,6 +27,7 @@ import soundfile
 
 from benchmarks.machine import describe_machine
 from speechtok.commands.tokenize import tokenize_corpus
+from speechtok.engine.settings import RunSettings
 from tests.hostile.cases import QUICK, Case, all_cases, prepare_outside
 from tests.hostile.judge import VIOLATIONS, Place, Trial, arguments_of, attempt, prepare
 
@@ -37,7 +38,7 @@ def good_dataset(folder: Path) -> Path:
     for number in range(3):
         soundfile.write(folder / f"good/{number}.wav", 0.3 * np.sin(np.arange(8000) / (9 + number)), 16000)
     (folder / "good/bad.wav").write_text("this is not audio")
-    tokenize_corpus(folder / "good", folder / "tokens", executor="local")
+    tokenize_corpus(folder / "good", folder / "tokens", run=RunSettings(workers=1))
     return folder / "tokens"
 
 

@@ -28,7 +28,7 @@ import torch
 
 import speechtok.commands.decode
 import speechtok.commands.tokenize
-import speechtok.engine.local
+import speechtok.engine.executor
 import speechtok.report
 import speechtok.shards.statistics
 from speechtok.cli import main
@@ -60,7 +60,7 @@ _FORGED = {
 _QUOTED = re.compile(rb"(?<!`)(`+)(?!`)[^\n]*?(?<!`)\1(?!`)|\\[!-/:-@\[-`{-~]")
 """What Markdown shows as it stands: code within a line, and signs behind a backslash."""
 _TRACE = re.compile(rb"Traceback \(most recent call last\)|^Exception ignored in|panicked at", re.MULTILINE)
-_RUNNING = ("--executor", "local", "--timeout-seconds", "5", "--memory-mb", "512")
+_RUNNING = ("--workers", "1", "--timeout-seconds", "5", "--memory-mb", "512")
 
 
 @dataclass(frozen=True)

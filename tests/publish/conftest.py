@@ -1,7 +1,7 @@
 import pytest
 
 from speechtok.commands.tokenize import tokenize_corpus
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +29,6 @@ def make(root, corpus):
         root / "out",
         tokenizer="dmel_16k",
         settings=JobSettings(shard_seconds=1.5),
-        executor="local",
+        run=RunSettings(workers=1),
     )
     return root / "out"

@@ -15,7 +15,7 @@ import yaml
 from speechtok import TokenDataset, load_tokenizer
 from speechtok.cli import main
 from speechtok.commands.tokenize import retry_quarantined, tokenize_corpus
-from speechtok.engine.settings import JobSettings
+from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import DatasetError, HubError, StorageError
 from speechtok.hub import faults
 from speechtok.publish.card import PLOT, _size_category
@@ -210,7 +210,7 @@ def test_languages_as_the_hub_takes_them(hub, tmp_path, write_corpus):
     corpus = write_corpus(tmp_path / "corpus", {f"{n}.wav": 0.3 for n in range(len(labels))})
     lines = ["audio\tlanguage", *(f"{n}.wav\t{label}" for n, label in enumerate(labels))]
     (corpus / "list.tsv").write_text("\n".join(lines) + "\n")
-    tokenize_corpus(corpus / "list.tsv", tmp_path / "out", tokenizer="dmel_16k", executor="local")
+    tokenize_corpus(corpus / "list.tsv", tmp_path / "out", tokenizer="dmel_16k", run=RunSettings(workers=1))
     push_dataset(tmp_path / "out", NAME)
     text = text_of(hub, "README.md")
     head = yaml.safe_load(text.split("---\n")[1])
@@ -283,11 +283,11 @@ def test_a_pulled_copy_keeps_its_card(hub, made, tmp_path, write_corpus):
     pull_dataset(NAME, back)
     card = (back / "README.md").read_text()
     settings = JobSettings(shard_seconds=1.5)
-    again = tokenize_corpus(corpus / "corpus.tsv", back, settings=settings, executor="local")
+    again = tokenize_corpus(corpus / "corpus.tsv", back, settings=settings, run=RunSettings(workers=1))
     assert again.shards_made == 0
     assert (back / "README.md").read_text() == card
     write_corpus(corpus, {"train/bad.wav": 0.5})
-    assert retry_quarantined(back, corpus_root=corpus, executor="local").quarantined == 0
+    assert retry_quarantined(back, corpus_root=corpus, run=RunSettings(workers=1)).quarantined == 0
     text = (back / "README.md").read_text()
     head = yaml.safe_load(text.split("---\n")[1])
     assert "8 utterances" in text
@@ -355,7 +355,7 @@ def test_absolute_recordings(made, tmp_path, write_corpus):
     assert absolute_recordings(made) == 0
     corpus = write_corpus(tmp_path / "corpus", {"a.wav": 0.5})
     (tmp_path / "wav.scp").write_text(f"a {corpus / 'a.wav'}\n")
-    tokenize_corpus(tmp_path / "wav.scp", tmp_path / "out", executor="local")
+    tokenize_corpus(tmp_path / "wav.scp", tmp_path / "out", run=RunSettings(workers=1))
     assert absolute_recordings(tmp_path / "out") == 1
 
 

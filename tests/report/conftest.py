@@ -6,6 +6,7 @@ import pytest
 
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.demo.demonstration import CORPUS
+from speechtok.engine.settings import RunSettings
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
 from speechtok.tokens import StreamInfo, TokenizerInfo
@@ -63,7 +64,7 @@ def read_page():
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "demo"
-    tokenize_corpus(CORPUS, folder, executor="local")
+    tokenize_corpus(CORPUS, folder, run=RunSettings(workers=1))
     return folder
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.demo.demonstration import CORPUS
+from speechtok.engine.settings import RunSettings
 from speechtok.errors import DatasetError
 from speechtok.report.page import write_report
 
@@ -112,7 +113,7 @@ def test_what_a_dataset_says_is_text(tmp_path, read_page):
         {"audio": "bad.wav", "id": HOSTILE + "2"},
     ]
     (corpus / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    tokenize_corpus(corpus / "all.jsonl", tmp_path / "<b>tokens", executor="local")
+    tokenize_corpus(corpus / "all.jsonl", tmp_path / "<b>tokens", run=RunSettings(workers=1))
     write_report(tmp_path / "<b>tokens", tmp_path / "report.html")
     page = read_page(tmp_path / "report.html")
     assert page.text.count(HOSTILE) >= 5

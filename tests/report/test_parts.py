@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from speechtok.corpora.originals import Originals, find_originals
+from speechtok.engine.settings import RunSettings
 from speechtok.report.listening import choose_rows, make_examples
 from speechtok.report.plots import spectrogram_db
 from speechtok.report.svg import drawing, to_svg
@@ -53,7 +54,7 @@ def test_long_rows_are_played_from_their_beginning(tmp_path):
     (tmp_path / "corpus").mkdir()
     write_wav(tmp_path / "corpus/a.wav", 0.2 * np.sin(np.arange(20 * 16000) * 0.1), 16000)
     (tmp_path / "corpus/all.csv").write_text("audio,start,duration\na.wav,2,16\na.wav,1.5,3\n")
-    tokenize_corpus(tmp_path / "corpus/all.csv", tmp_path / "out", executor="local")
+    tokenize_corpus(tmp_path / "corpus/all.csv", tmp_path / "out", run=RunSettings(workers=1))
     rows, originals = TokenDataset(tmp_path / "out"), find_originals(tmp_path / "out", tmp_path / "corpus")
     assert sorted(originals.starts.values()) == [1.5, 2.0]
     short, long = make_examples(rows, [0, 1], load_tokenizer("dmel_16k"), originals)

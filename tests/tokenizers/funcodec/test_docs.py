@@ -37,7 +37,7 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [command.split()[0] for command in commands] == ["tokenize", "export", "import"]
     for command in commands:
         more = {
-            "tokenize": ["--executor", "local", "--checkpoint", "funcodec"],
+            "tokenize": ["--workers", "1", "--checkpoint", "funcodec"],
             "import": ["--checkpoint", "funcodec"],
         }
         assert run([*shlex.split(command), *more.get(command.split()[0], [])]) == 0

@@ -18,5 +18,5 @@ def tokens(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     folder = tmp_path_factory.mktemp("tokens")
     write_codec(folder / "codec", SETTINGS.codec)
     words = ["tokenize", str(manifest), str(folder / "tokens"), "--tokenizer", str(folder / "codec")]
-    assert run([*words, "--executor", "local"]) == 0
+    assert run([*words, "--workers", "1"]) == 0
     return folder / "tokens", folder / "codec"

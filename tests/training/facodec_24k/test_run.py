@@ -81,7 +81,7 @@ def test_the_result_is_a_tokenizer(manifest, trained, tmp_path) -> None:
     assert run([*words, "--tokenizer", str(folder / "model")]) == 0
     assert len(soundfile.read(tmp_path / "other.wav")[0]) == int(tokens.num_samples[0])
     words = ["tokenize", str(manifest), str(tmp_path / "tokens"), "--tokenizer", str(folder / "model")]
-    assert run([*words, "--executor", "local"]) == 0
+    assert run([*words, "--workers", "1"]) == 0
     stored = {row["id"]: row for row in speechtok.TokenDataset(tmp_path / "tokens")}
     assert np.array_equal(stored["s0_6.wav"]["content"], tokens["content"][0].numpy())
     page = (folder / "report.html").read_text()

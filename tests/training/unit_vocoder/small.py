@@ -62,7 +62,7 @@ def make_tokens(folder: Path) -> tuple[Path, Path]:
     (folder / "corpus").mkdir(parents=True)
     manifest, tokenizer = make_corpus(folder / "corpus"), make_tokenizer(folder / "units")
     words = ["tokenize", str(manifest), str(folder / "tokens"), "--tokenizer", str(tokenizer)]
-    assert run([*words, "--executor", "local"]) == 0
+    assert run([*words, "--workers", "1"]) == 0
     return folder / "tokens", tokenizer
 
 

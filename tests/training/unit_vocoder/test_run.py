@@ -384,7 +384,7 @@ def test_vectors(made, tmp_path, monkeypatch) -> None:
     save(tmp_path / "units", "speaker", "embedding_model.ckpt", fill(XVector()))
     manifest = tokens.parent / "corpus" / "manifest.tsv"
     words = ["tokenize", str(manifest), str(tmp_path / "tokens"), "--tokenizer", str(tmp_path / "units")]
-    assert run([*words, "--executor", "local"]) == 0
+    assert run([*words, "--workers", "1"]) == 0
     settings = dataclasses.replace(
         changed("network", speaker="xvector", pitch=False), loop=dataclasses.replace(SETTINGS.loop, steps=2)
     )

@@ -22,12 +22,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from speechtok.engine.settings import Progress
-from speechtok.engine.stages import ENCODE, READ, WRITE, WorkerStatus
-from speechtok.errors import StorageError
+from speechtok.engine.observer import ENCODE, READ, WRITE, Observer, Progress, WorkerStatus
+from speechtok.errors import JobError, StorageError
 from speechtok.redaction import redact_all
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import Plan, ShardRecord, ShardTask, write_json
+from speechtok.wording import count_text
 
 STATE_SECONDS = 2.0
 """How often the state is replaced …"""
@@ -41,22 +41,30 @@ MAX_EVENTS_BYTES = 4 << 20
 """Size at which the older half of the events is dropped."""
 
 
-class Journal:
-    """Writes state and events of one run.
+class JobLog:
+    """Writes state and events of one run, counts what it makes, and tells an observer.
 
     Args:
         layout: the dataset.
         about: what the run was asked to do, plain values.
+        observer: told of the progress.
     """
 
-    def __init__(self, layout: Layout, about: Mapping[str, Any]) -> None:
+    def __init__(self, layout: Layout, about: Mapping[str, Any], observer: Observer | None = None) -> None:
         self._layout, self._lock = layout, threading.Lock()
+        self._observer = observer or Observer()
         self._events = _Events(layout)
         self._patience = 1 if isinstance(layout.job, Path) else STORE_PATIENCE
-        self._begun, self._written = time.monotonic(), 0.0
+        self._begun = self._ready = time.monotonic()
+        self._written = 0.0
         self._stalled: set[tuple[str, int, str | None]] = set()
         self._speeds: dict[tuple[str, int], _Speed] = defaultdict(_Speed)
         self._speed = _Speed()
+        self._earlier: Sequence[ShardRecord] = ()
+        self._finished = self._shown = Progress()
+        self.made: list[ShardRecord] = []
+        """Records of the shards this run has made."""
+        self.start_seconds = self.wall_seconds = 0.0
         self._state: dict[str, Any] = {
             "state": "running",
             "host": platform.node(),
@@ -76,23 +84,36 @@ class Journal:
             "machine": {"processor": platform.processor() or platform.machine(), "cpus": os.cpu_count()},
         }
 
+    @property
+    def observer(self) -> Observer:
+        """What an executor tells this log."""
+        return Observer(ready=self._is_ready, working=self.working, event=self.event)
+
+    @property
+    def records(self) -> list[ShardRecord]:
+        """Records of all shards that are done."""
+        return [*self._earlier, *self.made]
+
     @contextmanager
     def kept(self, plan: Plan, earlier: Sequence[ShardRecord], tasks: Sequence[ShardTask]) -> Iterator[None]:
-        """Keep the journal while the block makes shards, and note how it ends.
+        """Keep the log while the block makes shards, and note how it ends.
 
         Args:
             plan: the frozen plan.
             earlier: records of the shards that are not to be made.
             tasks: shards to be made.
         """
+        self._earlier = earlier
+        self._finished = sum(map(progress_of, earlier), Progress())
         self._state |= {
             "shards": len(plan.tasks),
             "shards_done": len(earlier),
             "utterances": plan.num_rows,
-            "seconds_to_make": sum(task.seconds for task in tasks),
+            "seconds": plan.seconds,
         }
         self.event("started", host=self._state["host"], pid=self._state["pid"], shards=len(tasks))
         self.update()
+        self._show(self._finished)
         try:
             yield
         except Exception as error:
@@ -103,8 +124,11 @@ class Journal:
             raise
         self._end("finished")
 
-    def committed(self, record: ShardRecord, shards_done: int) -> None:
-        """Note that a shard is done, the `shards_done`th of the dataset."""
+    def committed(self, record: ShardRecord) -> None:
+        """Note that a shard is done."""
+        self.made.append(record)
+        self._finished += progress_of(record)
+        self.start_seconds, self.wall_seconds = self._ready - self._begun, time.monotonic() - self._ready
         self.event(
             "shard",
             split=record.split,
@@ -113,12 +137,25 @@ class Journal:
             seconds=record.seconds,
             quarantined=len(record.quarantined),
         )
-        self.update(shards_done=shards_done)
+        self.update(shards_done=len(self._earlier) + len(self.made))
+        self._show(self._finished)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what this run has made, as plain values."""
+        seconds = sum(record.seconds for record in self.made)
+        return {
+            "shards": len(self.made),
+            "audio_seconds": seconds,
+            "start_seconds": self.start_seconds,
+            "wall_seconds": self.wall_seconds,
+            "times_real_time": seconds / self.wall_seconds if self.wall_seconds else 0.0,
+        }
 
     def event(self, kind: str, **fields: object) -> None:
         """Add a line to the events."""
         with self._lock:
             self._events.add({"time": time.time(), "event": kind, **redact_all(fields)})
+        self._observer.event(kind, **fields)
 
     def update(self, **fields: Any) -> None:
         """Change the state, and write it soon."""
@@ -127,8 +164,9 @@ class Journal:
             if time.monotonic() - self._written >= STATE_SECONDS * self._patience:
                 self._write()
 
-    def progressed(self, progress: Progress, workers: Sequence[WorkerStatus]) -> None:
-        """Note how far the job is and what its workers do."""
+    def working(self, workers: Sequence[WorkerStatus]) -> None:
+        """Note what the workers do."""
+        progress = sum((status.progress for status in workers), self._finished)
         for status in workers:
             self._speeds[status.node, status.pid].see(status.audio_seconds)
             self._note_stall(status)
@@ -141,6 +179,17 @@ class Journal:
             workers=described,
             nodes=_by_node(described),
         )
+        self._show(progress)
+
+    def _is_ready(self) -> None:
+        self._ready = time.monotonic()
+        self.event("ready")
+        self._observer.ready()
+
+    def _show(self, progress: Progress) -> None:
+        if progress.utterances >= self._shown.utterances:  # between two shards, one may count for none
+            self._shown = progress
+            self._observer.progressed(progress)
 
     def _end_whatever(self, state: str, **fields: Any) -> None:
         with contextlib.suppress(OSError, StorageError):  # the first error is the one to be told
@@ -158,10 +207,10 @@ class Journal:
         return {
             "node": status.node,
             "pid": status.pid,
-            "shard": status.shard,
+            "shard": status.task,
             "stage": status.stage,
             "stage_seconds": status.stage_seconds,
-            "is_stalled": status.shard is not None and status.stage_seconds > STALL_SECONDS,
+            "is_stalled": status.task is not None and status.stage_seconds > STALL_SECONDS,
             "times_real_time": self._speeds[status.node, status.pid].value,
             "shares": {
                 stage: status.spent.get(stage, 0.0) / (whole or 1.0) for stage in (READ, ENCODE, WRITE)
@@ -169,8 +218,8 @@ class Journal:
         }
 
     def _note_stall(self, status: WorkerStatus) -> None:
-        key = (status.node, status.pid, status.shard)
-        if status.shard is None or status.stage_seconds <= STALL_SECONDS:
+        key = (status.node, status.pid, status.task)
+        if status.task is None or status.stage_seconds <= STALL_SECONDS:
             self._stalled.discard(key)
         elif key not in self._stalled:
             self._stalled.add(key)
@@ -178,7 +227,7 @@ class Journal:
                 "stalled",
                 node=status.node,
                 pid=status.pid,
-                shard=status.shard,
+                shard=status.task,
                 stage=status.stage,
                 seconds=status.stage_seconds,
             )
@@ -272,3 +321,22 @@ def _by_node(workers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         }
         for node, found in nodes.items()
     }
+
+
+def progress_of(record: ShardRecord) -> Progress:
+    """Return a finished shard as progress; `seconds` counts what was tokenized alone."""
+    failed = len(record.quarantined)
+    return Progress(seconds=record.seconds, utterances=record.rows + failed, quarantined=failed)
+
+
+def check_errors(records: Sequence[ShardRecord], allowed: int | None) -> None:
+    """Raise `JobError` when more inputs failed than are allowed; None allows all."""
+    if allowed is None:
+        return
+    failures = [failure for record in records for failure in record.quarantined]
+    if len(failures) > allowed:
+        last = failures[-1]
+        raise JobError(
+            f"{count_text(len(failures), 'input')} failed, more than the {allowed} allowed; the last one was {last.audio}: {last.message} "
+            "Finished shards are kept; allow more errors, or repair the inputs and run `speechtok retry`."
+        )
