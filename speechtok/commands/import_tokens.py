@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speechtok.commands.export_tokens import STREAM
 from speechtok.commands.export_units import is_unit_info
 from speechtok.commands.import_units import import_units
 from speechtok.commands.imported import Entry, write_imported
@@ -73,10 +74,11 @@ def import_tokens(
         raise DatasetError(f"{source} is neither .jsonl nor .npy; its layout is known and cannot be chosen.")
     if is_unit_info(loaded.info) and not is_published:
         return import_units(source, output, loaded, split=split, on_row=on_row)
-    if len(loaded.streams) != 1:
+    names = [stream.name for stream in loaded.streams]
+    if names != [STREAM] and (len(names) != 1 or not is_published):
+        what = "one stream" if is_published else f"FunCodec's stream '{STREAM}'"
         raise DatasetError(
-            f"{source} holds one stream, but tokenizer '{loaded.name}' has "
-            f"{', '.join(stream.name for stream in loaded.streams)}."
+            f"{source} holds {what} alone, but tokenizer '{loaded.name}' has {', '.join(names)}."
         )
     (stream,), layout = loaded.streams, layout or CodeLayout()
     beside = source if source.is_dir() else source.parent
