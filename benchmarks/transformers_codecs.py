@@ -103,14 +103,15 @@ def full_size(name: str, folder: Path) -> tuple[SpeechTokenizer, Any, str]:
     return speechtok.load_tokenizer(name, checkpoint=folder), model, kind
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """Return the fewest CPU seconds of two runs."""
-    found = math.inf
-    for _ in range(2):
-        start = time.process_time()
-        with torch.no_grad():
-            work()
-        found = min(found, time.process_time() - start)
+def seconds(*works: Callable[[], Any]) -> list[float]:
+    """Return the fewest CPU seconds of three runs of each work, in turns, so that a busy machine slows all alike."""
+    found = [math.inf] * len(works)
+    for _ in range(3):
+        for at, work in enumerate(works):
+            start = time.process_time()
+            with torch.no_grad():
+                work()
+            found[at] = min(found[at], time.process_time() - start)
     return found
 
 
@@ -121,9 +122,11 @@ def speed(name: str, folder: Path) -> str:
     rows = [signal(int(n), i).float() for i, n in enumerate(lengths)]
     equal = [signal(int(lengths.mean()), i).float() for i in range(16)]
     tokenizer.encode(rows[:2])
-    mine = seconds(lambda: tokenizer.encode(rows))
-    batch = seconds(lambda: plain(kind, model, equal, hop))
-    single = seconds(lambda: [plain(kind, model, [row], hop) for row in rows])
+    mine, batch, single = seconds(
+        lambda: tokenizer.encode(rows),
+        lambda: plain(kind, model, equal, hop),
+        lambda: [plain(kind, model, [row], hop) for row in rows],
+    )
     return (
         f"| `{name}` | {sum(lengths) / rate / mine:.2f} | {sum(lengths) / rate / batch:.2f} | "
         f"{sum(lengths) / rate / single:.2f} | {batch / mine:.2f} | {single / mine:.2f} |"
