@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py [--utterances 10000 1000000 5000000] [--json FILE]
 
-Each size runs in a process of its own: a synthetic corpus whose lengths are stated is planned, frozen, read
+Each size runs in a process of its own: a manifest whose lengths are stated is planned, frozen, read
 back and compared with the corpus as a rerun does; then a commit record for every shard is written and read.
 """
 
@@ -21,7 +21,8 @@ from pathlib import Path
 from machine import describe_machine, peak_megabytes, write_figures
 
 from speechtok.cards import find_card
-from speechtok.corpora import Corpus
+from speechtok.corpora import read_corpus
+from speechtok.engine.looking import Lookers
 from speechtok.engine.planning import check_same, make_plan
 from speechtok.engine.settings import JobSettings
 from speechtok.shards.layout import Layout
@@ -53,17 +54,22 @@ class Synthetic:
 def measure(count: int) -> dict[str, float]:
     card = find_card("dmel_16k")[0]
     info, settings = card.info("f00d"), JobSettings()
-    corpus = Corpus(kind="manifest", name="synthetic", root=Path("/corpus"), utterances=Synthetic(count))
     found: dict[str, float] = {"utterances": count}
     with tempfile.TemporaryDirectory() as folder:
-        layout = Layout(Path(folder))
+        layout, manifest = Layout(Path(folder) / "out"), Path(folder) / "synthetic.jsonl"
+        with manifest.open("w") as file:
+            for item in Synthetic(count):
+                row = {"id": item.id, "audio": item.audio, "duration": item.seconds, "text": item.text}
+                file.write(json.dumps({**row, "speaker": item.speaker, "language": item.language}) + "\n")
+        corpus = read_corpus(manifest)
 
         def step(name: str, begun: float) -> float:
             found[f"{name}_seconds"] = round(time.perf_counter() - begun, 2)
             return time.perf_counter()
 
         begun = time.perf_counter()
-        make_plan(corpus, info, card.to_dict(), settings).write(layout)
+        with Lookers() as lookers:
+            make_plan(corpus, info, card.to_dict(), settings, lookers).write(layout)
         begun = step("plan", begun)
         plan = read_plan(layout)
         tasks = plan.tasks

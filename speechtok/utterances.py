@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 RESERVED_COLUMNS = (
@@ -66,5 +65,5 @@ class Utterance:
     """Language tag, such as "en-US"."""
     fault: str | None = None
     """Why it cannot be read, where the corpus shows that already; it goes to quarantine and is not opened."""
-    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, Any] = field(default_factory=dict)
     """Other columns of the corpus, as they came: strings, numbers, booleans or None."""

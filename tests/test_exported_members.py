@@ -77,10 +77,12 @@ def test_planning_is_light(run_python, write_corpus, tmp_path):
 import sys
 from speechtok.cards import find_card
 from speechtok.corpora import read_corpus
+from speechtok.engine.looking import Lookers
 from speechtok.engine.planning import make_plan
 from speechtok.engine.settings import JobSettings
 card, _ = find_card("dmel_16k")
-plan = make_plan(read_corpus(sys.argv[1]), card.info("x"), card.to_dict(), JobSettings())
+with Lookers(count=1) as lookers:
+    plan = make_plan(read_corpus(sys.argv[1]), card.info("x"), card.to_dict(), JobSettings(), lookers)
 assert plan.seconds == 0.75 and len(plan.tasks) == 1
 {REPORT}
 """

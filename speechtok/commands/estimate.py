@@ -20,7 +20,8 @@ import torch
 from speechtok.audio.io import read_waveform
 from speechtok.cards import find_card
 from speechtok.corpora import Corpus, read_corpus
-from speechtok.engine.planning import make_plan, segmented
+from speechtok.engine.looking import Lookers
+from speechtok.engine.planning import make_plan
 from speechtok.engine.settings import JobSettings
 from speechtok.errors import AudioError, JobError
 from speechtok.loading import load_tokenizer
@@ -135,7 +136,8 @@ def estimate_job(
         card, full = loaded.card, loaded.info
     info = with_codebooks(full, settings.num_codebooks)
     found = read_corpus(corpus, columns=settings.columns, corpus_format=settings.corpus_format)
-    plan = make_plan(segmented(found, settings), info, card.to_dict(), settings)
+    with Lookers() as lookers:
+        plan = make_plan(found, info, card.to_dict(), settings, lookers)
     measured = 0.0
     if loaded is not None:
         speed, measured = _measured(loaded, found, plan, settings)

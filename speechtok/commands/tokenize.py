@@ -16,9 +16,10 @@ from speechtok.corpora import Corpus, read_corpus
 from speechtok.corpora.originals import read_run
 from speechtok.engine.executor import Executor, open_executor
 from speechtok.engine.job_log import JobLog, check_errors
+from speechtok.engine.looking import Lookers
 from speechtok.engine.observer import Observer, Progress
 from speechtok.engine.output_lock import check_output, output_lock, unwritten
-from speechtok.engine.planning import check_same, make_plan, segmented
+from speechtok.engine.planning import check_same, make_plan
 from speechtok.engine.ray_executor import check_reachable
 from speechtok.engine.settings import JobSettings, RunResult, RunSettings, frozen_settings
 from speechtok.engine.worker import ShardWorker, WorkerSettings, describe_tokenizer
@@ -100,7 +101,7 @@ def tokenize_corpus(
         )
         found = read_corpus(corpus, columns=settings.columns, corpus_format=settings.corpus_format)
         with output_lock(layout) as check_lock:
-            plan = _frozen_plan(layout, found, info, card, settings, observer)
+            plan = _frozen_plan(layout, found, info, card, settings, run, observer)
             with ThreadPoolExecutor(HASH_THREADS) as pool:
                 done = list(pool.map(lambda task: is_done(layout, task), plan.tasks))
             missing = [task for task, complete in zip(plan.tasks, done, strict=True) if not complete]
@@ -293,15 +294,17 @@ def _frozen_plan(
     info: TokenizerInfo,
     card: dict[str, Any],
     settings: JobSettings,
+    run: RunSettings,
     observer: Observer,
 ) -> Plan:
     if has_plan(layout):
         plan = read_plan(layout)
-        corpus = segmented(corpus, settings, plan, on_planning=observer.planning, on_probe=observer.probed)
         check_same(plan, corpus, info, card, settings, str(layout.root))
         return plan
-    corpus = segmented(corpus, settings, on_planning=observer.planning, on_probe=observer.probed)
-    plan = make_plan(corpus, info, card, settings, on_planning=observer.planning, on_probe=observer.probed)
+    with Lookers(run) as lookers:
+        plan = make_plan(
+            corpus, info, card, settings, lookers, on_planning=observer.planning, on_probe=observer.probed
+        )
     plan.write(layout)
     return read_plan(layout)  # with the types that every later run will read
 

@@ -79,7 +79,7 @@ class Unique:
         hashes = array("q")  # 8 bytes per utterance
         looked = FIRST_LOOK
         for utterance, place in self._read():
-            utterance = _checked(utterance, f"{self._source} {place}")
+            utterance = checked(utterance, f"{self._source} {place}")
             if is_uri(utterance.audio):
                 as_path(utterance.audio)  # which refuses credentials, before they are stored
             for name in (utterance.id, utterance.audio):
@@ -113,8 +113,8 @@ class Unique:
             seen[utterance.id] = place
 
 
-def _checked(utterance: Utterance, source: str) -> Utterance:
-    """Return an utterance, of which what cannot be stored or read is a fault."""
+def checked(utterance: Utterance, source: str) -> Utterance:
+    """Return an utterance, of which what cannot be stored or read is a fault; `source` is where it was read."""
     times = (utterance.start, utterance.segment_seconds or 0.0, utterance.seconds or 0.0)
     labels = {name: getattr(utterance, name) for name in ("text", "speaker", "language")}
     words = [name for name, value in labels.items() if not _is_storable(value or "")]

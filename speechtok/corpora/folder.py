@@ -121,8 +121,7 @@ def listed(root: AnyPath) -> Iterator[File]:
         yield from _walk(root)
         return
     for path in _objects(root):
-        head = path.stat()
-        yield File(relative(path, root), head.st_size, head.version)
+        yield File(relative(path, root), (path.listed or path.stat()).st_size)
 
 
 def _objects(root: StorePath) -> Iterator[StorePath]:

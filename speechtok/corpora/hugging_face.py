@@ -142,7 +142,7 @@ class HuggingFace(Source):
             head = path.stat()
         except OSError as error:
             raise DatasetError(f"{path} cannot be read: {error.strerror or error}.") from error
-        return File(relative(path, self.root), head.st_size, getattr(head, "version", ""))
+        return File(relative(path, self.root), head.st_size)
 
     def _repeated(self, parts: Sequence[Slice]) -> set[int]:
         """Return the keys of paths that several rows have, where these are to be ids; count files that no row names."""

@@ -43,7 +43,7 @@ class File(NamedTuple):
     size: int
     """Bytes."""
     version: str = ""
-    """Changes with the content: what a store says, or the hash of a list; empty where neither is known."""
+    """Hash of a list; empty for recordings and what holds them, which are not read to be listed."""
 
 
 @dataclass(frozen=True, kw_only=True)

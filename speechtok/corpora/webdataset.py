@@ -67,7 +67,7 @@ class WebDataset(Source):
     def files(self) -> Iterator[File]:
         if self._is_alone:
             head = self.place.stat()
-            yield File(self.place.name, head.st_size, getattr(head, "version", ""))
+            yield File(self.place.name, head.st_size)
             return
         for file in listed(self.root):
             if suffix_of(file.name) == ".tar":

@@ -1,17 +1,16 @@
-"""The utterances of a corpus as rows of a plan, in the order of the dataset, in bounded memory."""
+"""The utterances of a corpus as rows of a plan, split by split, in bounded memory."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from speechtok.corpora import Corpus
-from speechtok.engine.ordering import Runs
-from speechtok.engine.settings import JobSettings
 from speechtok.errors import DatasetError
 from speechtok.shards.layout import is_split
 from speechtok.shards.plan import FAULT, PLAN_COLUMNS
@@ -27,47 +26,41 @@ OWN = "own:"
 
 
 class Listing:
-    """Reads a corpus once, sorts it on disk, and gives its rows out as often as wanted.
+    """Keeps the utterances of a corpus on disk, and gives them out as rows as often as wanted.
 
-    Rows are ordered by split and id. They have `PLAN_COLUMNS`, with `shard` null, and the corpus's own
-    columns, of which a name that means something here gets the prefix `corpus_`.
+    Rows are ordered by split, and within one as the corpus has them. They have `PLAN_COLUMNS`, with `shard` null, and the
+    corpus's own columns, of which a name that means something here gets the prefix `corpus_`.
 
     Args:
-        corpus: what to list.
+        name: of the corpus, for messages.
+        utterances: what to list.
         info: the tokenizer, whose streams are columns too.
-        settings: what decides the rows.
-        seconds: tells how long utterances are; None for what is not known.
+        split: of utterances that state none.
 
     Raises:
         DatasetError: when the corpus names a split that file names and `datasets` cannot have, or a column
             mixes types.
     """
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        info: TokenizerInfo,
-        settings: JobSettings,
-        seconds: Callable[[Sequence[Utterance]], list[float | None]],
-    ) -> None:
+    def __init__(self, name: str, utterances: Iterable[Utterance], info: TokenizerInfo, split: str) -> None:
         self._folder = OwnedFolder()
-        self._corpus, self._settings = corpus, settings
-        self._runs = Runs(["split", "id"], self._folder.path)
-        self._splits: set[str] = set()
-        utterances = iter(corpus.utterances)
-        while batch := list(islice(utterances, BATCH_UTTERANCES)):
-            self._add(batch, seconds(batch))
-        own = [name for name in self._runs.schema.names if name.startswith(OWN)]
+        self._name, self._split = name, split
+        self._files: list[tuple[Path, set[str]]] = []
+        self._held = pa.schema([])
+        coming = iter(utterances)
+        while batch := list(islice(coming, BATCH_UTTERANCES)):
+            self._add(batch)
+        own = [name for name in self._held.names if name.startswith(OWN)]
         self._names = _own_names([name.removeprefix(OWN) for name in own], info)
 
     @property
     def _planned(self) -> list[tuple[str, pa.DataType]]:
-        return [*PLAN_COLUMNS, *([(FAULT, pa.string())] if FAULT in self._runs.schema.names else [])]
+        return [*PLAN_COLUMNS, *([(FAULT, pa.string())] if FAULT in self._held.names else [])]
 
     @property
     def schema(self) -> pa.Schema:
         """Columns of the rows."""
-        own = {field.name: field.type for field in self._runs.schema if field.name.startswith(OWN)}
+        own = {field.name: field.type for field in self._held if field.name.startswith(OWN)}
         return pa.schema(
             [
                 *self._planned,
@@ -81,23 +74,23 @@ class Listing:
     def batches(self) -> Iterator[pa.Table]:
         """Yield all rows in order, in tables of any length."""
         names = [*(name for name, _ in self._planned), *(OWN + name for name in self._names)]
-        for rows in self._runs.sorted():
-            yield rows.select(names).rename_columns(self.schema.names).cast(self.schema)
+        for split in sorted(set[str]().union(*(splits for _, splits in self._files))):
+            for file, splits in self._files:
+                if split in splits:
+                    with pa.OSFile(str(file)) as source:
+                        rows = _fitted(pa.ipc.open_stream(source).read_all(), self._held)
+                    rows = rows if len(splits) == 1 else rows.filter(pc.equal(rows["split"], split))
+                    yield rows.select(names).rename_columns(self.schema.names).cast(self.schema)
 
-    def _add(self, utterances: Sequence[Utterance], seconds: list[float | None]) -> None:
-        splits = [item.split or self._settings.split for item in utterances]
-        for split in set(splits) - self._splits:
+    def _add(self, utterances: Sequence[Utterance]) -> None:
+        splits = [item.split or self._split for item in utterances]
+        for split in set(splits):
             if not is_split(split):
                 raise DatasetError(
-                    f"The corpus {self._corpus.name} has the split {split!r}; a split's name may hold letters, digits, "
+                    f"The corpus {self._name} has the split {split!r}; a split's name may hold letters, digits, "
                     "underscores and single dots, such as 'train.clean.100'."
                 )
-            self._splits.add(split)
-        values: dict[str, list[Any]] = {
-            "split": splits,
-            "seconds": list(seconds),
-            "shard": [None] * len(utterances),
-        }
+        values: dict[str, list[Any]] = {"split": splits, "shard": [None] * len(utterances)}
         columns = {
             name: _array(name, values.get(name) or [getattr(item, name) for item in utterances], kind)
             for name, kind in PLAN_COLUMNS
@@ -107,12 +100,31 @@ class Listing:
         names = dict.fromkeys(name for item in utterances for name in item.extra)
         for name in names:
             columns[OWN + name] = _array(name, [item.extra.get(name) for item in utterances])
+        table = pa.table(columns)
         try:
-            self._runs.add(pa.table(columns))
+            self._held = pa.unify_schemas([self._held, table.schema], promote_options="permissive")
         except pa.ArrowException as error:
             reason = " ".join(str(error).split()).replace(OWN, "")
             named = re.search(r"Field (.+?) has incompatible", reason)
             raise DatasetError(_mixed(named[1] if named else "", reason)) from error
+        file = self._folder.path / f"{len(self._files):06d}.arrow"
+        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+        with (
+            pa.OSFile(str(file), "wb") as sink,
+            pa.ipc.new_stream(sink, table.schema, options=options) as out,
+        ):
+            out.write_table(table)
+        self._files.append((file, set(splits)))
+
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with exactly the columns and types of a schema; what it lacks is null."""
+    known = dict(zip(table.column_names, table.columns, strict=True))
+    columns = [
+        known[field.name].cast(field.type) if field.name in known else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def _own_names(names: Iterable[str], info: TokenizerInfo) -> dict[str, str]:

@@ -95,15 +95,11 @@ def talk(tmp_path: Path) -> Path:
 
 
 def test_only_speech_is_kept(talk: Path) -> None:
-    asked, probed = [], []
-    corpus = segment_corpus(
-        read_corpus(talk), "vad", 10, on_planning=asked.append, on_probe=lambda: probed.append(1)
-    )
-    for _ in range(2):  # read anew, looked at once
+    corpus = segment_corpus(read_corpus(talk), "vad", 10)
+    for _ in range(2):
         found = list(corpus.utterances)
         assert [item.id.split("-")[0] for item in found] == ["short.wav", "talk.wav", "talk.wav"]
         assert corpus.ignored == {WITHOUT_SPEECH: 1}
-        assert (asked, len(probed)) == ([1, 2, 3], 3)
     sentence = read_waveform(CLIPS / "en-gb" / "maud-1.flac").duration
     for item, begin in zip(found[1:], (4.0, 8.0 + sentence), strict=True):
         assert abs(item.start - begin) < 0.3
@@ -130,8 +126,7 @@ def test_a_job_segments_and_goes_on_without_looking_again(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("was looked at again")
 
-    if way != "vad":  # of recordings without speech the plan knows nothing
-        monkeypatch.setattr("speechtok.corpora.segments.probe_audio", refuse)
+    monkeypatch.setattr("speechtok.engine.looking.Children", refuse)
     report = tokenize_corpus(talk, tmp_path / "out", settings=settings, run=RunSettings(workers=1))
     assert report.shards_made == 0
 

@@ -85,6 +85,13 @@ def poison_audio(module):
         return read(self, path, **options)
     module.AudioReader.read_waveform = read_waveform
 
+def poison_segments(module):
+    blocks = module.read_blocks
+    def read_blocks(path, **options):
+        trouble(os.path.basename(str(path)))
+        return blocks(path, **options)
+    module.read_blocks = read_blocks
+
 def poison_tokenizer(module):
     encode = module.DMelTokenizer.encode
     def poisoned(self, samples, *others, **options):
@@ -93,7 +100,11 @@ def poison_tokenizer(module):
         return encode(self, samples, *others, **options)
     module.DMelTokenizer.encode = poisoned
 
-TROUBLES = {"speechtok.audio.io": poison_audio, "speechtok.tokenizers.dmel.tokenizer": poison_tokenizer}
+TROUBLES = {
+    "speechtok.audio.io": poison_audio,
+    "speechtok.corpora.segments": poison_segments,
+    "speechtok.tokenizers.dmel.tokenizer": poison_tokenizer,
+}
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):

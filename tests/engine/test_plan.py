@@ -1,19 +1,18 @@
+import json
 import math
-import random
-import threading
+import os
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechtok.audio.io import probe_audio
 from speechtok.cards import find_card
-from speechtok.corpora import Corpus, read_corpus
-from speechtok.engine.planning import _Cutter, check_same, make_plan
+from speechtok.corpora import read_corpus
+from speechtok.engine.listing import Listing
+from speechtok.engine.looking import Lookers
+from speechtok.engine.planning import Listed, _Cutter, check_same, make_plan, plan_of, plan_settings
 from speechtok.engine.settings import JobSettings
 from speechtok.errors import DatasetError, JobError
 from speechtok.shards.layout import Layout
@@ -25,39 +24,41 @@ CARD = find_card("dmel_16k")[0]
 INFO = CARD.info("f00d")
 
 
-def plan_of(corpus, **settings):
-    return make_plan(corpus, INFO, CARD.to_dict(), JobSettings(**settings))
+@pytest.fixture(scope="module")
+def planned():
+    """Plan a corpus."""
+    with Lookers(count=2) as lookers:
+
+        def plan(corpus, **settings):
+            return make_plan(corpus, INFO, CARD.to_dict(), JobSettings(**settings), lookers)
+
+        yield plan
 
 
-def corpus_of(folder, *utterances):
-    return Corpus(kind="manifest", name="m.csv", root=folder, utterances=utterances)
+def plan_of_items(*items, **settings):
+    """Return the plan of utterances, wherever they lie."""
+    settings = JobSettings(**settings)
+    return plan_of(Listing("m.csv", items, INFO, settings.split), settings, {"tokenizer": INFO.to_dict()})
 
 
 @pytest.fixture
 def corpus(tmp_path, write_corpus):
     names = {f"{n}.wav": 0.1 + 0.05 * n for n in range(12)} | {"x/bad.wav": b"no", "gone": b"fLaC"}
-    write_corpus(tmp_path / "corpus", names)
-    return read_corpus(tmp_path / "corpus")
+    return read_corpus(write_corpus(tmp_path / "corpus", names))
 
 
 # --- determinism ---
 
 
-def test_same_corpus_same_plan(corpus, tmp_path):
-    plans = []
-    for seed in range(3):
-        shuffled = list(corpus.utterances)
-        random.Random(seed).shuffle(shuffled)
-        plans.append(plan_of(replace(corpus, utterances=tuple(shuffled)), shard_seconds=1))
-        plans[-1].write(Layout(tmp_path / str(seed)))
-    assert plans[0].rows.equals(plans[1].rows)
-    assert plans[0].settings == plans[2].settings
+def test_same_corpus_same_plan(corpus, tmp_path, planned):
+    for number in range(2):
+        planned(read_corpus(tmp_path / "corpus"), shard_seconds=1).write(Layout(tmp_path / str(number)))
     for name in ("plan.json", "plan.parquet"):
-        assert len({(tmp_path / str(seed) / ".speechtok" / name).read_bytes() for seed in range(3)}) == 1
+        assert len({(tmp_path / str(number) / ".speechtok" / name).read_bytes() for number in range(2)}) == 1
 
 
-def test_plan_comes_back(corpus, tmp_path):
-    plan = plan_of(corpus, shard_seconds=1)
+def test_plan_comes_back(corpus, tmp_path, planned):
+    plan = planned(corpus, shard_seconds=1)
     plan.write(Layout(tmp_path / "out"))
     back = read_plan(Layout(tmp_path / "out"))
     assert back.rows.equals(plan.rows)
@@ -66,13 +67,23 @@ def test_plan_comes_back(corpus, tmp_path):
     assert back.card == CARD.to_dict()
 
 
-def test_order_and_unknown_lengths(corpus):
-    rows = plan_of(corpus).rows.to_pylist()
-    assert [row["id"] for row in rows] == sorted(item.id for item in corpus.utterances)
+def test_order_and_unknown_lengths(corpus, planned):
+    rows = planned(corpus).rows.to_pylist()
+    assert [row["id"] for row in rows] == [item.id for item in corpus.utterances]
     lengths = {row["id"]: row["seconds"] for row in rows}
     assert lengths["x/bad.wav"] is None
     assert lengths["gone"] is None
     assert lengths["3.wav"] == pytest.approx(0.25)
+
+
+def test_rows_are_in_the_order_of_the_corpus_within_a_split(tmp_path, planned):
+    rows = [("b", "dev"), ("a", "train"), ("c", "dev"), ("d", None), ("0", "dev")]
+    lines = [json.dumps({"audio": "no.wav", "id": name, "split": split}) + "\n" for name, split in rows]
+    (tmp_path / "list.jsonl").write_text("".join(lines))
+    found = planned(read_corpus(tmp_path / "list.jsonl")).rows
+    assert list(zip(found["split"].to_pylist(), found["id"].to_pylist(), strict=True)) == [
+        ("dev", "b"), ("dev", "c"), ("dev", "0"), ("train", "a"), ("train", "d"),
+    ]  # fmt: skip
 
 
 # --- shards ---
@@ -114,75 +125,46 @@ def test_equal_utterances_give_equal_shards():
     assert Counter(cut(["a"] * 100, [1.0] * 100, 10)) == dict.fromkeys(range(10), 10)
 
 
-def test_shards_count_within_their_split(tmp_path):
+def test_shards_count_within_their_split():
     items = [
         Utterance(id=f"{split}{n}", audio="no.wav", split=split) for split in ("b", "a") for n in range(2)
     ]
-    plan = plan_of(corpus_of(tmp_path, *items))
+    plan = plan_of_items(*items)
     tasks = plan.tasks
     assert [task.name for task in tasks] == ["a-00000-of-00001", "b-00000-of-00001"]
     assert [len(task.rows) for task in tasks] == [task.num_rows for task in tasks] == [2, 2]
     assert isinstance(tasks[0], ShardTask)
 
 
-def test_small_corpora_still_have_shards(tmp_path, write_corpus):
+def test_small_corpora_still_have_shards(tmp_path, write_corpus, planned):
     corpus = read_corpus(write_corpus(tmp_path, {f"{n}.wav": 0.1 for n in range(3)}))
-    one, three = plan_of(corpus), plan_of(corpus, shard_seconds=0.1)
+    one, three = planned(corpus), planned(corpus, shard_seconds=0.1)
     assert [task.count for task in one.tasks] == [1]
     assert [len(task.rows) for task in three.tasks] == [1, 1, 1]
     assert sum(task.seconds for task in three.tasks) == pytest.approx(three.seconds)
 
 
-@pytest.mark.parametrize("is_waiting", [False, True])
-def test_headers_that_take_time_are_read_in_threads(tmp_path, write_corpus, monkeypatch, is_waiting):
-    """The lengths are the same; those of files in memory are read faster without."""
-    names = {f"{n:03d}.wav": 0.01 * (1 + n) for n in range(40)}
-    corpus, threads = read_corpus(write_corpus(tmp_path, names)), list[int]()
-
-    def probe(path):
-        threads.append(threading.get_ident())
-        return probe_audio(path)
-
-    clock = SimpleNamespace(
-        perf_counter=lambda: len(threads), thread_time=lambda: len(threads) * (1 - is_waiting)
-    )
-    monkeypatch.setattr("speechtok.engine.planning.time", clock)
-    monkeypatch.setattr("speechtok.engine.planning.probe_audio", probe)
-    assert plan_of(corpus).rows["seconds"].to_pylist() == pytest.approx(list(names.values()))
-    here = threads.count(threading.get_ident())
-    assert (here, len(threads)) == (16 if is_waiting else 40, 40)
-
-
 # --- segments ---
 
 
-def test_segments(tmp_path, write_corpus):
+def test_segments(tmp_path, write_corpus, planned):
     write_corpus(tmp_path, {"a.wav": 2.0})
-    items = [
-        Utterance(id="1", audio="a.wav", start=0.5, segment_seconds=1.0),
-        Utterance(id="2", audio="a.wav", start=1.5),
-        Utterance(id="3", audio="a.wav", start=1.5, segment_seconds=9.0),
-        Utterance(id="4", audio="a.wav", start=2.5, segment_seconds=1.0),
-    ]
-    probes = []
-    plan = make_plan(
-        corpus_of(tmp_path, *items), INFO, CARD.to_dict(), JobSettings(), on_probe=lambda: probes.append(1)
-    )
+    (tmp_path / "wav.scp").write_text("a a.wav\n")
+    (tmp_path / "segments").write_text("1 a 0.5 1.5\n2 a 1.5 -1\n3 a 1.5 10.5\n4 a 2.5 3.5\n")
+    plan = planned(read_corpus(tmp_path))
     assert plan.rows["seconds"].to_pylist() == pytest.approx([1.0, 0.5, 0.5, None], nan_ok=True)
-    assert len(probes) == 1  # one recording, one header
     assert list(plan.extra_types) == ["start"]
 
 
 # --- columns of the corpus ---
 
 
-def extra(folder, *rows):
-    items = [Utterance(id=str(n), audio="no.wav", extra=row) for n, row in enumerate(rows)]
-    return plan_of(corpus_of(folder, *items))
+def extra(*rows):
+    return plan_of_items(*(Utterance(id=str(n), audio="no.wav", extra=row) for n, row in enumerate(rows)))
 
 
-def test_columns_keep_their_types(tmp_path):
-    plan = extra(tmp_path, {"n": 1, "x": 1, "ok": True, "none": None, "tags": ["a"]}, {"n": None, "x": 2.5})
+def test_columns_keep_their_types():
+    plan = extra({"n": 1, "x": 1, "ok": True, "none": None, "tags": ["a"]}, {"n": None, "x": 2.5})
     assert {name: str(kind) for name, kind in plan.extra_types.items()} == {
         "n": "int64",
         "x": "double",
@@ -196,29 +178,29 @@ def test_columns_keep_their_types(tmp_path):
 @pytest.mark.parametrize(
     "name", ["mel", "num_samples", "seconds", "shard", "source_sample_rate", "segment_seconds"]
 )
-def test_reserved_columns_get_a_prefix(tmp_path, name):
-    plan = extra(tmp_path, {name: "mine", f"corpus_{name}": "also mine"})
+def test_reserved_columns_get_a_prefix(name):
+    plan = extra({name: "mine", f"corpus_{name}": "also mine"})
     assert plan.rows[f"corpus_{name}"].to_pylist() == ["also mine"]
     assert plan.rows[f"corpus_corpus_{name}"].to_pylist() == ["mine"]
 
 
 @pytest.mark.parametrize("values", [(1, "a"), (2**70, 1), ({"a": 1}, "b")])
-def test_mixed_columns(tmp_path, values):
+def test_mixed_columns(values):
     with pytest.raises(
         DatasetError, match="The manifest's column n mixes types or holds what Parquet cannot"
     ):
-        extra(tmp_path, *({"n": value} for value in values))
+        extra(*({"n": value} for value in values))
 
 
 # --- splits and settings ---
 
 
 @pytest.mark.parametrize("split", ["train-clean-100", "../x", "a/b", "a b", ".a", "a..b", "a\n"])
-def test_split_names(tmp_path, split):
+def test_split_names(split):
     with pytest.raises(
         DatasetError, match=r"The corpus m\.csv has the split .*; a split's name may hold letters"
     ):
-        plan_of(corpus_of(tmp_path, Utterance(id="1", audio="no.wav", split=split)))
+        plan_of_items(Utterance(id="1", audio="no.wav", split=split))
     with pytest.raises(
         ValueError, match="`split` may hold letters, digits, underscores and single dots, got"
     ):
@@ -246,19 +228,33 @@ def test_settings_out_of_range(settings, sentence):
 
 @pytest.fixture
 def frozen(corpus, tmp_path):
-    """Freeze a plan and return a function that compares it with what is asked now."""
-    plan_of(corpus).write(Layout(tmp_path / "out"))
+    """Freeze what a plan is known by, and return a function that compares it with what is asked now."""
+    items = list(corpus.utterances)
+    settings = plan_settings(corpus, Listed.of(corpus.source), INFO, CARD.to_dict(), JobSettings())
+    plan_of(Listing("corpus", items, INFO, "train"), JobSettings(), settings).write(Layout(tmp_path / "out"))
     plan = read_plan(Layout(tmp_path / "out"))
 
-    def check(corpus=corpus, info=INFO, **settings):
-        check_same(plan, corpus, info, CARD.to_dict(), JobSettings(**settings), "OUT")
+    def check(folder=tmp_path / "corpus", info=INFO, **settings):
+        check_same(plan, read_corpus(folder), info, CARD.to_dict(), JobSettings(**settings), "OUT")
 
     return check
 
 
-def test_nothing_changed(frozen, corpus):
+def test_nothing_changed(frozen, tmp_path):
     frozen()
-    frozen(corpus=replace(corpus, root=corpus.root / "moved", name="moved"))
+    (tmp_path / "corpus").rename(tmp_path / "moved")
+    frozen(tmp_path / "moved")
+
+
+def test_recordings_are_not_opened_to_compare(frozen, corpus):
+    """A pipe nobody writes to would be waited for."""
+    (corpus.root / "new.wav").symlink_to("nowhere")
+    with pytest.raises(JobError, match=r"\(1 new, 0 gone; new: new\.wav\)"):
+        frozen()
+    (corpus.root / "new.wav").unlink()
+    os.mkfifo(corpus.root / "new.wav")
+    with pytest.raises(JobError, match=r"\(1 new, 0 gone; new: new\.wav\)"):
+        frozen()
 
 
 def test_another_tokenizer(frozen):
@@ -290,36 +286,42 @@ def test_other_number_of_codebooks(frozen):
 
 
 def test_another_corpus(frozen, corpus):
-    fewer = replace(corpus, utterances=tuple(corpus.utterances)[1:])
-    with pytest.raises(
-        JobError, match=r"not the one OUT was begun with \(0 new, 1 gone; gone: 0\.wav\); restore it"
-    ):
-        frozen(corpus=fewer)
-    more = replace(corpus, utterances=(*corpus.utterances, Utterance(id="new", audio="new.wav")))
-    with pytest.raises(JobError, match=r"\(1 new, 0 gone; new: new\)"):
-        frozen(corpus=more)
+    (corpus.root / "0.wav").unlink()
+    sentence = r"The corpus is not the one OUT was begun with \(0 new, 1 gone; gone: 0\.wav\); restore it"
+    with pytest.raises(JobError, match=sentence):
+        frozen()
+    (corpus.root / "other.wav").write_bytes(b"x")
+    with pytest.raises(JobError, match=r"\(1 new, 1 gone; new: other\.wav\)"):
+        frozen()
 
 
-@pytest.mark.parametrize(
-    "change", [{"text": "other"}, {"speaker": "s"}, {"start": 0.5}, {"extra": {"mood": "calm"}}]
-)
-def test_changed_utterances(frozen, corpus, change):
-    other = replace(
-        corpus, utterances=(replace(next(iter(corpus.utterances)), **change), *list(corpus.utterances)[1:])
+def test_changed_files(frozen, corpus):
+    (corpus.root / "0.wav").write_bytes(b"x")
+    with pytest.raises(JobError, match=r"\(0 new, 0 gone; some files changed\)"):
+        frozen()
+
+
+def test_a_changed_list(tmp_path):
+    """Of lists the content counts, of recordings the size."""
+    (tmp_path / "list.csv").write_text("audio,text\na.wav,one\n")
+    settings = plan_settings(*_asked(tmp_path / "list.csv"))
+    plan = plan_of(Listing("l", [Utterance(id="1", audio="a")], INFO, "train"), JobSettings(), settings)
+    (tmp_path / "list.csv").write_text("audio,text\na.wav,two\n")
+    corpus = read_corpus(tmp_path / "list.csv")
+    with pytest.raises(JobError, match=r"begun with \(a list changed\); restore it"):
+        check_same(plan, corpus, INFO, CARD.to_dict(), JobSettings(), "OUT")
+    older = plan_of(
+        Listing("l", [Utterance(id="1", audio="a")], INFO, "train"),
+        JobSettings(),
+        {name: value for name, value in settings.items() if name != "listing"},
     )
-    with pytest.raises(JobError, match=r"\(0 new, 0 gone; some utterances changed\)"):
-        frozen(corpus=other)
+    with pytest.raises(JobError, match="was begun by an older speechtok"):
+        check_same(older, corpus, INFO, CARD.to_dict(), JobSettings(), "OUT")
 
 
-def test_columns_with_nan_are_the_same(tmp_path):
-    rows = [{"x": math.nan, "n": 1}, {"x": 1, "n": None}]
-    items = [Utterance(id=str(n), audio="no.wav", extra=row) for n, row in enumerate(rows)]
-    corpus = corpus_of(tmp_path, *items)
-    plan_of(corpus).write(Layout(tmp_path / "out"))
-    check_same(read_plan(Layout(tmp_path / "out")), corpus, INFO, CARD.to_dict(), JobSettings(), "OUT")
-    changed = replace(corpus, utterances=(replace(items[0], extra={"x": math.nan, "n": 2}), items[1]))
-    with pytest.raises(JobError, match="some utterances changed"):
-        check_same(read_plan(Layout(tmp_path / "out")), changed, INFO, CARD.to_dict(), JobSettings(), "OUT")
+def _asked(path):
+    corpus = read_corpus(path)
+    return corpus, Listed.of(corpus.source), INFO, CARD.to_dict(), JobSettings()
 
 
 # --- a damaged plan ---
@@ -356,8 +358,8 @@ def test_no_plan(tmp_path):
         ),
     ],
 )
-def test_damaged_plan(corpus, tmp_path, name, change, sentence):
-    plan_of(corpus).write(Layout(tmp_path))
+def test_damaged_plan(corpus, tmp_path, planned, name, change, sentence):
+    planned(corpus).write(Layout(tmp_path))
     path = tmp_path / ".speechtok" / name
     if change is None:
         path.unlink()
@@ -368,5 +370,5 @@ def test_damaged_plan(corpus, tmp_path, name, change, sentence):
         read_plan(Layout(tmp_path))
 
 
-def test_plan_type(corpus):
-    assert isinstance(plan_of(corpus), Plan)
+def test_plan_type(corpus, planned):
+    assert isinstance(planned(corpus), Plan)

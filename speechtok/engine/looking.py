@@ -1,0 +1,350 @@
+"""What a corpus holds, slice by slice: its utterances with their lengths, and long ones in segments, in processes of their own.
+
+A file that makes its decoder hang, crash or take all memory ends such a process and nothing else. The next one goes on behind what was
+received and tells each utterance alone, so it is known which one ended it: one that does so again is planned with a fault where it was
+to be segmented, and else with unknown length, which leaves the job to say what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+
+from speechtok.audio.io import probe_audio
+from speechtok.corpora import Corpus
+from speechtok.corpora.corpus import Unique, checked
+from speechtok.corpora.segments import WITHOUT_SPEECH, Segmenter, nobody_speaks
+from speechtok.corpora.slices import Pairs, Slice, Source
+from speechtok.engine.child import Children, cause_of_death
+from speechtok.engine.settings import JobSettings, RunSettings
+from speechtok.errors import DatasetError, StorageError
+from speechtok.storage import join
+from speechtok.utterances import Utterance
+
+SLICE_SECONDS = 300.0
+"""Speech in a slice that one process looks at, about."""
+MAX_LOOKERS = 8
+"""Processes that look at the same time."""
+MAX_DEATHS = 2
+"""How often an utterance may end the process that looks at it."""
+LONGEST_SECONDS = 1e9
+"""Thirty years. A corpus that states more states nonsense, which the sums of a plan need not hold."""
+HELD_SECONDS = 0.2
+"""How long a process keeps what it has found before it tells."""
+KNOWN_LENGTHS = 64
+"""Recordings whose lengths are kept at hand, for lists with many segments of each."""
+Found = list[tuple[Utterance, str]]
+"""The segments of one utterance, each with its place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What is asked of a process; travels pickled, between processes of ours alone."""
+
+    source: bytes
+    """The pickled `Source`."""
+    place: str
+    """What messages call it."""
+    part: Slice
+    settings: JobSettings
+    timeout_seconds: float
+    memory_mb: int
+    begin: int = 0
+    """Utterances of the slice that are known already."""
+    faults: dict[int, str] = field(default_factory=dict)
+    """Why some are not to be looked at, by their numbers in the slice."""
+    is_careful: bool = False
+    """Whether each utterance is told before the next is looked at."""
+
+
+def serve(connection: Connection) -> None:
+    """Answer requests until the other end closes: lists of `Found`, then a `Counter` of what was left out, or an error."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    known, source = b"", None
+    while True:
+        try:
+            look: Look = connection.recv()
+        except EOFError:
+            return
+        try:
+            if source is None or look.source != known:
+                # Safe because no file holds it: the process that started this one made it.
+                known, source = look.source, pickle.loads(look.source)  # noqa: S301
+            _answer(connection, look, source)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        except (StorageError, DatasetError) as error:
+            connection.send(error)
+        except Exception as error:  # whatever a damaged container provokes is told
+            connection.send(DatasetError(f"{look.place} cannot be read: {_sentence(error)}."))
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _answer(connection: Connection, look: Look, source: Source) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (look.memory_mb << 20, most))
+    source.ignored.clear()
+    watch = _Watch(look.timeout_seconds)
+    looker = _Looker(look, source, watch.begin)
+    held, since = list[Found](), time.monotonic()
+    for number, (utterance, place) in enumerate(source.read(look.part)):
+        if number < look.begin:
+            continue
+        item = checked(utterance, f"{look.place} {place}")
+        if number in look.faults:
+            found = (
+                [replace(item, fault=item.fault or look.faults[number])] if look.settings.segment else [item]
+            )
+        else:
+            found = looker(item)
+        watch.end()
+        held.append([(one, place) for one in found])
+        if look.is_careful or time.monotonic() - since > HELD_SECONDS:
+            connection.send(held)
+            held, since = [], time.monotonic()
+    connection.send(held)
+    connection.send(+source.ignored)
+
+
+class _Watch:
+    """Ends this process where something takes too long: by a kernel timer that nobody catches, so it holds inside any library."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def begin(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+    def end(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class _Looker:
+    """Measures and segments utterances."""
+
+    def __init__(self, look: Look, source: Source, on_block: Callable[[], None]) -> None:
+        self._source, self._on_block = source, on_block
+        self._lengths: dict[str, float | None] = {}
+        way = look.settings.segment
+        self._cut = Segmenter(source.root, way, look.settings.max_segment_seconds, on_block) if way else None
+
+    def __call__(self, utterance: Utterance) -> list[Utterance]:
+        self._on_block()
+        found = [utterance]
+        if self._cut is not None:
+            try:
+                found = self._cut(utterance)
+            except StorageError:
+                raise
+            except Exception as error:
+                return [replace(utterance, fault=f"Cannot segment {utterance.audio!r}: {_sentence(error)}.")]
+            self._source.ignored[WITHOUT_SPEECH] += not found
+        return [self._measured(item) for item in found]
+
+    def _measured(self, item: Utterance) -> Utterance:
+        if item.seconds is not None:
+            return replace(item, seconds=min(item.seconds, LONGEST_SECONDS))
+        if item.fault is not None:
+            return item
+        length = self._length(item.audio)
+        if length is None or item.start >= length:
+            return item
+        rest = length - item.start
+        return replace(
+            item, seconds=rest if item.segment_seconds is None else min(rest, item.segment_seconds)
+        )
+
+    def _length(self, audio: str) -> float | None:
+        if audio not in self._lengths:
+            if len(self._lengths) >= KNOWN_LENGTHS:
+                del self._lengths[next(iter(self._lengths))]
+            try:
+                self._lengths[audio] = probe_audio(join(self._source.root, audio)).duration
+            except StorageError:
+                raise
+            except Exception:  # whatever its name or header provokes, the job will say in the quarantine
+                self._lengths[audio] = None
+        return self._lengths[audio]
+
+
+class Lookers:
+    """Processes that look at slices; a context manager, with which they end.
+
+    Args:
+        run: how long looking may take, and how much memory.
+        count: how many processes; None takes one per CPU.
+    """
+
+    def __init__(self, run: RunSettings | None = None, count: int | None = None) -> None:
+        self._run = run or RunSettings()
+        self._count = min(MAX_LOOKERS, count or os.cpu_count() or 1)
+        first = _Child()  # which starts at once; the others when there are slices for them
+        self._idle, self._all_children = deque([first]), {first}
+        self._is_over = False
+
+    def __enter__(self) -> Lookers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over = True
+        for child in list(self._all_children):
+            child.end()
+
+    def utterances(
+        self,
+        corpus: Corpus,
+        parts: Callable[[], Iterator[Slice]],
+        settings: JobSettings,
+        *,
+        on_planning: Callable[[int], None] = lambda utterances: None,
+        on_probe: Callable[[], None] = lambda: None,
+    ) -> Iterator[Utterance]:
+        """Yield the utterances of slices, in order, with their lengths as far as these can be told.
+
+        Args:
+            corpus: what the slices belong to; what is left out is counted in its `ignored`.
+            parts: gives the slices.
+            settings: whether and how long utterances are segmented.
+            on_planning: called with the number of utterances found, as far as is known.
+            on_probe: called for each.
+
+        Raises:
+            DatasetError: when a slice cannot be read, an id occurs twice, there is no utterance, or nobody speaks.
+            StorageError: when a store fails.
+        """
+        source = corpus.source
+        if source is None:
+            raise ValueError("a corpus in memory has no slices")
+        if settings.segment == "vad":
+            Segmenter(
+                corpus.root, "vad", settings.max_segment_seconds
+            )  # says here that the detector is missing
+        asked = Look(
+            source=pickle.dumps(source),
+            place=str(source.place),
+            part=Slice(),
+            settings=settings,
+            timeout_seconds=self._run.timeout_seconds,
+            memory_mb=self._run.memory_mb,
+        )
+
+        def pairs() -> Pairs:
+            told = 0
+            for found in self._all(corpus, asked, parts()):
+                told += 1
+                on_planning(told)
+                on_probe()
+                yield from found
+            if told and corpus.ignored[WITHOUT_SPEECH] == told:
+                raise DatasetError(nobody_speaks(corpus))
+
+        return iter(Unique(pairs, str(source.place), advice=source.advice))
+
+    def _all(self, corpus: Corpus, asked: Look, parts: Iterator[Slice]) -> Iterator[Found]:
+        waiting, is_more = deque[Future[tuple[list[Found], Counter[str]]]](), True
+        pool = ThreadPoolExecutor(self._count)
+        try:
+            while is_more or waiting:
+                while is_more and len(waiting) < 2 * self._count:
+                    part = next(parts, None)
+                    is_more = part is not None
+                    if part is not None:
+                        waiting.append(pool.submit(self._look, replace(asked, part=part, faults={})))
+                if waiting:
+                    found, left_out = waiting.popleft().result()
+                    corpus.ignored.update(left_out)
+                    yield from found
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _look(self, look: Look) -> tuple[list[Found], Counter[str]]:
+        """Return what is in a slice, whatever its recordings do to the processes that look at them."""
+        found, deaths = list[Found](), Counter[int]()
+        while True:
+            child = self._child()
+            try:
+                left_out = child.ask(replace(look, begin=len(found)), found)
+            except _Died as death:
+                self._all_children.discard(child)
+                if self._is_over:
+                    raise
+                number = len(found)
+                deaths[number] += look.is_careful
+                if deaths[number] > MAX_DEATHS:
+                    raise DatasetError(
+                        f"{look.place} cannot be read: reading {look.part.container or look.part.names[0]} ended its "
+                        f"process again and again ({cause_of_death(death.code)})."
+                    ) from None
+                is_late = death.code == -signal.SIGALRM
+                if look.is_careful and (is_late or deaths[number] == MAX_DEATHS):
+                    look.faults[number] = _reason(death.code, look.timeout_seconds)
+                look = replace(look, is_careful=True)
+                continue
+            finally:
+                if child in self._all_children:
+                    self._idle.append(child)
+            return found, left_out
+
+    def _child(self) -> _Child:
+        try:
+            return self._idle.popleft()
+        except IndexError:
+            child = _Child()
+            self._all_children.add(child)
+            return child
+
+
+def _reason(code: int, timeout_seconds: float) -> str:
+    if code == -signal.SIGALRM:
+        return (
+            f"Looking for its segments took longer than {timeout_seconds:g} s; allow more with --timeout-seconds and tokenize "
+            "into another folder, or leave it out."
+        )
+    return f"Looking for its segments ended the process twice ({cause_of_death(code)}); convert it or leave it out."
+
+
+class _Died(Exception):  # noqa: N818
+    """A process is gone."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Child:
+    def __init__(self) -> None:
+        self._children = Children(f"{__name__}:serve")
+        (self._connection,) = self._children.connections
+
+    def ask(self, look: Look, found: list[Found]) -> Counter[str]:
+        """Add what is found to `found`, and return what was left out.
+
+        Raises:
+            _Died: when the process ended.
+        """
+        try:
+            self._connection.send(look)
+            while isinstance(answer := self._connection.recv(), list):
+                found += answer
+        except (EOFError, OSError):
+            raise _Died(self.end()) from None
+        if isinstance(answer, Exception):
+            raise answer
+        left_out: Counter[str] = answer
+        return left_out
+
+    def end(self) -> int:
+        """End the process, and return its exit code."""
+        self._connection.close()
+        return self._children.kill()
