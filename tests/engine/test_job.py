@@ -666,6 +666,28 @@ def test_full_disk(corpus, made, tmp_path, tiny_disk, hashes):
     assert hashes(tiny_disk / "out") == hashes(made[0])
 
 
+def test_a_shard_that_fails_alone(corpus, made, tmp_path, monkeypatch, hashes):
+    """The others are made; the command says which is not, and the same command makes it."""
+    real = worker_module.commit
+
+    def commit(layout, temporary, record, **options):
+        if record.index == 1:
+            raise RuntimeError("no luck")
+        return real(layout, temporary, record, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_module, "commit", commit)
+        with pytest.raises(
+            JobError, match=r"A shard failed: RuntimeError: no luck\. Not made: train-00001-of-\d+\.$"
+        ):
+            run(corpus, tmp_path / "out")
+    tasks = read_plan(Layout(tmp_path / "out")).tasks
+    done = [is_done(Layout(tmp_path / "out"), task) for task in tasks]
+    assert done == [task.index != 1 for task in tasks]
+    assert run(corpus, tmp_path / "out").shards_made == 1
+    assert hashes(tmp_path / "out") == hashes(made[0])
+
+
 # --- what is known before the work ---
 
 

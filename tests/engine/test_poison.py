@@ -72,12 +72,13 @@ def test_troubled_recordings_are_lost_alone(corpus, tmp_path, account, poison):
     )
 
 
-@pytest.mark.ray
-def test_an_input_that_kills_workers_is_named(tmp_path, write_corpus, account, poison, hashes):
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.ray)])
+def test_an_input_that_kills_workers_is_named(tmp_path, write_corpus, account, poison, executor):
     """Two tries in company, two alone; then it is in quarantine and the rest of its shard is whole."""
     corpus = write_corpus(tmp_path / "c", dict.fromkeys(["a.wav", "b.wav", "d.wav", "e.wav"], 0.4))
     soundfile.write(corpus / "c.wav", np.zeros(12345), 16000)
-    tokenize_corpus(corpus, tmp_path / "out", settings=SETTINGS, run=RunSettings(executor="ray", workers=1))
+    how = RunSettings(executor=executor, workers=2)
+    tokenize_corpus(corpus, tmp_path / "out", settings=SETTINGS, run=how)
     rows, failed = account(tmp_path / "out")
     assert (rows, failed) == (["a.wav", "b.wav", "d.wav", "e.wav"], ["c.wav"])
     assert reasons(tmp_path / "out")["c.wav"] == (
@@ -166,6 +167,14 @@ def test_a_note_that_a_kill_left_beside_the_last_shard(shard, tmp_path, hashes):
     assert hashes(layout.root) != before
     tokenize_corpus(tmp_path / "c", layout.root, run=RunSettings(workers=1))
     assert hashes(layout.root) == before
+
+
+def test_deaths_that_are_excused_accuse_nobody(shard):
+    """As when Ray ends a worker to have memory for others, or a node goes, however often."""
+    for _ in range(2 * MAX_DEATHS):
+        assert attempt(shard, [["a"]], "a") is None
+        Attempts(*shard).excuse()
+    assert attempt(shard, [["a"]], None) == frozenset()
 
 
 def test_unreadable_note(shard):
