@@ -66,6 +66,10 @@ class Recipe:
     """Names a manifest uses, by the name they have here."""
     corpus_format: str | None = None
     """Format of the corpus, such as folder or ljspeech, instead of looking what it is."""
+    limit: int | None = None
+    """Take only the first utterances of the corpus, this many."""
+    sample: float | None = None
+    """Take only this share of the utterances, always the same ones."""
     executor: str | None = None
     """local or ray."""
     ray: RaySection | None = None

@@ -121,6 +121,21 @@ corpus_format: Decorator = click.option(
     help="Format of the corpus. [default: told by what it is]",
 )
 
+
+def taken(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a first try to a command."""
+    share = click.FloatRange(0, 1, min_open=True)
+    command = click.option(
+        "--sample",
+        type=share,
+        metavar="SHARE",
+        help="Take only this share of the utterances, always the same ones.",
+    )(command)
+    return click.option(
+        "--limit", type=click.IntRange(min=1), help="Take only the first utterances of the corpus, this many."
+    )(command)
+
+
 num_codebooks: Decorator = click.option(
     "--num-codebooks", type=click.IntRange(min=1), help="Keep only the first codebooks of each stream."
 )

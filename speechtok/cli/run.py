@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from speechtok.cards import find_recipe, list_recipes, read_recipe
-from speechtok.cli.options import EXISTING, PLACE, verbose
+from speechtok.cli.options import EXISTING, PLACE, taken, verbose
 from speechtok.cli.plan_only import plan_options
 from speechtok.cli.printing import say
 from speechtok.cli.tokenize import tokenize
@@ -29,6 +29,7 @@ from speechtok.storage import as_path
     metavar="NAME=VALUE",
     help="Set a field of the recipe, such as tokenizer=facodec; may be given several times.",
 )
+@taken
 @plan_options
 @verbose
 def command(recipe: str | None, changes: tuple[str, ...], **given: Any) -> None:

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 )
 @options.columns
 @options.corpus_format
+@options.taken
 @options.running
 @plan_options
 @options.verbose

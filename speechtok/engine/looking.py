@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from multiprocessing.connection import Connection
 
 from speechtok.audio.io import probe_audio
@@ -98,7 +99,8 @@ def _answer(connection: Connection, look: Look, source: Source) -> None:
     watch = _Watch(look.timeout_seconds)
     looker = _Looker(look, source, watch.begin)
     held, since = list[Found](), time.monotonic()
-    for number, (utterance, place) in enumerate(source.read(look.part)):
+    taken = (pair for pair in source.read(look.part) if look.settings.is_taken(pair[0].id))
+    for number, (utterance, place) in enumerate(islice(taken, look.settings.limit)):
         if number < look.begin:
             continue
         item = checked(utterance, f"{look.place} {place}")
@@ -215,7 +217,7 @@ class Lookers:
         Args:
             corpus: what the slices belong to; what is left out is counted in its `ignored`.
             parts: gives the slices.
-            settings: whether and how long utterances are segmented.
+            settings: which utterances are taken, and whether and how long ones are segmented.
             on_planning: called with the number of utterances found, as far as is known.
             on_probe: called for each.
 
@@ -241,11 +243,15 @@ class Lookers:
 
         def pairs() -> Pairs:
             told = 0
-            for found in self._all(corpus, asked, parts()):
+            for found in islice(self._all(corpus, asked, parts()), settings.limit):
                 told += 1
                 on_planning(told)
                 on_probe()
                 yield from found
+            if not told and settings.sample is not None:
+                raise DatasetError(
+                    f"No utterance of {source.place} is in a sample of {settings.sample:g}; take a larger share."
+                )
             if told and corpus.ignored[WITHOUT_SPEECH] == told:
                 raise DatasetError(nobody_speaks(corpus))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -52,6 +53,11 @@ class JobSettings:
     """Names a manifest uses, by the name they have here, such as {"audio": "path"}."""
     corpus_format: str | None = None
     """Format of the corpus, one of `speechtok.utterances.CORPUS_FORMATS`; None looks what it is."""
+    limit: int | None = None
+    """Take only this many utterances, the first of the corpus, before any is segmented; None takes all."""
+    sample: float | None = None
+    """Take only this share of the utterances, above 0 and up to 1, drawn by the hash of their ids: always the same ones, of which a
+    smaller share takes some; None takes all."""
 
     def __post_init__(self) -> None:
         for name in ("shard_seconds", "batch_seconds", "chunk_seconds"):
@@ -70,6 +76,17 @@ class JobSettings:
             )
         if self.num_codebooks is not None and self.num_codebooks < 1:
             raise ValueError(f"`num_codebooks` must be at least 1, got {self.num_codebooks}.")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"`limit` must be at least 1, got {self.limit}.")
+        if self.sample is not None and not 0 < self.sample <= 1:
+            raise ValueError(f"`sample` must be above 0 and up to 1, got {self.sample}.")
+
+    def is_taken(self, name: str) -> bool:
+        """Return whether the utterance of an id belongs to the sample."""
+        if self.sample is None:
+            return True
+        digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest) < self.sample * (1 << 64)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""

@@ -12,7 +12,7 @@ from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.corpora import read_corpus
 from speechtok.engine.looking import Lookers
 from speechtok.engine.settings import JobSettings, RunSettings
-from speechtok.errors import DatasetError
+from speechtok.errors import DatasetError, JobError
 from speechtok.shards.reader import TokenDataset
 
 SPEECH = Path(speechtok.__file__).parent / "demo" / "clips" / "en-gb" / "maud-1.flac"
@@ -80,3 +80,24 @@ def test_what_is_wrong_with_a_corpus_is_told_as_here(tmp_path, write_corpus):
             DatasetError, match="has the id '1' twice, at line 2 and at line 3; ids must be unique"
         ):
             list(lookers.utterances(corpus, parts, JobSettings()))
+
+
+def test_a_first_try(tmp_path, write_corpus):
+    corpus = write_corpus(tmp_path / "c", {f"{n:02d}.wav": 0.1 for n in range(30)})
+    ids = {}
+    for name, how in {"limit": {"limit": 3}, "half": {"sample": 0.5}, "less": {"sample": 0.25}}.items():
+        settings = JobSettings(**how)
+        tokenize_corpus(corpus, tmp_path / name, settings=settings, run=RunSettings(workers=1))
+        ids[name] = [row["id"] for row in TokenDataset(tmp_path / name)]
+    assert ids["limit"] == ["00.wav", "01.wav", "02.wav"]
+    assert 5 < len(ids["half"]) < 25
+    assert 0 < len(ids["less"]) < len(ids["half"])
+    assert set(ids["less"]) < set(ids["half"])
+    with pytest.raises(JobError, match="was begun with limit=3, not None"):
+        tokenize_corpus(corpus, tmp_path / "limit", run=RunSettings(workers=1))
+    with pytest.raises(
+        DatasetError, match=r"No utterance of .* is in a sample of 1e-09; take a larger share"
+    ):
+        tokenize_corpus(
+            corpus, tmp_path / "none", settings=JobSettings(sample=1e-9), run=RunSettings(workers=1)
+        )

@@ -216,6 +216,8 @@ def test_split_names(split):
         ({"channels": "left"}, "`channels` must be one of mean, first, error, got 'left'"),
         ({"dtype": "float16"}, "`dtype` must be one of float32, float64, got 'float16'"),
         ({"num_codebooks": 0}, "`num_codebooks` must be at least 1, got 0"),
+        ({"limit": 0}, "`limit` must be at least 1, got 0"),
+        ({"sample": 1.5}, r"`sample` must be above 0 and up to 1, got 1\.5"),
     ],
 )
 def test_settings_out_of_range(settings, sentence):
