@@ -181,8 +181,8 @@ def measure_overhead(clips: int, rounds: int) -> dict[str, Any]:
         kinds: dict[str, Callable[[], dict[str, Any]]] = {
             "plain": lambda: plain_loop(corpus, "trivial"),
             "local": lambda: job(corpus, "trivial", run=RunSettings(workers=1)),
-            "ray_1": lambda: job(corpus, "trivial", run=RunSettings(workers=1)),
-            "ray_2": lambda: job(corpus, "trivial", run=RunSettings(workers=2)),
+            "ray_1": lambda: job(corpus, "trivial", run=RunSettings(executor="ray", workers=1)),
+            "ray_2": lambda: job(corpus, "trivial", run=RunSettings(executor="ray", workers=2)),
         }
         found = [{name: measure() for name, measure in kinds.items()} for _ in range(rounds)]
     result: dict[str, Any] = {"clips": clips, "rounds": found}
@@ -200,7 +200,11 @@ def measure_scaling(corpus: Path, name: str, checkpoint: str | None, shard_secon
     for workers in (1, 2):
         os.sched_setaffinity(0, cores[:workers])  # a worker is meant for a core, reading included
         found[workers] = job(
-            corpus, name, checkpoint, run=RunSettings(workers=workers), shard_seconds=shard_seconds
+            corpus,
+            name,
+            checkpoint,
+            run=RunSettings(executor="ray", workers=workers),
+            shard_seconds=shard_seconds,
         )
     return {
         "tokenizer": name,

@@ -71,7 +71,7 @@ def test_damaged_footers_end_in_one_sentence(tmp_path):
     chance = random.Random(0)
     path = tmp_path / "damaged.parquet"
     read = refused = 0
-    for _ in range(600):
+    for _ in range(300):
         changed = bytearray(content)
         for _ in range(chance.randint(1, 3)):
             changed[chance.randrange(start, len(content) - 8)] ^= 1 << chance.randrange(8)
@@ -83,8 +83,8 @@ def test_damaged_footers_end_in_one_sentence(tmp_path):
             refused += str(path) in str(error)
     path.write_bytes(with_unknown_encryption(content))
     list(read_parquet_rows(path))
-    assert read > 20
-    assert read + refused == 600
+    assert read > 10
+    assert read + refused == 300
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def dataset_card(
     head |= _languages(statistics)
     head |= {
         "task_categories": list(_TASKS if statistics.texts else _TASKS_WITHOUT_TEXT),
-        "size_categories": [_size_category(statistics.rows)],
+        "size_categories": [size_category(statistics.rows)],
         "dataset_info": _dataset_info(layout, plan, records),
     }
     parts = (
@@ -219,7 +219,7 @@ def _corpus(plan: Plan, licence: str | None, citation: str | None) -> str:
 """
 
 
-def _size_category(rows: int) -> str:
+def size_category(rows: int) -> str:
     """Return the Hub's name for a number of rows, such as "1K<n<10K"."""
     names = ["1K", "10K", "100K", "1M", "10M", "100M", "1B"]
     above = [name for name, size in zip(names, _SIZES, strict=True) if rows >= size]

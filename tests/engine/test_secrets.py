@@ -13,6 +13,7 @@ from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.engine.worker import ShardWorker
 from speechtok.errors import JobError
+from speechtok.tokenizers.dmel.tokenizer import DMelTokenizer
 
 TOKEN = "hf_QwErTyUiOpAsDfGhJkLz"
 VARIABLES = {
@@ -69,7 +70,7 @@ def test_a_message_with_a_secret(corpus, tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise ValueError(f"refused with {TOKEN[:15]} and http://me:sesame@host/x")
 
-    monkeypatch.setattr(ShardWorker, "_encode", fail)
+    monkeypatch.setattr(DMelTokenizer, "encode", fail)
     with pytest.raises(JobError, match=r"refused with \$HF_TOKEN and http://…@host/x"):
         tokenize_corpus(corpus, tmp_path / "out", run=RunSettings(workers=1), settings=JobSettings())
     rows = pq.read_table(tmp_path / "out" / "quarantine" / "train.parquet").to_pylist()

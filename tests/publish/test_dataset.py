@@ -18,7 +18,7 @@ from speechtok.commands.tokenize import retry_quarantined, tokenize_corpus
 from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import DatasetError, HubError, StorageError
 from speechtok.hub import faults
-from speechtok.publish.card import PLOT, _size_category
+from speechtok.publish.card import PLOT, size_category
 from speechtok.publish.dataset import absolute_recordings, pull_dataset, push_dataset
 from tests.local_hub import regular
 from tests.waiting import wait_until
@@ -308,7 +308,7 @@ def test_a_pulled_copy_keeps_its_card(hub, made, tmp_path, write_corpus):
     ("rows", "name"), [(999, "n<1K"), (1000, "1K<n<10K"), (10**8, "100M<n<1B"), (10**9, "n>1B")]
 )
 def test_size_categories(rows, name):
-    assert _size_category(rows) == name
+    assert size_category(rows) == name
 
 
 # --- what does not go ---

@@ -477,7 +477,7 @@ def test_any_damage_to_any_file_of_a_dataset(dataset, tmp_path):
     assert len(files) == 8
     for path in files:
         content = path.read_bytes()
-        for place in random.sample(range(len(content)), min(25, len(content))):
+        for place in random.sample(range(len(content)), min(12, len(content))):
             changed = bytearray(content)
             if place % 4:
                 changed[place] ^= random.randrange(1, 256)

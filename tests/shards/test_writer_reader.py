@@ -46,7 +46,7 @@ def same(a, b):
 # --- law: what is read is what was written ---
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     counts=st.lists(st.integers(1, 5000), min_size=1, max_size=12),
     group_rows=st.integers(1, 5),
@@ -290,7 +290,7 @@ def test_data_loader(dataset, context):
         opened,
         batch_size=2,
         shuffle=True,
-        num_workers=0 if context is None else 2,
+        num_workers=0 if context is None else 1,
         multiprocessing_context=context,
         collate_fn=collate if context is None else list,
         generator=torch.Generator().manual_seed(0),

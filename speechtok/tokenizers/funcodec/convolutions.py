@@ -220,7 +220,7 @@ def _convolve(x: Tensor, inner: _Inner) -> Tensor:
     stride, dilation = inner.stride, inner.dilation
     is_transposed = isinstance(inner, nn.ConvTranspose1d | nn.ConvTranspose2d)
     if weight.dim() == 3:
-        if _is_heavy(x, inner):
+        if is_heavy(x, inner):
             product = _transposed_product if is_transposed else _product
             return product(x, weight, bias, stride[0])
         weight, stride, dilation = weight[:, :, None], (1, *stride), (1, *dilation)
@@ -235,7 +235,7 @@ def _convolve(x: Tensor, inner: _Inner) -> Tensor:
     return as_image(x, lambda image: functional.conv2d(image, weight, bias, stride, 0, dilation, groups))
 
 
-def _is_heavy(x: Tensor, inner: _Inner) -> bool:
+def is_heavy(x: Tensor, inner: _Inner) -> bool:
     """Return whether a convolution has many more weights than it has input.
 
     oneDNN rearranges the weights at each call, which then takes as long as the convolution itself; a matrix

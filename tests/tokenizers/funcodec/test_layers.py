@@ -8,7 +8,7 @@ import torch
 
 from speechtok.nets.padding import reflect_pad
 from speechtok.nets.weight_norm import fold
-from speechtok.tokenizers.funcodec.convolutions import Conv, ConvTranspose, _is_heavy
+from speechtok.tokenizers.funcodec.convolutions import Conv, ConvTranspose, is_heavy
 from speechtok.tokenizers.funcodec.layers import groups_for
 from tests.goldens import recipe
 from tests.tokenizers.funcodec.published import golden
@@ -121,10 +121,10 @@ def test_heavy_convolutions_are_matrix_products_with_the_same_result(
         fold(layer)
         inner = layer.conv.conv if isinstance(layer, Conv) else layer.convtr.convtr
         x = torch.randn(1, frames, 64).transpose(1, 2)
-        assert _is_heavy(x, inner)
+        assert is_heavy(x, inner)
         exact = deepcopy(layer).double()
         with torch.no_grad():
             quick, wanted = layer(x)[0], exact(x.double())[0]
-        assert not _is_heavy(x.double(), inner)
+        assert not is_heavy(x.double(), inner)
         assert quick.shape == wanted.shape
         assert torch.allclose(quick.double(), wanted, rtol=0, atol=1e-5)
