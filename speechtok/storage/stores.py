@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from speechtok.errors import StorageError
@@ -60,30 +60,6 @@ class Head:
     """The hash stated when it was written, if one was; who writes other content may leave it as it was."""
 
 
-class Store(Protocol):
-    """One bucket or repository; names are those of objects in it."""
-
-    def head(self, name: str) -> Head:
-        """Return what is known of an object."""
-        ...
-
-    def read(self, name: str, start: int, stop: int) -> bytes:
-        """Return a range of an object's bytes, which is not empty, and of an answer without end a little more than that."""
-        ...
-
-    def list(self, folder: str, recursive: bool) -> Iterator[tuple[str, Head | None]]:
-        """Yield names of objects below a name, in order, and of folders, which have no head."""
-        ...
-
-    def put(self, name: str, content: bytes | Path, sha256: str | None, replaces: str | None) -> str | None:
-        """Return the version written, or None when something else was there than expected."""
-        ...
-
-    def delete(self, name: str) -> None:
-        """Remove an object."""
-        ...
-
-
 class _Bucket:
     """A bucket of Amazon S3 and what speaks its language, of Google Cloud Storage, or in the memory of this process.
 
@@ -98,12 +74,14 @@ class _Bucket:
         self._store = self._opened()
 
     def head(self, name: str) -> Head:
+        """Return what is known of an object."""
         found = self._obstore.get(self._store, name, options={"head": True})
         stated = found.attributes.get("sha256")
         is_same = str(found.meta["e_tag"]).strip('"') == found.attributes.get("md5")
         return self._head(found.meta, sha256=stated if is_same else None, stated_sha256=stated)
 
     def read(self, name: str, start: int, stop: int) -> bytes:
+        """Return a range of an object's bytes, which is not empty, and of an answer without end a little more than that."""
         try:
             found = self._obstore.get(self._store, name, options={"range": (start, stop)})
         except self._obstore.exceptions.GenericError as error:
@@ -118,6 +96,7 @@ class _Bucket:
         return bytes(content)
 
     def list(self, folder: str, recursive: bool) -> Iterator[tuple[str, Head | None]]:
+        """Yield names of objects below a name, in order, and of folders, which have no head."""
         if not recursive:
             found = self._obstore.list_with_delimiter(self._store, folder)
             objects = [(item["path"], self._head(item)) for item in found["objects"]]
@@ -127,6 +106,7 @@ class _Bucket:
             yield from ((item["path"], self._head(item)) for item in page)
 
     def put(self, name: str, content: bytes | Path, sha256: str | None, replaces: str | None) -> str | None:
+        """Return the version written, or None when something else was there than expected."""
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         if size > MAX_PUT_BYTES:
             raise StorageError(
@@ -145,6 +125,7 @@ class _Bucket:
         return self._version(made)
 
     def delete(self, name: str) -> None:
+        """Remove an object."""
         _begun_anew(lambda: self._obstore.delete(self._store, name), is_broken_off)
 
     def _head(self, meta: Any, **hashes: str | None) -> Head:
@@ -186,7 +167,7 @@ class _Bucket:
 
 
 class _Hub:
-    """Repositories of the Hugging Face Hub."""
+    """Repositories of the Hugging Face Hub, with the methods of a bucket."""
 
     def __init__(self, owner: str) -> None:
         from huggingface_hub import HfFileSystem
@@ -231,6 +212,10 @@ class _Hub:
         sha256 = (found.get("lfs") or {}).get("sha256")
         version = str(found.get("blob_id") or found.get("xet_hash") or "")
         return Head(st_size=int(found["size"]), version=version, sha256=sha256, stated_sha256=sha256)
+
+
+Store: TypeAlias = _Bucket | _Hub
+"""One bucket, or what comes first in the name of a repository; names are those of objects in it."""
 
 
 def store_of(scheme: str, bucket: str) -> Store:
