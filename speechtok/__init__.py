@@ -15,6 +15,10 @@ from speechtok.version import __version__
 if TYPE_CHECKING:
     from speechtok import errors, lm
     from speechtok.cards import list_tokenizers
+    from speechtok.commands.derived import Derived
+    from speechtok.commands.derived import join_columns as join
+    from speechtok.commands.derived import merge_datasets as merge
+    from speechtok.commands.derived import select_rows as select
     from speechtok.commands.tokenize import tokenize_corpus as tokenize
     from speechtok.engine.observer import Observer, Progress
     from speechtok.engine.settings import JobSettings, RunResult, RunSettings
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from speechtok.tokens import RunLengthTokens, SpeechTokens, StreamInfo, TokenizerInfo
 
 __all__ = [
+    "Derived",
     "JobSettings",
     "Observer",
     "Progress",
@@ -43,16 +48,20 @@ __all__ = [
     "Verification",
     "__version__",
     "errors",
+    "join",
     "list_tokenizers",
     "lm",
     "load_tokenizer",
+    "merge",
     "pull",
     "push",
+    "select",
     "tokenize",
     "verify",
 ]
 
 _HOMES = {
+    "Derived": "speechtok.commands.derived:Derived",
     "JobSettings": "speechtok.engine.settings:JobSettings",
     "Observer": "speechtok.engine.observer:Observer",
     "Progress": "speechtok.engine.observer:Progress",
@@ -67,11 +76,14 @@ _HOMES = {
     "TokenizerInfo": "speechtok.tokens:TokenizerInfo",
     "Verification": "speechtok.shards.verify:Verification",
     "errors": "speechtok.errors",
+    "join": "speechtok.commands.derived:join_columns",
     "list_tokenizers": "speechtok.cards:list_tokenizers",
     "lm": "speechtok.lm",
     "load_tokenizer": "speechtok.loading:load_tokenizer",
+    "merge": "speechtok.commands.derived:merge_datasets",
     "pull": "speechtok.publish.dataset:pull_dataset",
     "push": "speechtok.publish.dataset:push_dataset",
+    "select": "speechtok.commands.derived:select_rows",
     "tokenize": "speechtok.commands.tokenize:tokenize_corpus",
     "verify": "speechtok.shards.verify:verify",
 }

@@ -46,11 +46,14 @@ COMMANDS = (
     "pull",
     "export",
     "import",
+    "select",
+    "merge",
+    "join",
     "demo",
 )
 """Sub-commands, each in the module of its name, where a hyphen is an underscore."""
 
-RESUMED = ("tokenize", "run", "retry", "compare", "train", "push", "pull", "demo")
+RESUMED = ("tokenize", "run", "retry", "compare", "train", "push", "pull", "select", "merge", "join", "demo")
 """Commands that go on where they were stopped."""
 
 MESSAGE = 300
