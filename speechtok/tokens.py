@@ -275,13 +275,14 @@ class SpeechTokens:
         """
         if not 0 <= start < stop:
             raise ValueError(f"`start` and `stop` must satisfy 0 <= start < stop, got {start} and {stop}.")
+        grid = math.lcm(*(stream.hop_length for stream in self.info.streams))
         for name, frames in self.num_frames.items():
-            if bool((frames > self.num_samples // self.info.stream(name).hop_length + 2).any()):
+            hop = self.info.stream(name).hop_length
+            if bool((frames > self.num_samples // hop + grid // hop + 1).any()):
                 raise TokensError(
                     f"Stream '{name}' has more frames than its audio at {self.info.stream(name).frame_rate:g} Hz, as "
                     "where overlapping segments are coded; such tokens cannot be cut by time."
                 )
-        grid = math.lcm(*(stream.hop_length for stream in self.info.streams))
         end = (_longest(self.num_samples) + grid) / self.info.sample_rate + 1
         begin, stop = min(start, end), min(stop, 2 * end)
         # A small tolerance keeps 0.3 s × 50 Hz at frame 15 although 0.3 is not exact in binary.

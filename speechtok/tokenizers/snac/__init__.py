@@ -1,0 +1,1 @@
+"""SNAC through the package `snac`: codebooks with frame rates of their own."""
