@@ -65,10 +65,6 @@ class StorePath:
         key = posixpath.normpath(posixpath.join(self._key, str(name).lstrip("/")))
         return StorePath(f"{self._scheme}://{key}")
 
-    def joinpath(self, *names: str) -> StorePath:
-        """Return the object at these names below this one."""
-        return self / "/".join(names)
-
     @property
     def key(self) -> str:
         """Bucket and key, as the store's client wants them."""
@@ -94,22 +90,9 @@ class StorePath:
         """The folder; that of a bucket is the bucket."""
         return StorePath(f"{self._scheme}://{posixpath.dirname(self._key) or self._key}")
 
-    @property
-    def parents(self) -> list[StorePath]:
-        """The folders on the way up to the bucket."""
-        folders, path = [], self
-        while path.parent != path:
-            path = path.parent
-            folders.append(path)
-        return folders
-
     def with_name(self, name: str) -> StorePath:
         """Return the object of another name in the same folder."""
         return self.parent / name
-
-    def with_suffix(self, suffix: str) -> StorePath:
-        """Return the object whose name ends in another suffix."""
-        return self.parent / (self.stem + suffix)
 
     def as_posix(self) -> str:
         """Return the URI."""
@@ -127,7 +110,7 @@ class StorePath:
 
     def is_relative_to(self, other: object) -> bool:
         """Return whether this is another path or lies below it."""
-        return isinstance(other, StorePath) and (self == other or other in self.parents)
+        return isinstance(other, StorePath) and f"{self}/".startswith(f"{other}/")
 
     def stat(self) -> Head:
         """Return size, version and sha256 of the object; one request.

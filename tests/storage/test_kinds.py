@@ -184,7 +184,9 @@ def test_hashes_are_vouched_for(bucket):
     assert path.stat().sha256 is path.stat().stated_sha256 is None
 
 
-def test_leases(bucket):
+def test_leases(bucket, monkeypatch):
+    monkeypatch.setattr("speechtok.storage.lease.RENEW_SECONDS", 0.1)
+    monkeypatch.setattr("speechtok.storage.lease.WATCH_SECONDS", 0.05)
     with leased(bucket / "lock") as lease:
         with pytest.raises(HeldError), leased(bucket / "lock"):
             pass
