@@ -54,16 +54,7 @@ def compare_tokenizers(
         DatasetError, JobError: see `tokenize_corpus` and `evaluate_dataset`.
     """
     checkpoints, speakers, settings = checkpoints or {}, speakers or {}, settings or EvaluationSettings()
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise ValueError(
-            f"A comparison needs two tokenizers or more, each once, got {', '.join(names) or 'none'}."
-        )
-    for what, given in (("checkpoint", checkpoints), ("speaker", speakers)):
-        for name in given:
-            if name not in names:
-                raise ValueError(
-                    f"There is a {what} for '{name}', which is not compared: {', '.join(names)}."
-                )
+    _check(names, {"checkpoint": checkpoints, "speaker": speakers})
     settings.names()
     for name, voice in speakers.items():
         load_tokenizer(name, checkpoint=checkpoints.get(name)).find_voice(voice)
@@ -101,10 +92,27 @@ def compare_tokenizers(
                 failed=report.quarantined,
             )
         )
+    _write_figures(folder, contenders)
+    return contenders
+
+
+def _check(names: Sequence[str], given: Mapping[str, Mapping[str, Any]]) -> None:
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ValueError(
+            f"A comparison needs two tokenizers or more, each once, got {', '.join(names) or 'none'}."
+        )
+    for what, values in given.items():
+        for name in values:
+            if name not in names:
+                raise ValueError(
+                    f"There is a {what} for '{name}', which is not compared: {', '.join(names)}."
+                )
+
+
+def _write_figures(folder: Path, contenders: Sequence[Contender]) -> None:
     figures = json.dumps([item.to_dict() for item in contenders], indent=1, ensure_ascii=False)
     with replacing(folder / "comparison.json", folder) as temporary:
         temporary.write_text(figures + "\n", encoding="utf-8")
-    return contenders
 
 
 def _selection(corpus: AnyPath, manifest: Path, limit: int) -> Path:

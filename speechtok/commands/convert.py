@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from speechtok.audio.io import write_wav
-from speechtok.commands.decode import choose_rows
+from speechtok.commands.decode import choose_rows, write_speech
 from speechtok.commands.encode import encode_file
 from speechtok.errors import DatasetError
 from speechtok.loading import load_for_dataset, load_tokenizer
@@ -61,14 +60,7 @@ def convert_file(
         TokensError: when the tokens were made by another tokenizer.
         OSError: when the file cannot be written.
     """
-    if output.suffix.lower() != SUFFIX:
-        raise ValueError(f"The output must be a {SUFFIX} file, got {output}.")
-    if (reference is None) == (speaker is None):
-        raise ValueError(
-            "Name the voice by a REFERENCE, or with --speaker by a name of the tokenizer's table."
-        )
-    if reference is None and reference_id is not None:
-        raise ValueError("--reference-id needs a REFERENCE that holds the row.")
+    _check(output, reference, reference_id, speaker)
     stored_source = _stored(source, source_id, "--id")
     stored_reference = None if reference is None else _stored(reference, reference_id, "--reference-id")
     name = tokenizer or next((item.info.name for item in (stored_source, stored_reference) if item), None)
@@ -92,9 +84,19 @@ def convert_file(
     else:
         voice = stored_reference
     waveform = loaded.convert_voice(tokens, voice, **options)  # (1, samples)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_wav(output, waveform[0].cpu().numpy(), loaded.sample_rate)
+    write_speech(output, waveform, loaded.sample_rate)
     return waveform.shape[1] / loaded.sample_rate
+
+
+def _check(output: Path, reference: AnyPath | None, reference_id: str | None, speaker: str | None) -> None:
+    if output.suffix.lower() != SUFFIX:
+        raise ValueError(f"The output must be a {SUFFIX} file, got {output}.")
+    if (reference is None) == (speaker is None):
+        raise ValueError(
+            "Name the voice by a REFERENCE, or with --speaker by a name of the tokenizer's table."
+        )
+    if reference is None and reference_id is not None:
+        raise ValueError("--reference-id needs a REFERENCE that holds the row.")
 
 
 def _stored(path: AnyPath, row_id: str | None, option: str) -> SpeechTokens | None:

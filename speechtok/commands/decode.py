@@ -13,12 +13,16 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speechtok.audio.io import write_wav
 from speechtok.errors import DatasetError
 from speechtok.loading import load_for_dataset
 from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath
+
+if TYPE_CHECKING:
+    import torch
 
 SUFFIX = ".wav"
 """Added to every id, whatever suffix it has."""
@@ -84,12 +88,17 @@ def decode_dataset(
         voice = loaded.voice_options(rows[index].get("speaker"), asked)
         waveform = loaded.decode(rows.tokens(index), accept_from=accept_from, **voice)  # (1, samples)
         path = wav_path(folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_wav(path, waveform[0].cpu().numpy(), loaded.output_sample_rate)
+        write_speech(path, waveform, loaded.output_sample_rate)
         written += 1
         if on_row is not None:
             on_row(name, path)
     return written
+
+
+def write_speech(path: Path, waveform: torch.Tensor, sample_rate: int) -> None:
+    """Write a waveform `(1, samples)` as a 16-bit WAV file, whose folder is made when it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_wav(path, waveform[0].cpu().numpy(), sample_rate)
 
 
 def wav_path(folder: Path, name: str) -> Path:

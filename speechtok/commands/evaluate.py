@@ -22,7 +22,7 @@ import numpy as np
 
 from speechtok.audio.io import read_waveform
 from speechtok.commands.decode import choose_rows
-from speechtok.corpora.originals import find_originals
+from speechtok.corpora.originals import Originals, find_originals
 from speechtok.corpora.pairs import PairOfFiles, read_pairs
 from speechtok.errors import AudioError, JobError
 from speechtok.loading import load_for_dataset
@@ -33,6 +33,7 @@ from speechtok.processes import safe_path
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.statistics import compute_statistics
 from speechtok.storage import AnyPath
+from speechtok.tokenizers.base import SpeechTokenizer
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -150,37 +151,40 @@ def evaluate_dataset(
     chosen = [index for index, _ in choose_rows(dataset, split=split, allow_partial=allow_partial)]
     if limit is not None and limit < len(chosen):
         chosen = [chosen[math.floor((place + 0.5) * len(chosen) / limit)] for place in range(limit)]
-    decode_seconds = 0.0
-
-    def pairs() -> Iterator[Pair | Unreadable]:
-        nonlocal decode_seconds
-        for index in chosen:
-            row = rows[index]
-            voice = loaded.voice_options(row.get("speaker"), asked)
-            if len(loaded.voices) > 1 and not voice:
-                named = f"speaker '{row['speaker']}'" if row.get("speaker") else "speaker: none is named"
-                reason = f"The table of '{loaded.name}' has no voice for the row's {named}; --speaker chooses one for all."
-                yield Unreadable(id=row["id"], reason=reason)
-                continue
-            begun = time.perf_counter()
-            decoded = loaded.decode(rows.tokens(index), **voice)[0].double().cpu().numpy()
-            decode_seconds += time.perf_counter() - begun
-            try:
-                reference = originals.read(row["id"], row["audio"], loaded.output_sample_rate, len(decoded))
-            except AudioError as error:
-                yield Unreadable(id=row["id"], reason=str(error))
-                continue
-            yield Pair(
-                id=row["id"],
-                reference=reference,
-                decoded=decoded,
-                sample_rate=loaded.output_sample_rate,
-                text=row.get("text"),
-            )
-
-    found = _evaluate(dataset.resolve().name, pairs(), settings, on_row)
+    decoder = _Decoder(rows, originals, loaded, asked)
+    found = _evaluate(dataset.resolve().name, map(decoder.pair, chosen), settings, on_row)
     statistics = compute_statistics(dataset, allow_partial=allow_partial)
-    return replace(found, statistics=statistics, decode_seconds=decode_seconds)
+    return replace(found, statistics=statistics, decode_seconds=decoder.seconds)
+
+
+class _Decoder:
+    """Decodes rows and reads their recordings, and counts the seconds that decoding takes."""
+
+    def __init__(
+        self, rows: TokenDataset, originals: Originals, tokenizer: SpeechTokenizer, voice: str | int | None
+    ) -> None:
+        self._rows, self._originals, self._tokenizer, self._voice = rows, originals, tokenizer, voice
+        self.seconds = 0.0
+
+    def pair(self, index: int) -> Pair | Unreadable:
+        """Return what becomes of a row."""
+        row, tokenizer = self._rows[index], self._tokenizer
+        voice = tokenizer.voice_options(row.get("speaker"), self._voice)
+        if len(tokenizer.voices) > 1 and not voice:
+            named = f"speaker '{row['speaker']}'" if row.get("speaker") else "speaker: none is named"
+            reason = f"The table of '{tokenizer.name}' has no voice for the row's {named}; --speaker chooses one for all."
+            return Unreadable(id=row["id"], reason=reason)
+        begun = time.perf_counter()
+        decoded = tokenizer.decode(self._rows.tokens(index), **voice)[0].double().cpu().numpy()
+        self.seconds += time.perf_counter() - begun
+        rate = tokenizer.output_sample_rate
+        try:
+            reference = self._originals.read(row["id"], row["audio"], rate, len(decoded))
+        except AudioError as error:
+            return Unreadable(id=row["id"], reason=str(error))
+        return Pair(
+            id=row["id"], reference=reference, decoded=decoded, sample_rate=rate, text=row.get("text")
+        )
 
 
 def evaluate_pairs(

@@ -70,12 +70,7 @@ def export_tokens(
             f"{dataset} holds {', '.join(stream.name for stream in rows.info.streams)} of '{rows.info.name}'; "
             f"the format {to} holds FunCodec's stream '{STREAM}' only."
         )
-    folder = Path(folder)
-    names = [*FORMATS[to], SAMPLES, *([SCALES] if rows.info.has_scale else [])]
-    there = next((name for name in names if (folder / name).exists()), None)
-    if there is not None:
-        raise DatasetError(f"{folder / there} exists already; export into another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _new_folder(folder, [*FORMATS[to], SAMPLES, *([SCALES] if rows.info.has_scale else [])])
     values = (
         _embeddings(as_path(dataset), rows, tokenizer, checkpoint)
         if to == "funcodec-embeddings"
@@ -98,6 +93,16 @@ def export_tokens(
     if rows.info.has_scale:
         write_table(folder / SCALES, scales)
     return len(samples)
+
+
+def _new_folder(folder: str | Path, names: list[str]) -> Path:
+    """Return a folder, made when it is missing, that holds no file of these names yet."""
+    folder = Path(folder)
+    there = next((name for name in names if (folder / name).exists()), None)
+    if there is not None:
+        raise DatasetError(f"{folder / there} exists already; export into another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _write(folder: Path, names: tuple[str, ...], utterances: Iterator[tuple[str, Matrix]]) -> None:

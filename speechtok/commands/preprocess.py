@@ -114,23 +114,27 @@ def preprocess(
     with ThreadPoolExecutor(workers) as pool:
         try:
             for result in pool.map(one, missing):
-                if isinstance(result, AudioError):
-                    report.failed += 1
-                    if on_failure is not None:
-                        on_failure(str(result))
-                    if max_errors is not None and report.failed > max_errors:
-                        raise JobError(
-                            f"{count_text(report.failed, 'recording')} failed, more than the {max_errors} allowed; "
-                            f"the last one: {result}"
-                        )
-                else:
-                    report.written += 1
-                    report.seconds += result
+                if isinstance(result, AudioError) and on_failure is not None:
+                    on_failure(str(result))
+                _count(report, result, max_errors)
                 if on_recording is not None:
                     on_recording()
         finally:
             pool.shutdown(cancel_futures=True)
     return report
+
+
+def _count(report: PreprocessReport, result: float | AudioError, max_errors: int | None) -> None:
+    """Add what came of one recording; raise `JobError` when more failed than may."""
+    if not isinstance(result, AudioError):
+        report.written += 1
+        report.seconds += result
+        return
+    report.failed += 1
+    if max_errors is not None and report.failed > max_errors:
+        raise JobError(
+            f"{count_text(report.failed, 'recording')} failed, more than the {max_errors} allowed; the last one: {result}"
+        )
 
 
 def _write(audio: AnyPath, item: Utterance, path: Path, settings: PreprocessSettings) -> float:
