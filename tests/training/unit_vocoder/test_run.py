@@ -466,10 +466,11 @@ def test_voices_that_are_not_trained_on(made, tmp_path) -> None:
 def test_the_vocoder_learns_alone_at_first(made, tmp_path) -> None:
     tokens, tokenizer = made
     seen = []
-    train_unit_vocoder(
-        str(tokens), tmp_path, changed("losses", adversarial_from=2), tokenizer=tokenizer,
-        watcher=Watcher(stepped=lambda step, metrics: seen.append("discriminators" in metrics)),
-    )  # fmt: skip
+    settings = dataclasses.replace(
+        changed("losses", adversarial_from=2), loop=dataclasses.replace(SETTINGS.loop, validate_every=4)
+    )
+    watcher = Watcher(stepped=lambda step, metrics: seen.append("discriminators" in metrics))
+    train_unit_vocoder(str(tokens), tmp_path, settings, tokenizer=tokenizer, watcher=watcher)
     assert seen == [False, False, True, True]
 
 
