@@ -20,9 +20,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import pyarrow.parquet as pq
-from speechtok.engine.journal import read_events
 
 from benchmarks.machine import describe_machine
+from speechtok.engine.job_log import read_events
 from speechtok.shards.layout import Layout
 from speechtok.shards.verify import verify
 from tests.faults.mutations import FORMATS, MUTATIONS, write_mutated
