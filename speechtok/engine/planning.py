@@ -115,7 +115,7 @@ def plan_of(listing: Listing, settings: JobSettings, frozen: Mapping[str, Any]) 
     target = settings.shard_seconds or min(
         MAX_SHARD_SECONDS, max(MIN_SHARD_SECONDS, sum(totals.values()) / WANTED_SHARDS)
     )
-    cutters = {split: _Cutter(total, target) for split, total in totals.items()}
+    cutters = {split: Cutter(total, target) for split, total in totals.items()}
 
     def placed() -> Iterator[pa.Table]:
         for rows in listing.batches():
@@ -129,7 +129,7 @@ def plan_of(listing: Listing, settings: JobSettings, frozen: Mapping[str, Any]) 
     return Plan.of_tables(frozen, listing.schema, placed())
 
 
-class _Cutter:
+class Cutter:
     """Gives the utterances of one split, in order, the numbers of their shards: equal spans of seconds.
 
     Args:

@@ -12,7 +12,7 @@ from speechtok.cards import find_card
 from speechtok.corpora import read_corpus
 from speechtok.engine.listing import Listing
 from speechtok.engine.looking import Lookers
-from speechtok.engine.planning import Listed, _Cutter, check_same, make_plan, plan_of, plan_settings
+from speechtok.engine.planning import Cutter, Listed, check_same, make_plan, plan_of, plan_settings
 from speechtok.engine.settings import JobSettings
 from speechtok.errors import DatasetError, JobError
 from speechtok.shards.layout import Layout
@@ -92,7 +92,7 @@ def test_rows_are_in_the_order_of_the_corpus_within_a_split(tmp_path, planned):
 def cut(splits, seconds, target):
     """Return the shard of each utterance."""
     totals = {split: sum(v for s, v in zip(splits, seconds, strict=True) if s == split) for split in splits}
-    cutters = {split: _Cutter(total, target) for split, total in totals.items()}
+    cutters = {split: Cutter(total, target) for split, total in totals.items()}
     return [cutters[split].place(value) for split, value in zip(splits, seconds, strict=True)]
 
 
