@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 
 import pyarrow.parquet as pq
@@ -212,6 +213,18 @@ def test_damage_is_found(corpus, reference, s3):
     )
     assert run(corpus, output).shards_made == 1
     check(output, reference)
+
+
+def test_a_run_with_nothing_to_do_reads_no_archive(corpus, s3, s3_proxy, tmp_path):
+    """The corpus is known by its listing."""
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for file in sorted(corpus.glob("0*.wav")):
+            archive.add(file, file.name)
+    (s3 / "tars" / "a.tar").put(tmp_path / "a.tar")
+    run(s3 / "tars", s3 / "out")
+    s3_proxy.reset()
+    assert run(s3 / "tars", s3 / "out").shards_made == 0
+    assert not [path for method, path in s3_proxy.requests if method == "GET" and "a.tar" in path]
 
 
 def test_damage_under_old_metadata(corpus, reference, s3, s3_proxy):
