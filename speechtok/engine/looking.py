@@ -30,7 +30,7 @@ from speechtok.errors import DatasetError, StorageError
 from speechtok.storage import join
 from speechtok.utterances import Utterance
 
-SLICE_SECONDS = 300.0
+SLICE_SECONDS = 900.0
 """Speech in a slice that one process looks at, about."""
 MAX_LOOKERS = 8
 """Processes that look at the same time."""

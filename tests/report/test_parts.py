@@ -53,7 +53,7 @@ def test_long_rows_are_played_from_their_beginning(tmp_path):
 
     (tmp_path / "corpus").mkdir()
     write_wav(tmp_path / "corpus/a.wav", 0.2 * np.sin(np.arange(20 * 16000) * 0.1), 16000)
-    (tmp_path / "corpus/all.csv").write_text("audio,start,duration\na.wav,2,16\na.wav,1.5,3\n")
+    (tmp_path / "corpus/all.csv").write_text("audio,start,duration\na.wav,1.5,3\na.wav,2,16\n")
     tokenize_corpus(tmp_path / "corpus/all.csv", tmp_path / "out", run=RunSettings(workers=1))
     rows, originals = TokenDataset(tmp_path / "out"), find_originals(tmp_path / "out", tmp_path / "corpus")
     assert sorted(originals.starts.values()) == [1.5, 2.0]
