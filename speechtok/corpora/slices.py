@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from speechtok.errors import DatasetError
 from speechtok.storage import AnyPath, file_sha256, relative
 from speechtok.utterances import Utterance
 
@@ -160,12 +159,3 @@ def of_length(slices: Iterable[Slice], seconds: float) -> Iterator[Slice]:
         held = joined or part
     if held is not None:
         yield held
-
-
-def require_some(parts: Iterator[Slice], message: str) -> Iterator[Slice]:
-    """Yield slices; raise `DatasetError` when there are none."""
-    first = next(parts, None)
-    if first is None:
-        raise DatasetError(message)
-    yield first
-    yield from parts
