@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from machine import describe_machine, peak_megabytes, write_figures
@@ -25,8 +26,10 @@ from speechtok.corpora import read_corpus
 from speechtok.engine.looking import Lookers
 from speechtok.engine.planning import check_same, make_plan
 from speechtok.engine.settings import JobSettings
-from speechtok.shards.layout import Layout
-from speechtok.shards.plan import ShardRecord, read_plan, read_record, write_record
+from speechtok.shards.layout import Layout, write_json
+from speechtok.shards.ledger import Ledger
+from speechtok.shards.parts import PartRecord, SplitRecord
+from speechtok.shards.plan import read_plan
 from speechtok.utterances import Utterance
 
 
@@ -77,20 +80,11 @@ def measure(count: int) -> dict[str, float]:
         check_same(plan, corpus, info, card.to_dict(), settings, folder)
         begun = step("compare", begun)
         for task in tasks:
-            write_record(
-                layout,
-                ShardRecord(
-                    split=task.split,
-                    index=task.index,
-                    file=f"data/{task.name}.parquet",
-                    sha256="0" * 64,
-                    bytes=1,
-                    rows=task.num_rows,
-                    seconds=task.seconds,
-                ),
-            )
+            contents = SplitRecord(split=task.split, rows=task.num_rows, seconds=task.seconds)
+            record = PartRecord(number=task.number, sha256="0" * 64, bytes=1, splits=(contents,))
+            write_json(layout, layout.part_record(task.number), asdict(record))
         begun = step("commit", begun)
-        assert all(read_record(layout, task.split, task.index) for task in tasks)
+        assert len(Ledger.read(layout, plan).parts) == len(tasks)
         step("log", begun)
         found |= {
             "shards": len(tasks),

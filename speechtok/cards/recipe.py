@@ -48,6 +48,8 @@ class Recipe:
     """Split of utterances whose corpus names none."""
     shard_seconds: float | None = None
     """Audio per shard, in seconds."""
+    file_mb: float | None = None
+    """Size of the files of the dataset, in MiB."""
     batch_seconds: float | None = None
     """Audio that is encoded together at most, in seconds."""
     chunk_seconds: float | None = None

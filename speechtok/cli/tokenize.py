@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     "--shard-seconds", type=float, help="Audio per shard. [default: an hour, less for small corpora]"
 )
 @click.option(
+    "--file-mb",
+    type=float,
+    default=512.0,
+    show_default=True,
+    help="Size of the files of the dataset, in MiB.",
+)
+@click.option(
     "--batch-seconds",
     type=float,
     default=20.0,

@@ -22,7 +22,7 @@ def command(dataset: AnyPath) -> int:
 
     layout = Layout(dataset)
     with counting("Verifying", len(read_plan(layout).tasks)) as step:
-        found = verify(layout, on_shard=step)
+        found = verify(layout, on_file=step)
     for problem in found.problems:
         say(problem, err=True)
     if found.problems:

@@ -25,23 +25,15 @@ from speechtok.corpora.manifest import delimited
 from speechtok.engine.output_lock import check_output, output_lock
 from speechtok.engine.settings import JobSettings
 from speechtok.errors import DatasetError
-from speechtok.shards.commit import commit
 from speechtok.shards.layout import Layout
+from speechtok.shards.ledger import Ledger
 from speechtok.shards.parquet import open_parquet, read_group
-from speechtok.shards.plan import (
-    PLAN_COLUMNS,
-    Plan,
-    ShardRecord,
-    ShardTask,
-    has_plan,
-    is_done,
-    read_plan,
-    read_record,
-)
-from speechtok.shards.reader import TokenDataset, split_of
+from speechtok.shards.parts import PartRecord, commit, part_record
+from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardTask, has_plan, read_plan
+from speechtok.shards.reader import TokenDataset
 from speechtok.shards.rows import Rows
 from speechtok.shards.schema import column_names, stream_type, token_schema
-from speechtok.shards.writer import ShardWriter
+from speechtok.shards.writer import ShardWriter, fitted
 from speechtok.storage import AnyPath, as_path, file_sha256, relative
 from speechtok.tokens import StreamInfo, TokenizerInfo, with_codebooks
 from speechtok.utterances import RESERVED_COLUMNS
@@ -232,7 +224,7 @@ class _Source:
             if name not in known
         }
         self.extra_types = {name: types[theirs] for name, theirs in self._theirs.items()}
-        self.splits = list(dict.fromkeys(split_of(file) for file in self.files))
+        self.splits = list(dict.fromkeys(self._rows.file_splits))
 
     def facts(self) -> dict[str, str]:
         """Return what tells this dataset, as it is now, from others."""
@@ -244,8 +236,8 @@ class _Source:
 
     def groups(self, split: str) -> Iterator[tuple[AnyPath, int]]:
         """Yield the row groups of a split."""
-        for file in self.files:
-            if split_of(file) == split:
+        for file, own in zip(self.files, self._rows.file_splits, strict=True):
+            if own == split:
                 yield from ((file, group) for group in range(self._opened(file).metadata.num_row_groups))
 
     def about(self, file: AnyPath, group: int) -> pa.Table:
@@ -464,17 +456,18 @@ def _derive(
             raise DatasetError(
                 f"{output} holds another dataset than this command makes from what is there now; write to another folder."
             )
-        missing = [task for task in plan.tasks if not is_done(layout, task)]
+        ledger = Ledger.read(layout, plan)
+        missing = ledger.missing(layout, plan.tasks)
         for task in missing:
-            _write_shard(layout, plan, task, pieces, ends, rows)
-        found = [read_record(layout, task.split, task.index) for task in plan.tasks]
-        records = [record for record in found if record is not None]
-        finish(layout, plan, records)
+            ledger.put(_write_part(layout, plan, task, pieces, ends, rows))
+            ledger.loose.add(task.number)
+        finish(layout, plan, ledger)
+    totals = ledger.totals
     return Derived(
-        rows=sum(record.rows for record in records),
-        seconds=sum(record.seconds for record in records),
-        bytes=sum(record.bytes for record in records),
-        shards=len(records),
+        rows=totals.rows,
+        seconds=totals.seconds,
+        bytes=ledger.bytes,
+        shards=len(plan.tasks),
         shards_made=len(missing),
         unmatched=unmatched,
     )
@@ -531,15 +524,15 @@ class _Shards:
         return numbers
 
 
-def _write_shard(
+def _write_part(
     layout: Layout,
     plan: Plan,
     task: ShardTask,
     pieces: Sequence[_Piece],
     ends: Sequence[int],
     chosen: _Chosen,
-) -> ShardRecord:
-    path = layout.shard(task.split, task.index, task.count)
+) -> PartRecord:
+    path = layout.part(task.number)
     schema, seconds = token_schema(plan.info, plan.card, plan.extra_types), 0.0
     with layout.temporary(path) as temporary:
         with ShardWriter(temporary, schema, plan.info) as writer:
@@ -551,26 +544,9 @@ def _write_shard(
                 tokens = piece.source.tokens(piece.file, piece.group, plan.info)
                 columns = {name: about[name] for name in about.column_names}
                 columns |= {name: column.take(rows) for name, column in tokens.items()}
-                table = pa.table(
-                    [
-                        columns[field.name].cast(field.type)
-                        if field.name in columns
-                        else pa.nulls(len(rows), field.type)
-                        for field in schema
-                    ],
-                    schema=schema,
-                )
-                writer.add_table(table)
+                writer.add_table(fitted(pa.table(columns), schema))
                 seconds += float(pc.sum(about["duration"]).as_py())
-        record = ShardRecord(
-            split=task.split,
-            index=task.index,
-            file=layout.relative(path),
-            sha256=file_sha256(temporary),
-            bytes=temporary.stat().st_size,
-            rows=task.num_rows,
-            seconds=seconds,
-        )
+        record = part_record(task.number, temporary, task.split, rows=task.num_rows, seconds=seconds)
         return commit(layout, temporary, record)
 
 

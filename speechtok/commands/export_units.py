@@ -22,7 +22,7 @@ from speechtok.formats.kaldi_matrix import MatrixWriter
 from speechtok.formats.split_rule import TEST, TRAIN, VAL, divide, divide_like
 from speechtok.formats.table import SAMPLES, write_table
 from speechtok.formats.unit_lines import dict_line, units_line
-from speechtok.shards.reader import TokenDataset, split_of
+from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath, as_path, replacing
 from speechtok.tokens import TokenizerInfo
 
@@ -190,7 +190,7 @@ def _splits(whole: TokenDataset) -> list[str]:
     """Return the splits of a dataset that are wanted; a single file is one of the name wanted, or `train`."""
     if whole.path.is_file():
         return [whole.split or TRAIN]
-    return list(dict.fromkeys(split_of(file) for file in whole.files))
+    return list(dict.fromkeys(whole.file_splits))
 
 
 def _rows(whole: TokenDataset) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -17,12 +17,13 @@ from speechtok.commands.tokenize import finish
 from speechtok.engine.output_lock import check_output, output_lock
 from speechtok.engine.settings import JobSettings
 from speechtok.errors import DatasetError
-from speechtok.shards.commit import commit
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardRecord, ShardTask, has_plan, read_plan
+from speechtok.shards.ledger import Ledger
+from speechtok.shards.parts import PartRecord, commit, part_record
+from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardTask, has_plan, read_plan
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
-from speechtok.storage import AnyPath, as_path, file_sha256
+from speechtok.storage import AnyPath, as_path
 from speechtok.tokens import TokenizerInfo
 from speechtok.version import __version__
 
@@ -87,8 +88,11 @@ def write_imported(
         Plan.of_tables(settings, rows_of_plan.schema, [rows_of_plan]).write(layout)
         plan = read_plan(layout)
         listing = iter(entries)
-        records = [_write_shard(layout, plan, task, listing, rows, on_row) for task in plan.tasks]
-        finish(layout, plan, records)
+        ledger = Ledger()
+        for task in plan.tasks:
+            ledger.put(_write_part(layout, plan, task, listing, rows, on_row))
+            ledger.loose.add(task.number)
+        finish(layout, plan, ledger)
 
 
 def _plan_rows(entries: Sequence[Entry], sample_rate: int) -> pa.Table:
@@ -116,15 +120,15 @@ def _shards(seconds: np.ndarray[Any, Any], splits: Sequence[str]) -> list[int]:
     return shards
 
 
-def _write_shard(
+def _write_part(
     layout: Layout,
     plan: Plan,
     task: ShardTask,
     listing: Iterator[Entry],
     rows: Iterator[Mapping[str, Any]],
     on_row: Callable[[], None] | None,
-) -> ShardRecord:
-    path, rate = layout.shard(task.split, task.index, task.count), plan.info.sample_rate
+) -> PartRecord:
+    path, rate = layout.part(task.number), plan.info.sample_rate
     schema, seconds = token_schema(plan.info, plan.card, plan.extra_types), 0.0
     with layout.temporary(path) as temporary:
         with ShardWriter(temporary, schema, plan.info) as writer:
@@ -141,13 +145,5 @@ def _write_shard(
                 seconds += item.samples / rate
                 if on_row is not None:
                     on_row()
-        record = ShardRecord(
-            split=task.split,
-            index=task.index,
-            file=layout.relative(path),
-            sha256=file_sha256(temporary),
-            bytes=temporary.stat().st_size,
-            rows=task.num_rows,
-            seconds=seconds,
-        )
+        record = part_record(task.number, temporary, task.split, rows=task.num_rows, seconds=seconds)
         return commit(layout, temporary, record)

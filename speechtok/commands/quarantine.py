@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import Failure, read_plan
-from speechtok.shards.verify import quarantine_table
+from speechtok.shards.ledger import Ledger
+from speechtok.shards.parts import Failure
+from speechtok.shards.plan import read_plan
 from speechtok.storage import AnyPath, as_path
 
 
@@ -33,10 +34,7 @@ def read_quarantine(output: str | AnyPath) -> list[Failure]:
         DatasetError: when there is no dataset, or it is damaged.
     """
     layout = Layout(as_path(output))
-    plan = read_plan(layout)
-    return [
-        Failure(**row) for split in plan.splits for row in quarantine_table(layout, plan, split).to_pylist()
-    ]
+    return list(Ledger.read(layout, read_plan(layout)).failures())
 
 
 def reasons_of(failures: Sequence[Failure]) -> list[Reason]:

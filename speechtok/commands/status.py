@@ -12,7 +12,8 @@ from speechtok.corpora.originals import read_run
 from speechtok.engine.job_log import STATE_SECONDS, STORE_PATIENCE, read_events
 from speechtok.errors import DatasetError
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import has_plan, read_plan, read_record
+from speechtok.shards.ledger import Ledger, listing
+from speechtok.shards.plan import has_plan, read_plan
 from speechtok.storage import AnyPath, as_path
 from speechtok.wording import duration_text
 
@@ -82,11 +83,10 @@ def _read_status(layout: Layout, output: str, last_events: int) -> JobStatus:
             raise DatasetError(f"{output} holds no token dataset, and no job has begun one there.")
         return _status("planning", "the job is planning, or ended before its plan was frozen.", job, layout)
     plan = read_plan(layout)
-    records = [
-        record for task in plan.tasks if (record := read_record(layout, task.split, task.index)) is not None
-    ]
-    state, sentence = _state(job, len(records) == len(plan.tasks))
-    failed = sum(len(record.quarantined) for record in records)
+    ledger = Ledger.read(layout, plan)
+    totals = ledger.totals
+    names = {layout.relative(path) for path in listing(layout.data)}
+    state, sentence = _state(job, len(ledger.parts) == len(plan.tasks) and set(ledger.files) <= names)
     speed = float(job.get("times_real_time") or 0.0)
     to_make = max(0.0, plan.seconds - float(job.get("progress", {}).get("seconds", 0.0)))
     return _status(
@@ -95,10 +95,10 @@ def _read_status(layout: Layout, output: str, last_events: int) -> JobStatus:
         job,
         layout,
         shards=len(plan.tasks),
-        shards_done=len(records),
+        shards_done=len(ledger.parts),
         utterances=plan.num_rows,
-        utterances_done=failed + sum(record.rows for record in records),
-        quarantined=failed,
+        utterances_done=totals.rows + totals.quarantined,
+        quarantined=totals.quarantined,
         seconds=plan.seconds,
         left_seconds=to_make / speed if state == "running" and speed else None,
         events=read_events(layout)[-last_events:],
@@ -147,7 +147,7 @@ def _state(job: dict[str, Any], is_complete: bool) -> tuple[str, str]:
     if job["state"] == "failed":
         return "failed", f"failed: {job.get('error', 'for an unknown reason')}"
     if not is_complete:
-        return "unknown", "unfinished: shards have vanished since the last run; run the same command again."
+        return "unknown", "unfinished: something has vanished since the last run; run the same command again."
     return "finished", f"finished after {duration_text(job['running_seconds'])}."
 
 

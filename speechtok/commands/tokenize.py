@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -26,25 +25,16 @@ from speechtok.engine.worker import ShardWorker, WorkerSettings, describe_tokeni
 from speechtok.errors import DatasetError, JobError, SpeechtokError, StorageError
 from speechtok.loading import list_tokenizers, options_of_last_run
 from speechtok.shards.dataset_readme import OF_ROWS, front_matter, read_readme, readme_body, summary
+from speechtok.shards.joining import clear, join, restore_parts
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import (
-    Plan,
-    ShardRecord,
-    ShardTask,
-    has_plan,
-    is_done,
-    read_plan,
-    read_record,
-)
+from speechtok.shards.ledger import Ledger, is_version_1
+from speechtok.shards.plan import Plan, ShardTask, has_plan, read_plan
 from speechtok.shards.verify import has_quarantine, quarantine_table
 from speechtok.shards.writer import write_table
 from speechtok.storage import AnyPath, as_path
 from speechtok.tokens import TokenizerInfo
 from speechtok.version import __version__
-from speechtok.wording import count_text
 
-HASH_THREADS = 4
-"""Existing shards are hashed in this many threads."""
 MAX_FAILED_IN_A_ROW = 4
 """Shards that may fail one after the other, without one that is made, until the job ends."""
 MAX_NAMED = 20
@@ -102,14 +92,14 @@ def tokenize_corpus(
         found = read_corpus(corpus, columns=settings.columns, corpus_format=settings.corpus_format)
         with output_lock(layout) as check_lock:
             plan = _frozen_plan(layout, found, info, card, settings, run, observer)
-            with ThreadPoolExecutor(HASH_THREADS) as pool:
-                done = list(pool.map(lambda task: is_done(layout, task), plan.tasks))
-            missing = [task for task, complete in zip(plan.tasks, done, strict=True) if not complete]
+            ledger = Ledger.read(layout, plan)
+            missing = ledger.missing(layout, plan.tasks)
+            _check_version(layout, missing)
             observer.planned(plan, len(missing), found)
             source = _Source(
                 corpus_root=str(found.root.resolve()), tokenizer=str(tokenizer), checkpoint=checkpoint
             )
-            return _make(layout, plan, missing, source, run, executor, _checked(observer, check_lock))
+            return _make(layout, plan, ledger, missing, source, run, executor, _checked(observer, check_lock))
 
 
 def retry_quarantined(
@@ -162,12 +152,19 @@ def retry_quarantined(
         checkpoint=checkpoint,
     )
     with open_executor(run, imports=PRELOADED) as executor, output_lock(layout) as check_lock:
-        failed = {(item.split, item.index) for item in _committed(layout, plan) if item.quarantined}
-        tasks = [
-            task for task in plan.tasks if (task.split, task.index) in failed or not is_done(layout, task)
+        ledger = Ledger.read(layout, plan)
+        missing = {task.number for task in ledger.missing(layout, plan.tasks)}
+        failed = {part.number for part in ledger.in_order if part.quarantined}
+        tasks = [task for task in plan.tasks if task.number in missing | failed]
+        _check_version(layout, tasks)
+        holding = [
+            file for file in ledger.files.values() if failed & {part.number for part in ledger.parts_of(file)}
         ]
+        restore_parts(layout, plan, ledger, holding)
         observer.planned(plan, len(tasks), None)
-        return _make(layout, plan, tasks, source, run, executor, _checked(observer, check_lock))
+        return _make(
+            layout, plan, ledger, tasks, source, run, executor, _checked(observer, check_lock), retries=True
+        )
 
 
 def _checked(observer: Observer, check_lock: Callable[[], None]) -> Observer:
@@ -199,31 +196,33 @@ def _absolute(checkpoint: str | AnyPath | None) -> str | None:
 def _make(
     layout: Layout,
     plan: Plan,
+    ledger: Ledger,
     tasks: list[ShardTask],
     source: _Source,
     run: RunSettings,
     executor: Executor,
     observer: Observer,
+    *,
+    retries: bool = False,
 ) -> RunResult:
-    """Make shards, then what summarises all of them."""
+    """Make shards, then files of them, then what summarises all of them."""
     allowed = run.errors_allowed(plan.num_rows)
-    worker = _worker_settings(layout, plan, source, run)
+    worker = replace(_worker_settings(layout, plan, source, run), retries=retries)
     about = {"corpus_root": worker.corpus_root, "tokenizer": worker.tokenizer}
     log = JobLog(layout, {**about, "checkpoint": worker.checkpoint, **run.to_dict()}, observer)
     if tasks:
-        remade = {(task.split, task.index) for task in tasks}
-        earlier = [item for item in _committed(layout, plan) if (item.split, item.index) not in remade]
-        with log.kept(plan, earlier, tasks):
+        for task in tasks:
+            ledger.drop(task.number)
+        with log.kept(plan, ledger, tasks):
             _make_shards(layout, ShardWorker(worker), tasks, executor, log, allowed)
             layout.clear_attempts()
-            finish(layout, plan, _committed(layout, plan))
+            finish(layout, plan, ledger)
             log.update(made=log.summary(), versions=_versions())
     else:
         layout.clear_attempts()  # of a run that was killed when it had made the last shard
-    records = _committed(layout, plan)
-    finish(layout, plan, records)
-    check_errors(records, allowed)
-    return _report(plan, records, log)
+        finish(layout, plan, ledger)
+    check_errors(ledger, allowed)
+    return _report(plan, ledger, log)
 
 
 def _make_shards(
@@ -255,7 +254,7 @@ def _make_shards(
                 continue
             in_a_row = 0
             log.committed(made)
-            check_errors(log.records, allowed)
+            check_errors(log.ledger, allowed)
     if failed:
         names = ", ".join(task.name for task, _ in failed[:MAX_NAMED])
         more = f" and {len(failed) - MAX_NAMED:,} more" if len(failed) > MAX_NAMED else ""
@@ -309,40 +308,41 @@ def _frozen_plan(
     return read_plan(layout)  # with the types that every later run will read
 
 
-def _committed(layout: Layout, plan: Plan) -> list[ShardRecord]:
-    records = [read_record(layout, task.split, task.index) for task in plan.tasks]
-    return [record for record in records if record is not None]
+def _check_version(layout: Layout, missing: Sequence[ShardTask]) -> None:
+    """Raise `JobError` where a job of an earlier version would have to be finished, which left files where this one leaves parts."""
+    if missing and is_version_1(layout):
+        raise JobError(
+            f"{layout.root} was begun by an earlier version of speechtok, which is needed to finish it; or tokenize into another "
+            "folder. What is finished of it can be read as it is."
+        )
 
 
-def finish(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
-    """Write what summarises the shards; files that are right already are left alone.
+def finish(layout: Layout, plan: Plan, ledger: Ledger) -> None:
+    """Join the parts, then write what summarises them; files that are right already are left alone.
 
     Raises:
-        JobError: when a shard has no record any more, since README and report would then say less than there is.
+        DatasetError: when a part or its record is lost, since there would be less than was made.
     """
-    if len(records) < len(plan.tasks):
-        raise JobError(
-            f"{layout.root} has {len(records):,} commit records for {count_text(len(plan.tasks), 'shard')}, although all were made; "
-            "run the same command again, and `speechtok verify` if that does not help."
-        )
+    join(layout, plan, ledger, file_mb=frozen_settings(plan).file_mb)
     for split in plan.splits:
-        if not has_quarantine(layout, plan, split):
+        if not has_quarantine(layout, ledger, split):
             with layout.replacing(layout.quarantine(split)) as path:
-                write_table(quarantine_table(layout, plan, split), path)
-    _write_readme(layout, plan, records)
+                write_table(quarantine_table(ledger, split), path)
+    _write_readme(layout, plan, ledger)
+    clear(layout)
 
 
-def _write_readme(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> None:
+def _write_readme(layout: Layout, plan: Plan, ledger: Ledger) -> None:
     """Write the README, unless there is one of these rows, as people or a push may have completed it.
 
     Of one of other rows, what people have written stays.
     """
-    head = front_matter(plan, records)
+    head = front_matter(plan, ledger)
     old = read_readme(layout)
     old_head, old_body = split_head(old)
-    if old_head.get("configs") == head["configs"] and summary(records) in old_body:
+    if old_head.get("configs") == head["configs"] and summary(ledger) in old_body:
         return
-    text = merge(with_head(head, readme_body(plan, records)), old, stale=OF_ROWS)
+    text = merge(with_head(head, readme_body(plan, ledger)), old, stale=OF_ROWS)
     with layout.replacing(layout.readme) as path:
         path.write_text(text, encoding="utf-8")
 
@@ -356,24 +356,25 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _report(plan: Plan, records: Sequence[ShardRecord], log: JobLog) -> RunResult:
-    failures = [failure for record in records for failure in record.quarantined]
+def _report(plan: Plan, ledger: Ledger, log: JobLog) -> RunResult:
+    totals = ledger.totals
     report = RunResult(
         shards=len(plan.tasks),
-        shards_made=len(log.made),
-        rows=sum(record.rows for record in records),
-        quarantined=len(failures),
-        seconds=sum(record.seconds for record in records),
-        seconds_made=sum(record.seconds for record in log.made),
-        bytes=sum(record.bytes for record in records),
+        shards_made=log.shards_made,
+        files=len(ledger.files),
+        rows=totals.rows,
+        quarantined=totals.quarantined,
+        seconds=totals.seconds,
+        seconds_made=log.seconds_made,
+        bytes=ledger.bytes,
         start_seconds=log.start_seconds,
         wall_seconds=log.wall_seconds,
-        reasons=Counter(failure.error for failure in failures),
+        reasons=Counter(failure.error for failure in ledger.failures()),
     )
     if report.rows == 0:
-        first = failures[0]
+        first = next(ledger.failures())
         raise JobError(
-            f"None of the {len(failures)} inputs could be tokenized; the first one, {first.audio}: {first.message} "
+            f"None of the {totals.quarantined} inputs could be tokenized; the first one, {first.audio}: {first.message} "
             "All reasons are in the quarantine."
         )
     return report

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from speechtok.errors import DatasetError, JobError
-from speechtok.shards.layout import Layout
-from speechtok.shards.plan import ShardTask, read_json, write_json
+from speechtok.shards.layout import Layout, write_json
+from speechtok.shards.plan import ShardTask, read_json
 
 TRIES = 2
 """Workers an input may end while alone, before it is put in quarantine."""

@@ -25,8 +25,10 @@ from typing import Any
 from speechtok.engine.observer import ENCODE, READ, WRITE, Observer, Progress, WorkerStatus
 from speechtok.errors import JobError, StorageError
 from speechtok.redaction import redact_all
-from speechtok.shards.layout import Layout
-from speechtok.shards.plan import Plan, ShardRecord, ShardTask, write_json
+from speechtok.shards.layout import Layout, write_json
+from speechtok.shards.ledger import Ledger
+from speechtok.shards.parts import PartRecord
+from speechtok.shards.plan import Plan, ShardTask
 from speechtok.wording import count_text
 
 STATE_SECONDS = 2.0
@@ -60,10 +62,10 @@ class JobLog:
         self._stalled: set[tuple[str, int, str | None]] = set()
         self._speeds: dict[tuple[str, int], _Speed] = defaultdict(_Speed)
         self._speed = _Speed()
-        self._earlier: Sequence[ShardRecord] = ()
         self._finished = self._shown = Progress()
-        self.made: list[ShardRecord] = []
-        """Records of the shards this run has made."""
+        self.ledger = Ledger()
+        """All parts that are there, those of earlier runs included."""
+        self.shards_made, self.seconds_made = 0, 0.0
         self.start_seconds = self.wall_seconds = 0.0
         self._state: dict[str, Any] = {
             "state": "running",
@@ -89,25 +91,24 @@ class JobLog:
         """What an executor tells this log."""
         return Observer(ready=self._is_ready, working=self.working, event=self.event)
 
-    @property
-    def records(self) -> list[ShardRecord]:
-        """Records of all shards that are done."""
-        return [*self._earlier, *self.made]
-
     @contextmanager
-    def kept(self, plan: Plan, earlier: Sequence[ShardRecord], tasks: Sequence[ShardTask]) -> Iterator[None]:
+    def kept(self, plan: Plan, ledger: Ledger, tasks: Sequence[ShardTask]) -> Iterator[None]:
         """Keep the log while the block makes shards, and note how it ends.
 
         Args:
             plan: the frozen plan.
-            earlier: records of the shards that are not to be made.
+            ledger: the parts that are not to be made; those that are come to it.
             tasks: shards to be made.
         """
-        self._earlier = earlier
-        self._finished = sum(map(progress_of, earlier), Progress())
+        self.ledger, totals = ledger, ledger.totals
+        self._finished = Progress(
+            seconds=totals.seconds,
+            utterances=totals.rows + totals.quarantined,
+            quarantined=totals.quarantined,
+        )
         self._state |= {
             "shards": len(plan.tasks),
-            "shards_done": len(earlier),
+            "shards_done": len(ledger.parts),
             "utterances": plan.num_rows,
             "seconds": plan.seconds,
         }
@@ -124,31 +125,35 @@ class JobLog:
             raise
         self._end("finished")
 
-    def committed(self, record: ShardRecord) -> None:
+    def committed(self, record: PartRecord) -> None:
         """Note that a shard is done."""
-        self.made.append(record)
-        self._finished += progress_of(record)
+        self.ledger.put(record)
+        self.ledger.loose.add(record.number)
+        self.shards_made += 1
+        self.seconds_made += record.seconds
+        failed = len(record.quarantined)
+        self._finished += Progress(
+            seconds=record.seconds, utterances=record.rows + failed, quarantined=failed
+        )
         self.start_seconds, self.wall_seconds = self._ready - self._begun, time.monotonic() - self._ready
         self.event(
             "shard",
-            split=record.split,
-            index=record.index,
+            part=record.number,
             rows=record.rows,
             seconds=record.seconds,
-            quarantined=len(record.quarantined),
+            quarantined=failed,
         )
-        self.update(shards_done=len(self._earlier) + len(self.made))
+        self.update(shards_done=len(self.ledger.parts))
         self._show(self._finished)
 
     def summary(self) -> dict[str, Any]:
         """Return what this run has made, as plain values."""
-        seconds = sum(record.seconds for record in self.made)
         return {
-            "shards": len(self.made),
-            "audio_seconds": seconds,
+            "shards": self.shards_made,
+            "audio_seconds": self.seconds_made,
             "start_seconds": self.start_seconds,
             "wall_seconds": self.wall_seconds,
-            "times_real_time": seconds / self.wall_seconds if self.wall_seconds else 0.0,
+            "times_real_time": self.seconds_made / self.wall_seconds if self.wall_seconds else 0.0,
         }
 
     def event(self, kind: str, **fields: object) -> None:
@@ -323,18 +328,10 @@ def _by_node(workers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def progress_of(record: ShardRecord) -> Progress:
-    """Return a finished shard as progress; `seconds` counts what was tokenized alone."""
-    failed = len(record.quarantined)
-    return Progress(seconds=record.seconds, utterances=record.rows + failed, quarantined=failed)
-
-
-def check_errors(records: Sequence[ShardRecord], allowed: int | None) -> None:
+def check_errors(ledger: Ledger, allowed: int | None) -> None:
     """Raise `JobError` when more inputs failed than are allowed; None allows all."""
-    if allowed is None:
-        return
-    failures = [failure for record in records for failure in record.quarantined]
-    if len(failures) > allowed:
+    if allowed is not None and ledger.quarantined > allowed:
+        failures = list(ledger.failures())
         last = failures[-1]
         raise JobError(
             f"{count_text(len(failures), 'input')} failed, more than the {allowed} allowed; the last one was {last.audio}: {last.message} "

@@ -35,6 +35,8 @@ class JobSettings:
     """Split of utterances whose corpus names none."""
     shard_seconds: float | None = None
     """Seconds of audio per shard; None chooses from the corpus: an hour, less for small corpora."""
+    file_mb: float = 512.0
+    """Size of the files of the dataset, in MiB, as near as whole shards come."""
     batch_seconds: float = 20.0
     """Utterances are encoded together up to this many seconds."""
     chunk_seconds: float = 60.0
@@ -60,7 +62,7 @@ class JobSettings:
     smaller share takes some; None takes all."""
 
     def __post_init__(self) -> None:
-        for name in ("shard_seconds", "batch_seconds", "chunk_seconds"):
+        for name in ("shard_seconds", "file_mb", "batch_seconds", "chunk_seconds"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"`{name}` must be more than 0, got {value}.")
@@ -107,7 +109,7 @@ def frozen_settings(plan: Plan) -> JobSettings:
     """
     try:
         settings = JobSettings.from_dict(plan.settings.get("job", {}))
-        for name in ("batch_seconds", "chunk_seconds", "max_segment_seconds"):
+        for name in ("file_mb", "batch_seconds", "chunk_seconds", "max_segment_seconds"):
             float(getattr(settings, name))
     except (TypeError, ValueError, OverflowError) as error:
         raise DatasetError(
@@ -241,6 +243,8 @@ class RunResult:
     """Shards of the dataset."""
     shards_made: int
     """Shards this run made; 0 when the dataset was complete already."""
+    files: int
+    """Files they were joined to."""
     rows: int
     """Token rows of the dataset."""
     quarantined: int
@@ -250,7 +254,7 @@ class RunResult:
     seconds_made: float
     """Seconds of audio this run tokenized."""
     bytes: int
-    """Size of the token shards."""
+    """Size of the files with tokens."""
     start_seconds: float
     """How long it took until the first worker was up."""
     wall_seconds: float

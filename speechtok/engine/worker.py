@@ -32,15 +32,15 @@ from speechtok.engine.settings import JobSettings
 from speechtok.errors import JobError, StorageError
 from speechtok.loading import load_tokenizer
 from speechtok.redaction import redact
-from speechtok.shards.commit import commit
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import FAULT, Failure, ShardRecord, ShardTask, is_done, read_record
+from speechtok.shards.parts import Failure, PartRecord, commit, is_intact, part_record, read_part
+from speechtok.shards.plan import FAULT, ShardTask
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.rows import tokens_to_rows
 from speechtok.shards.schema import token_schema
 from speechtok.shards.verify import SECONDS_TOLERANCE
 from speechtok.shards.writer import ShardWriter
-from speechtok.storage import as_path, file_sha256, join
+from speechtok.storage import as_path, join
 from speechtok.tokens import SpeechTokens, TokenizerInfo, with_codebooks
 from speechtok.utterances import cut_at_end
 
@@ -79,6 +79,8 @@ class WorkerSettings:
     """Memory a process that reads may take, in MiB."""
     readers: int = 1
     """Processes that read for each worker."""
+    retries: bool = False
+    """Whether failures of parts that are there are tried again."""
 
 
 class ShardWorker:
@@ -135,7 +137,7 @@ class ShardWorker:
         """Note that a worker was lost on a shard for reasons that no input has; may be called anywhere."""
         Attempts(Layout(as_path(self._settings.output)), task).excuse()
 
-    def __call__(self, task: ShardTask) -> ShardRecord:
+    def __call__(self, task: ShardTask) -> PartRecord:
         """Write and commit one shard; of one that is done already, try the failures again.
 
         Raises:
@@ -155,16 +157,16 @@ class ShardWorker:
     def _begin(self, shard: str | None) -> None:
         self._shard, self._seconds, self._utterances, self._quarantined = shard, 0.0, 0, 0
 
-    def _make(self, task: ShardTask, attempts: Attempts) -> ShardRecord:
+    def _make(self, task: ShardTask, attempts: Attempts) -> PartRecord:
         job = self._settings.job
         batches = make_batches(
             task.rows.to_pylist(), batch_seconds=job.batch_seconds, chunk_seconds=job.chunk_seconds
         )
         if attempts.suspected_batch is not None and attempts.suspected_batch < len(batches):
             self._try_one_by_one(batches[attempts.suspected_batch], attempts)
-        earlier = read_record(self._layout, task.split, task.index) if is_done(self._layout, task) else None
-        kept = self._kept(task) if earlier is not None else {}
-        path = self._layout.shard(task.split, task.index, task.count)
+        earlier = self._earlier(task)
+        kept = {} if earlier is None else self._kept(task)
+        path = self._layout.part(task.number)
         rows, samples, failures = 0, 0, []
         with self._layout.temporary(path) as temporary:
             with ShardWriter(temporary, self._schema, self._settings.info) as writer:
@@ -175,12 +177,10 @@ class ShardWorker:
                     else:
                         writer.add(result)
                         rows, samples = rows + 1, samples + result["num_samples"]
-            record = ShardRecord(
-                split=task.split,
-                index=task.index,
-                file=self._layout.relative(path),
-                sha256=file_sha256(temporary),
-                bytes=temporary.stat().st_size,
+            record = part_record(
+                task.number,
+                temporary,
+                task.split,
                 rows=rows,
                 seconds=samples / self._settings.info.sample_rate,
                 quarantined=tuple(failures),
@@ -304,8 +304,15 @@ class ShardWorker:
         """Return the token columns of a shard that is done already, by id: its failures are tried again."""
         planned = set(task.rows.column_names)
         columns = [name for name in self._schema.names if name == "id" or name not in planned | {"start"}]
-        path = self._layout.shard(task.split, task.index, task.count)
+        path = self._layout.part(task.number)
         return {row["id"]: row for row in TokenDataset(path, columns=columns)}
+
+    def _earlier(self, task: ShardTask) -> PartRecord | None:
+        """Return the record of a part that is there, and whose failures are to be tried again."""
+        record = read_part(self._layout, task.number) if self._settings.retries else None
+        if record is None or not is_intact(self._layout.part(task.number), record.bytes, record.sha256):
+            return None
+        return record
 
     def _options(self) -> dict[str, Any]:
         wanted = self._settings.job.num_codebooks

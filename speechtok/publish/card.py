@@ -14,8 +14,9 @@ import pyarrow as pa
 from speechtok.cards import TokenizerCard, dump_yaml, merge, split_head, with_head
 from speechtok.shards.dataset_readme import OF_ROWS, front_matter, readme_body
 from speechtok.shards.layout import Layout
+from speechtok.shards.ledger import Ledger
 from speechtok.shards.parquet import open_parquet
-from speechtok.shards.plan import Plan, ShardRecord
+from speechtok.shards.plan import Plan
 from speechtok.shards.schema import quarantine_schema, token_schema
 from speechtok.shards.statistics import Statistics, StreamStatistics
 from speechtok.storage import AnyPath
@@ -36,7 +37,7 @@ def dataset_card(
     repository: str,
     layout: Layout,
     plan: Plan,
-    records: Sequence[ShardRecord],
+    ledger: Ledger,
     statistics: Statistics,
     *,
     licence: str | None = None,
@@ -49,7 +50,7 @@ def dataset_card(
         repository: user/name.
         layout: where the dataset lies.
         plan: what it holds.
-        records: its shards.
+        ledger: its parts and files.
         statistics: of its tokens.
         licence: identifier of the licence of the recordings, as the Hub spells it; None takes that of `old`.
         citation: how to cite the recordings; None takes that of `old`.
@@ -57,17 +58,17 @@ def dataset_card(
     """
     old_licence, old_citation = _stated(old)
     licence, citation = licence or old_licence, citation or old_citation
-    head = front_matter(plan, records)
+    head = front_matter(plan, ledger)
     head |= {"license": licence} if licence else {}
     head |= _languages(statistics)
     head |= {
         "task_categories": list(_TASKS if statistics.texts else _TASKS_WITHOUT_TEXT),
         "size_categories": [size_category(statistics.rows)],
-        "dataset_info": _dataset_info(layout, plan, records),
+        "dataset_info": _dataset_info(layout, plan, ledger),
     }
     parts = (
-        readme_body(plan, records, repository),
-        _statistics(statistics, records),
+        readme_body(plan, ledger, repository),
+        _statistics(statistics, ledger),
         _tokenizer_card(plan),
         _corpus(plan, licence, citation),
     )
@@ -83,10 +84,11 @@ def _stated(old: str) -> tuple[str | None, str | None]:
     return licence if isinstance(licence, str) else None, None if citation == NOT_STATED else citation
 
 
-def _dataset_info(layout: Layout, plan: Plan, records: Sequence[ShardRecord]) -> list[dict[str, Any]]:
+def _dataset_info(layout: Layout, plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
     """Return features and sizes of each configuration, as `datasets` reads them."""
     shards = {
-        split: [layout.root / item.file for item in records if item.split == split] for split in plan.splits
+        split: [layout.root / item.file for item in ledger.files.values() if item.split == split]
+        for split in plan.splits
     }
     failed = {split: [layout.quarantine(split)] for split in plan.splits}
     schema = token_schema(plan.info, plan.card, plan.extra_types)
@@ -146,12 +148,12 @@ def _languages(statistics: Statistics) -> dict[str, list[str]]:
     return ({"language": codes} if codes else {}) | ({"language_bcp47": longer} if longer else {})
 
 
-def _statistics(statistics: Statistics, records: Sequence[ShardRecord]) -> str:
+def _statistics(statistics: Statistics, ledger: Ledger) -> str:
     languages = ", ".join(
         f"{markdown_text(name)} ({rows:,})" for name, rows in list(statistics.languages.items())[:MAX_NAMED]
     )
     splits = "\n".join(
-        f"| `{name}` | {rows:,} | {duration_text(sum(item.seconds for item in records if item.split == name))} |"
+        f"| `{name}` | {rows:,} | {duration_text(ledger.seconds(name))} |"
         for name, rows in statistics.splits.items()
         if rows
     )

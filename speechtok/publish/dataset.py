@@ -11,7 +11,9 @@ from speechtok.publish.card import PLOT, dataset_card
 from speechtok.publish.figure import plot_statistics
 from speechtok.shards.dataset_readme import read_readme
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import Plan, ShardRecord, ShardTask, read_plan, read_record
+from speechtok.shards.ledger import Ledger, is_version_1
+from speechtok.shards.manifest import FileRecord
+from speechtok.shards.plan import Plan, read_plan
 from speechtok.shards.statistics import compute_statistics
 from speechtok.shards.verify import Verification, verify
 from speechtok.storage import StorePath, as_path
@@ -33,11 +35,11 @@ def push_dataset(
     message: str | None = None,
     licence: str | None = None,
     citation: str | None = None,
-    on_shard: Callable[[ShardTask], None] | None = None,
+    on_file: Callable[[FileRecord], None] | None = None,
 ) -> Pushed:
     """Make a repository on the Hub hold a token dataset, with a complete dataset card.
 
-    The dataset is verified first. Sent are the shards, the quarantine, the plan and the commit records; where and how
+    The dataset is verified first. Sent are the files, the manifest, the quarantine, the plan and the records; where and how
     fast the last run was stays here. What the Hub has already is not sent again, so an interrupted push goes on. Of a card
     that is there already, what people have added stays: fields of the head, tags, sections.
 
@@ -51,7 +53,7 @@ def push_dataset(
         licence: identifier of the licence of the recordings, as the Hub spells it, such as "cc-by-4.0"; None leaves
             what the card says.
         citation: how to cite the recordings; None leaves what the card says.
-        on_shard: called after each shard that was verified.
+        on_file: called after each file that was verified.
 
     Raises:
         DatasetError: when the dataset is damaged or unfinished; nothing is sent then.
@@ -59,9 +61,9 @@ def push_dataset(
     """
     root = _local(dataset)
     layout = Layout(root)
-    _check(layout, verify(layout, on_shard=on_shard), "nothing was sent")
+    _check(layout, verify(layout, on_file=on_file), "nothing was sent")
     plan = read_plan(layout)
-    records = _records(layout, plan)
+    ledger = Ledger.read(layout, plan)
     statistics = compute_statistics(layout.root)
     if not statistics.rows:
         raise DatasetError(f"{layout.root} holds no utterance; nothing was sent.")
@@ -69,9 +71,9 @@ def push_dataset(
     if old is None:  # a new repository; a copy that was pulled from another one has its card
         old = read_readme(layout)
     card = dataset_card(
-        repository, layout, plan, records, statistics, licence=licence, citation=citation, old=old
+        repository, layout, plan, ledger, statistics, licence=licence, citation=citation, old=old
     )
-    files: dict[str, Path | bytes] = {name: root / name for name in _names(layout, plan)}
+    files: dict[str, Path | bytes] = {name: root / name for name in _names(layout, plan, ledger)}
     files |= {PLOT: plot_statistics(statistics), README: card.encode()}
     return push_files(
         repository,
@@ -89,7 +91,7 @@ def pull_dataset(
     folder: str | Path,
     *,
     revision: str | None = None,
-    on_shard: Callable[[ShardTask], None] | None = None,
+    on_file: Callable[[FileRecord], None] | None = None,
 ) -> Verification:
     """Make a local folder hold the token dataset of a repository, and verify it.
 
@@ -97,7 +99,7 @@ def pull_dataset(
         repository: user/name.
         folder: where to put it; what is there already is not fetched again.
         revision: branch, tag or commit; None takes the main branch.
-        on_shard: called after each shard that was verified.
+        on_file: called after each file that was verified.
 
     Raises:
         HubError: when something cannot be fetched; the same call later fetches only what is missing.
@@ -105,7 +107,7 @@ def pull_dataset(
     """
     layout = Layout(local := _local(folder))
     download_repository(repository, local, revision=revision)
-    found = verify(layout, on_shard=on_shard)
+    found = verify(layout, on_file=on_file)
     _check(layout, found, f"remove what is named and pull again, or ask who pushed '{repository}'")
     return found
 
@@ -133,14 +135,11 @@ def _check(layout: Layout, found: Verification, advice: str) -> None:
         )
 
 
-def _records(layout: Layout, plan: Plan) -> list[ShardRecord]:
-    found = [read_record(layout, task.split, task.index) for task in plan.tasks]
-    return [record for record in found if record is not None]
-
-
-def _names(layout: Layout, plan: Plan) -> list[str]:
-    """Return the paths of the files that make up the dataset, the shards first."""
-    shards = [layout.shard(task.split, task.index, task.count) for task in plan.tasks]
-    records = [layout.record(task.split, task.index) for task in plan.tasks]
-    failed = [layout.quarantine(split) for split in plan.splits]
-    return [layout.relative(path) for path in (*shards, *failed, *records, layout.plan_rows, layout.plan)]
+def _names(layout: Layout, plan: Plan, ledger: Ledger) -> list[str]:
+    """Return the paths of the files that make up the dataset, those with tokens first."""
+    own = [layout.quarantine(split) for split in plan.splits]
+    if is_version_1(layout):
+        own += sorted((layout.state / "shards").glob("*.json"), key=str)
+    else:
+        own += [layout.parts_table, layout.manifest]
+    return [*ledger.files, *(layout.relative(path) for path in (*own, layout.plan_rows, layout.plan))]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from speechtok.errors import DatasetError
 from speechtok.limits import MIB, read_bytes
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import Plan, ShardRecord
+from speechtok.shards.ledger import Ledger
+from speechtok.shards.plan import Plan
 from speechtok.shards.schema import token_schema
 from speechtok.wording import count_text, duration_text, markdown_code, markdown_text, size_text
 
@@ -46,19 +46,13 @@ def read_readme(layout: Layout) -> str:
         raise DatasetError(f"{layout.readme} is no UTF-8 text ({error}); mend or remove it.") from error
 
 
-def front_matter(plan: Plan, records: Sequence[ShardRecord]) -> dict[str, Any]:
+def front_matter(plan: Plan, ledger: Ledger) -> dict[str, Any]:
     """Return the YAML head: which files make up which configuration and split.
 
     Splits without rows are left out: `datasets` takes them for an error.
     """
-    filled = [
-        split for split in plan.splits if any(record.rows for record in records if record.split == split)
-    ]
-    failed = [
-        split
-        for split in plan.splits
-        if any(record.quarantined for record in records if record.split == split)
-    ]
+    filled = [split for split in plan.splits if ledger.rows(split)]
+    failed = [split for split in plan.splits if any(True for _ in ledger.failures(split))]
     configs: list[dict[str, Any]] = [
         {
             "config_name": "default",
@@ -76,12 +70,12 @@ def front_matter(plan: Plan, records: Sequence[ShardRecord]) -> dict[str, Any]:
     }
 
 
-def readme_body(plan: Plan, records: Sequence[ShardRecord], address: str = "PATH") -> str:
+def readme_body(plan: Plan, ledger: Ledger, address: str = "PATH") -> str:
     """Return the Markdown below the head: content, columns, tokenizer, provenance, how to use it.
 
     Args:
         plan: what the dataset holds.
-        records: its shards.
+        ledger: its parts and files.
         address: what readers open it by.
     """
     info, corpus = plan.info, plan.settings["corpus"]
@@ -91,7 +85,7 @@ def readme_body(plan: Plan, records: Sequence[ShardRecord], address: str = "PATH
     )
     return f"""# Speech tokens made with {info.name}
 
-{summary(records)}
+{summary(ledger)}
 
 | stream | codebooks | codes per codebook | frames per second | bits per second |
 |---|---|---|---|---|
@@ -100,7 +94,7 @@ def readme_body(plan: Plan, records: Sequence[ShardRecord], address: str = "PATH
 Codes are raw, in [0, codes per codebook), coarse codebooks first; a stream of several codebooks is
 stored codebooks × frames. The audio had {info.sample_rate:,} samples per second when it was encoded.
 
-{_use(plan, records, address)}
+{_use(plan, ledger, address)}
 
 ## Columns
 
@@ -116,30 +110,29 @@ stored codebooks × frames. The audio had {info.sample_rate:,} samples per secon
 
 Made from the corpus {markdown_code(corpus["name"])} ({markdown_text(corpus["kind"])}) with
 speechtok {markdown_text(plan.settings["speechtok_version"])}. The licence of the recordings applies to their tokens too.
-`.speechtok/` holds the plan and a commit record with the sha256 of every shard; `speechtok verify` checks them.
+`manifest.parquet` says what is in every file, with its sha256, and `.speechtok/` holds the plan; `speechtok verify` checks them.
 """
 
 
-def summary(records: Sequence[ShardRecord]) -> str:
+def summary(ledger: Ledger) -> str:
     """Return the sentence that says how much there is."""
-    rows, seconds = sum(record.rows for record in records), sum(record.seconds for record in records)
-    failed, size = sum(len(record.quarantined) for record in records), sum(record.bytes for record in records)
+    totals = ledger.totals
     return (
-        f"{count_text(rows, 'utterance')}, {duration_text(seconds)} of speech in {size_text(size)} of tokens; "
-        f"{count_text(failed, 'input is', 'inputs are')} in quarantine."
+        f"{count_text(totals.rows, 'utterance')}, {duration_text(totals.seconds)} of speech in {size_text(ledger.bytes)} of tokens; "
+        f"{count_text(totals.quarantined, 'input is', 'inputs are')} in quarantine."
     )
 
 
-def _use(plan: Plan, records: Sequence[ShardRecord], address: str) -> str:
+def _use(plan: Plan, ledger: Ledger, address: str) -> str:
     """Return the section that shows how to decode rows, train on them and read them without speechtok."""
     name, stream = plan.info.name, plan.info.streams[0].name
     needs_files = plan.card.get("licence_weights") and not plan.card.get("files")
     options = f'"{name}", checkpoint="FOLDER"' if needs_files else f'"{name}"'
-    filled = [item.split for item in records if item.rows] or plan.splits
+    filled = [split for split in plan.splits if ledger.rows(split)] or plan.splits
     split = "train" if "train" in filled else filled[0]
     failed = (
         f'`datasets.load_dataset("{address}", name="quarantine")` reads the inputs that failed, and why.\n\n'
-        if any(record.quarantined for record in records)
+        if ledger.quarantined
         else ""
     )
     return f"""## Use

@@ -3,10 +3,13 @@
     OUT/README.md                                   dataset card
     OUT/data/<split>-00000-of-000NN.parquet         token rows
     OUT/quarantine/<split>.parquet                  inputs that failed
+    OUT/manifest.parquet                            what is in each row group of each file
     OUT/.speechtok/plan.json, plan.parquet          the frozen plan
-    OUT/.speechtok/shards/<split>-00000.json        one commit record per shard
+    OUT/.speechtok/parts/0000000.parquet, .json     what workers have made, and the proof, until files are made of it
+    OUT/.speechtok/files/<file>.json                the proof of each file of data/, until the manifest is written
+    OUT/.speechtok/parts.parquet                    the proofs of all parts of a finished dataset
     OUT/.speechtok/job.json, events.jsonl           the present or last run: place, speed, versions; what happened
-    OUT/.speechtok/attempts/                        notes about shards that are being made
+    OUT/.speechtok/attempts/                        notes about parts that are being made
     OUT/.speechtok/tmp/                             files being written
 
 Every file appears whole or not at all: it is written below `tmp`, flushed to disk, then renamed. In an
@@ -15,8 +18,10 @@ object store, which cannot rename, it is written on the local disk and then put 
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,16 +119,39 @@ class Layout:
         """Folder of files being written."""
         return self.state / "tmp"
 
-    def shard(self, split: str, index: int, count: int) -> AnyPath:
-        """The Parquet file of one shard."""
+    @property
+    def manifest(self) -> AnyPath:
+        """What is in each row group of each file; written last, so a dataset with this file is complete."""
+        return self.root / "manifest.parquet"
+
+    @property
+    def parts(self) -> AnyPath:
+        """Folder of the parts and their records."""
+        return self.state / "parts"
+
+    @property
+    def parts_table(self) -> AnyPath:
+        """The records of all parts of a finished dataset."""
+        return self.state / "parts.parquet"
+
+    def part(self, number: int) -> AnyPath:
+        """The Parquet file of one part."""
+        return self.parts / f"{number:07d}.parquet"
+
+    def part_record(self, number: int) -> AnyPath:
+        """What proves a part."""
+        return self.parts / f"{number:07d}.json"
+
+    def file(self, split: str, index: int, count: int) -> AnyPath:
+        """A Parquet file of token rows."""
         return self.data / f"{check_split(split)}-{index:05d}-of-{count:05d}.parquet"
 
-    def record(self, split: str, index: int) -> AnyPath:
-        """The commit record of one shard."""
-        return self.state / "shards" / f"{check_split(split)}-{index:05d}.json"
+    def file_record(self, file: str) -> AnyPath:
+        """What proves a file, given by its path inside the dataset."""
+        return self.state / "files" / (file.removeprefix("data/") + ".json")
 
     def attempts(self, split: str, index: int) -> AnyPath:
-        """The note about a shard that is being made."""
+        """The note about a part that is being made."""
         return self.state / "attempts" / f"{check_split(split)}-{index:05d}.json"
 
     def quarantine(self, split: str) -> AnyPath:
@@ -133,8 +161,18 @@ class Layout:
     @property
     def links(self) -> list[AnyPath]:
         """Those of its own files and folders that are links: a dataset from elsewhere may lead a writer anywhere."""
-        folders = (self.state, self.tmp, self.state / "shards", self.state / "attempts", self.data)
-        files = (self.lock, self.job, self.events, self.plan, self.plan_rows, self.readme)
+        names = ("tmp", "parts", "files", "attempts")
+        folders = (self.state, self.data, *(self.state / name for name in names))
+        files = (
+            self.lock,
+            self.job,
+            self.events,
+            self.plan,
+            self.plan_rows,
+            self.parts_table,
+            self.manifest,
+            self.readme,
+        )
         return [path for path in (*folders, self.root / "quarantine", *files) if path.is_symlink()]
 
     def relative(self, path: AnyPath) -> str:
@@ -162,3 +200,31 @@ class Layout:
     def temporary(self, path: AnyPath) -> AbstractContextManager[Path]:
         """Give a local path where the file that will be `path` is written; it vanishes with the block."""
         return temporary_file(path, self.tmp)
+
+
+def write_json(layout: Layout, path: AnyPath, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file, whole or not at all."""
+    with layout.replacing(path) as temporary:
+        temporary.write_bytes(json_bytes(content))
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """Return a small JSON file as its bytes, the same for the same content."""
+    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def is_there(path: AnyPath) -> bool:
+    """Return whether there is such a file.
+
+    Raises:
+        DatasetError: when that cannot be found out; only what is not there is missing.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error}), so nothing can be said about it; make it readable and run the same command again."
+        ) from error
+    return True

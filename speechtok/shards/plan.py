@@ -1,19 +1,15 @@
-"""The frozen plan of a dataset and the commit records of its shards.
+"""The frozen plan of a dataset: which utterances go into which shard, in which order, once and for all.
 
-The plan says, once and for all, which utterances go into which shard in which order; a shard's
-content therefore depends on the input alone. A shard counts as done when its commit record exists
-and the file it names has the recorded sha256.
+A shard is what one worker makes in one go; what it leaves is a part.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -25,8 +21,9 @@ import pyarrow.compute as pc
 
 from speechtok import limits
 from speechtok.errors import DatasetError
-from speechtok.shards.layout import Layout, check_split
+from speechtok.shards.layout import Layout, check_split, is_there, json_bytes
 from speechtok.shards.parquet import open_parquet, read_group
+from speechtok.shards.parts import PartRecord
 from speechtok.shards.schema import FORMAT_VERSION
 from speechtok.shards.writer import write_tables
 from speechtok.storage import (
@@ -40,11 +37,6 @@ from speechtok.storage import (
 )
 from speechtok.tokens import TokenizerInfo
 
-RECORD_BYTES = 256 * limits.MIB
-"""Length of a commit record; each quarantined input takes some hundred bytes, and a shard may have many thousand."""
-
-MOST = 1 << 60
-"""Rows, bytes and seconds of a shard stay below."""
 PLAN_COLUMNS = (
     ("id", pa.string()),
     ("audio", pa.string()),
@@ -66,6 +58,8 @@ FAULT = "plan:fault"
 class ShardTask:
     """One shard to be made: a place in the plan, small enough to send anywhere."""
 
+    number: int
+    """Number in the plan, over all splits; that of its part."""
     split: str
     """Split it belongs to."""
     index: int
@@ -91,8 +85,8 @@ class ShardTask:
         """The utterances, with the plan's columns, in order; read from the plan each time."""
         return self._rows()
 
-    def expected_ids(self, record: ShardRecord) -> list[str] | None:
-        """Return the ids that the shard of a record must hold, in order; None when its failures were not planned."""
+    def expected_ids(self, record: PartRecord) -> list[str] | None:
+        """Return the ids that the part of a record must hold, in order; None when its failures were not planned."""
         planned, failed = self._rows(["id"])["id"].to_pylist(), {item.id for item in record.quarantined}
         return [name for name in planned if name not in failed] if failed <= set(planned) else None
 
@@ -106,44 +100,6 @@ class ShardTask:
                 before = begin if not tables else before
                 tables.append(_whole(read_group(reader, self.file, group, columns), self.file))
         return pa.concat_tables(tables).slice(self.first_row - before, self.num_rows)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """One input that was quarantined."""
-
-    id: str
-    """Id of the utterance."""
-    audio: str
-    """Its recording."""
-    stage: str
-    """Where it failed: "read", "encode", or "crash" for one that ended its process."""
-    error: str
-    """Type of the error."""
-    message: str
-    """The error's sentence."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardRecord:
-    """Proof that a shard is complete."""
-
-    split: str
-    """Split it belongs to."""
-    index: int
-    """Number within the split."""
-    file: str
-    """Path of the Parquet file inside the dataset."""
-    sha256: str
-    """Hash of that file."""
-    bytes: int
-    """Size of that file."""
-    rows: int
-    """Token rows in it."""
-    seconds: float
-    """Seconds of audio in it."""
-    quarantined: tuple[Failure, ...] = field(default=())
-    """Inputs of the shard that failed, in plan order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +211,7 @@ class Plan:
         firsts = accumulate((int(rows) for rows, _ in found.values()), initial=0)
         return [
             ShardTask(
+                number=number,
                 split=split,
                 index=index,
                 count=counts[split],
@@ -263,7 +220,9 @@ class Plan:
                 num_rows=int(rows),
                 file=self.file,
             )
-            for ((split, index), (rows, seconds)), first in zip(found.items(), firsts, strict=False)
+            for number, (((split, index), (rows, seconds)), first) in enumerate(
+                zip(found.items(), firsts, strict=False)
+            )
         ]
 
     @property
@@ -318,7 +277,7 @@ def has_plan(layout: Layout) -> bool:
     Raises:
         DatasetError: when that cannot be found out.
     """
-    return _is_there(layout.plan)
+    return is_there(layout.plan)
 
 
 def read_plan(layout: Layout) -> Plan:
@@ -404,110 +363,6 @@ def _check_rows(plan: Plan) -> None:
         numbers[task.split] = task.index + 1
 
 
-def write_record(layout: Layout, record: ShardRecord) -> None:
-    """Record a shard whose file is in place; see `commit` for both together."""
-    write_json(layout, layout.record(record.split, record.index), asdict(record))
-
-
-def read_record(layout: Layout, split: str, index: int) -> ShardRecord | None:
-    """Return a shard's commit record; None when there is none, or a damaged one, which proves nothing.
-
-    Raises:
-        DatasetError: when there may be one, and the file system does not let it be read.
-    """
-    path = layout.record(split, index)
-    try:
-        if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("it is no regular file")
-        if path.stat().st_size > RECORD_BYTES:
-            raise OSError("it is far longer than any")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error.strerror or error}), so nothing can be said about its shard; "
-            "mend that and run the same command again."
-        ) from error
-    try:
-        values = json.loads(content)
-        failures = tuple(Failure(**item) for item in values["quarantined"])
-        record = ShardRecord(**{**values, "quarantined": failures})
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    is_sound = (
-        _has_its_types(record)
-        and all(_has_its_types(failure) for failure in failures)
-        and (record.split, record.index) == (split, index)
-        and all(0 <= number < MOST for number in (record.rows, record.bytes, record.seconds))
-        and re.fullmatch(rf"data/{re.escape(split)}-{index:05d}-of-\d+\.parquet", record.file)
-    )
-    return record if is_sound else None
-
-
-def _has_its_types(item: ShardRecord | Failure) -> bool:
-    """Return whether text and numbers are what the fields of a record say."""
-    kinds = {"str": str, "int": int, "float": int | float}
-    return all(
-        isinstance(getattr(item, spec.name), kinds.get(str(spec.type), object))
-        and not isinstance(getattr(item, spec.name), bool)
-        for spec in fields(item)
-    )
-
-
-def is_done(layout: Layout, task: ShardTask) -> bool:
-    """Return whether a shard is committed, its file is what was committed, and that is what was planned.
-
-    A file whose hash a store reckons itself is not read; `verify` reads it.
-
-    Raises:
-        DatasetError: when the record cannot be read.
-    """
-    record = read_record(layout, task.split, task.index)
-    path = layout.shard(task.split, task.index, task.count)
-    if (
-        record is None
-        or path.is_symlink()
-        or record.file != layout.relative(path)
-        or record.rows != task.num_rows - len(record.quarantined)
-    ):
-        return False
-    try:
-        head = path.stat()
-    except FileNotFoundError:
-        return False
-    if head.st_size != record.bytes:
-        return False
-    reckoned = getattr(head, "sha256", None)
-    if reckoned is not None:
-        return bool(reckoned == record.sha256)
-    if file_sha256(path) != record.sha256:
-        return False
-    ids = shard_ids(path)
-    return ids is not None and ids == task.expected_ids(record)
-
-
-def shard_ids(path: AnyPath) -> list[str] | None:
-    """Return the ids in a shard, in order; None when they cannot be read."""
-    try:
-        reader = open_parquet(path)
-        tables = [read_group(reader, path, group, ["id"]) for group in range(reader.metadata.num_row_groups)]
-        return [name for table in tables for name in table["id"].to_pylist()]
-    except (DatasetError, KeyError):
-        return None
-
-
-def write_json(layout: Layout, path: AnyPath, content: Mapping[str, Any]) -> None:
-    """Write a small JSON file, whole or not at all."""
-    with layout.replacing(path) as temporary:
-        temporary.write_bytes(json_bytes(content))
-
-
-def json_bytes(content: Mapping[str, Any]) -> bytes:
-    """Return a small JSON file as its bytes, the same for the same content."""
-    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
 def _freeze(layout: Layout, file: Path, path: AnyPath) -> None:
     """Put a file of the plan in place, unless another job has frozen another plan meanwhile."""
     if not isinstance(path, StorePath):
@@ -538,20 +393,3 @@ def read_json(path: AnyPath) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DatasetError(f"{path} is damaged: it holds no JSON object.")
     return content
-
-
-def _is_there(path: AnyPath) -> bool:
-    """Return whether there is such a file.
-
-    Raises:
-        DatasetError: when that cannot be found out; only what is not there is missing.
-    """
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error}), so nothing can be said about it; make it readable and run the same command again."
-        ) from error
-    return True

@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError, HubError
 from speechtok.hub import cached_folder, is_repository
-from speechtok.shards.complete import check_complete, name_of_shard
-from speechtok.shards.layout import Layout, check_split
+from speechtok.shards.contents import token_files
 from speechtok.shards.order import OrderSettings
 from speechtok.shards.parquet import open_parquet, read_group
 from speechtok.shards.rows import Rows, tokens_of
@@ -76,34 +75,24 @@ class TokenDataset(Base):
             streams,
             allow_partial,
         )
-        self.files = token_files(self.path, split)
+        found = token_files(self.path, split, allow_partial=allow_partial)
+        self.files = [file.path for file in found]
+        self.file_splits = [file.split for file in found]
+        self._records = [file.record for file in found]
         self._open: dict[int, pq.ParquetFile] = {}
-        self.footers: list[pq.FileMetaData] = []
-        for number, file in enumerate(self.files):
-            reader = open_parquet(file)
-            self.footers.append(reader.metadata)
-            schema = reader.schema_arrow
-            if number == 0:
-                self._schema = schema
-                self.info, self.card = read_info(schema, str(file))
-                check_columns(schema, self.info, str(file))
-                self.columns = self._chosen(schema.names, streams, columns)
-            else:
-                self._check_same(file, schema)
-            self._keep(number, reader)
-        if not allow_partial:
-            check_complete(self.path, self.files, all_splits=split is None)
+        self._checked: set[int] = set()
+        first = open_parquet(self.files[0])
+        self._schema = first.schema_arrow
+        self.info, self.card = read_info(self._schema, str(self.files[0]))
+        check_columns(self._schema, self.info, str(self.files[0]))
+        self.columns = self._chosen(self._schema.names, streams, columns)
+        groups = [self._group_rows(number) for number in range(len(self.files))]
         if streams is not None:
             kept = tuple(self.info.stream(name) for name in streams)
             self.info = replace(self.info, streams=kept)
-        self._groups = [
-            (file, group)
-            for file, footer in enumerate(self.footers)
-            for group in range(footer.num_row_groups)
-        ]
-        self.group_rows = np.array(
-            [self.footers[file].row_group(group).num_rows for file, group in self._groups], dtype=np.int64
-        )
+        self._groups = [(file, group) for file, rows in enumerate(groups) for group in range(len(rows))]
+        self._firsts = [int(first) for rows in groups for first in np.cumsum([0, *rows])[:-1]]
+        self.group_rows = np.array([count for rows in groups for count in rows], dtype=np.int64)
         self._ends = np.cumsum(self.group_rows).tolist()
         self._cached: tuple[int, Rows] | None = None
 
@@ -190,17 +179,46 @@ class TokenDataset(Base):
 
     def read_group(self, group: int, columns: Sequence[str] | None = None) -> Rows:
         """Return the rows of one row group, counted over all files; `columns` instead of the dataset's."""
-        file, number = self._groups[group]
-        first = sum(self.footers[file].row_group(before).num_rows for before in range(number))
-        return Rows(self._table(group, columns or self.columns), self.info, self.files[file], first)
+        table, file = self._table(group, columns or self.columns), self._groups[group][0]
+        return Rows(table, self.info, self.files[file], self._firsts[group])
+
+    def footer(self, file: int) -> pq.FileMetaData:
+        """Return the footer of one of the files."""
+        return self._reader(file).metadata
 
     def _table(self, group: int, columns: Sequence[str]) -> pa.Table:
         file, number = self._groups[group]
-        reader = self._open.get(file)
+        return read_group(self._reader(file), self.files[file], number, columns)
+
+    def _group_rows(self, number: int) -> list[int]:
+        """Return the rows of each row group of a file, by the manifest where there is one."""
+        record = self._records[number]
+        if record is None:
+            footer = self.footer(number)
+            return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+        if record.fingerprint != self.info.fingerprint:
+            raise DatasetError(
+                f"{self.files[number]} was made by another tokenizer than {self.files[0].name}, by the manifest: fingerprint "
+                f"{record.fingerprint}, not {self.info.fingerprint}; make the dataset again."
+            )
+        return [group.rows for group in record.groups]
+
+    def _reader(self, number: int) -> pq.ParquetFile:
+        """Return a file, opened and checked."""
+        reader = self._open.get(number)
         if reader is None:
-            reader = open_parquet(self.files[file], self.footers[file])
-        self._keep(file, reader)
-        return read_group(reader, self.files[file], number, columns)
+            reader = open_parquet(self.files[number])
+        if number not in self._checked:
+            self._check_same(self.files[number], reader.schema_arrow)
+            record, footer = self._records[number], reader.metadata
+            rows = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+            if record is not None and rows != [group.rows for group in record.groups]:
+                raise DatasetError(
+                    f"{self.files[number]} has other row groups than the manifest says; it was changed or is damaged."
+                )
+            self._checked.add(number)
+        self._keep(number, reader)
+        return reader
 
     def _keep(self, number: int, reader: pq.ParquetFile) -> None:
         """Keep a file open as the one used last, and let go of what was not used for long.
@@ -269,38 +287,8 @@ class TokenDataset(Base):
 def _fetched(repository: str, split: str | None, revision: str | None) -> AnyPath:
     """Return the local copy of a dataset on the Hub: its shards, or those of one split."""
     try:
-        return cached_folder(repository, [f"data/{split or '*'}-*.parquet"], revision=revision)
+        return cached_folder(
+            repository, [f"data/{split or '*'}-*.parquet", "manifest.parquet"], revision=revision
+        )
     except HubError as error:
         raise HubError(f"'{repository}' is no local token dataset, and none on the Hub: {error}") from error
-
-
-def token_files(path: AnyPath, split: str | None = None) -> list[AnyPath]:
-    """Return the Parquet files of a token dataset, or the file itself.
-
-    Raises:
-        DatasetError: when there are none; the splits there are get named.
-    """
-    if path.is_file():
-        return [path]
-    files: list[AnyPath] = sorted(
-        (file for file in Layout(path).data.glob("*.parquet") if not file.name.startswith(".")), key=str
-    )
-    if not files:
-        raise DatasetError(f"{path} holds no token dataset: there is no Parquet file in {path / 'data'}.")
-    if split is None:
-        return files
-    chosen = [file for file in files if split_of(file) == split]
-    if not chosen:
-        have = ", ".join(sorted({split_of(file) for file in files}))
-        raise DatasetError(f"{path} has no split '{split}'; it has: {have}.")
-    return chosen
-
-
-def split_of(file: AnyPath) -> str:
-    """Return the split that a shard's name states; that of other Parquet files is their name.
-
-    Raises:
-        DatasetError: when it cannot be the name of a split.
-    """
-    found = name_of_shard(file)
-    return check_split(file.stem if found is None else found[0])

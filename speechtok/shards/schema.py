@@ -17,7 +17,7 @@ from speechtok.errors import DatasetError
 from speechtok.tokens import StreamInfo, TokenizerInfo
 from speechtok.utterances import RESERVED_COLUMNS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the on-disk format; readers refuse what is newer."""
 
 METADATA_KEY = b"speechtok"

@@ -18,7 +18,7 @@ from speechtok.errors import DatasetError
 from speechtok.parquet_footer import column_chunks
 from speechtok.shards.layout import Layout
 from speechtok.shards.plan import has_plan, read_plan
-from speechtok.shards.reader import TokenDataset, split_of
+from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath
 from speechtok.tokens import StreamInfo
 
@@ -177,8 +177,9 @@ def compute_statistics(
             if on_rows is not None:
                 on_rows(len(durations))
     splits = Counter[str]()
-    for file, footer in zip(dataset.files, dataset.footers, strict=True):
-        splits[split_of(file)] += footer.num_rows
+    footers = [dataset.footer(number) for number in range(len(dataset.files))]
+    for split, footer in zip(dataset.file_splits, footers, strict=True):
+        splits[split] += footer.num_rows
     return Statistics(
         rows=len(durations),
         seconds=float(sum(durations)),
@@ -191,7 +192,7 @@ def compute_statistics(
         durations=np.asarray(durations, dtype=np.float64),
         streams=tuple(
             StreamStatistics(
-                stream=item, counts=counts[item.name], stored_bytes=_stored_bytes(dataset.footers, item.name)
+                stream=item, counts=counts[item.name], stored_bytes=_stored_bytes(footers, item.name)
             )
             for item in dataset.info.streams
         ),

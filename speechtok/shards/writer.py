@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +29,18 @@ SPLIT_COMPRESSION = ("brotli", 5)
 """Of codes split into bytes of which the highest is not full: zstd, which is faster, would pack it with others and lose some percent."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class GroupRecord:
+    """What a row group holds."""
+
+    rows: int
+    """Its rows."""
+    seconds: float
+    """Seconds of audio."""
+    frames: dict[str, int]
+    """Frames by stream."""
+
+
 class ShardWriter:
     """Write rows to a Parquet file; use as a context manager.
 
@@ -46,6 +59,8 @@ class ShardWriter:
         self._tables: list[pa.Table] = []
         self._num_rows = self._num_codes = 0
         self._writer = pq.ParquetWriter(path, schema, **_writer_options(schema, info))
+        self.groups: list[GroupRecord] = []
+        """What was written so far."""
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +86,8 @@ class ShardWriter:
 
     def add_table(self, table: pa.Table) -> None:
         """Add rows that are columns of the schema already."""
-        codes = np.cumsum(codes_of_rows(table, self._info))
+        frames = [frames_of_rows(table, item) * item.num_codebooks for item in self._info.streams]
+        codes = np.cumsum(sum(frames))
         start = 0
         while start < len(table):
             before = codes[start - 1] if start else 0
@@ -100,6 +116,13 @@ class ShardWriter:
         if self._tables:
             table = pa.concat_tables(self._tables).combine_chunks()
             self._writer.write_table(table, row_group_size=len(table))
+            samples = int(table["num_samples"].to_numpy().sum())
+            frames = {
+                name: int(frames_of_rows(table, stream).sum()) for name, stream in self._streams.items()
+            }
+            self.groups.append(
+                GroupRecord(rows=len(table), seconds=samples / self._info.sample_rate, frames=frames)
+            )
         self._tables, self._num_rows, self._num_codes = [], 0, 0
 
     def _column(self, field: pa.Field) -> pa.Array:
@@ -128,16 +151,24 @@ def codes_column(values: list[np.ndarray[Any, Any]], stream: StreamInfo) -> pa.A
     return pa.ListArray.from_arrays(pa.array(_offsets(np.array([value.shape[0] for value in values]))), inner)
 
 
-def codes_of_rows(table: pa.Table, info: TokenizerInfo) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return how many codes each row of a table has, `(rows,)`, all streams together."""
-    total = np.zeros(len(table), dtype=np.int64)
-    for stream in info.streams:
-        column = table[stream.name].combine_chunks()
-        bounds = column.offsets.to_numpy().astype(np.int64)
-        if stream.num_codebooks > 1:
-            bounds = column.values.offsets.to_numpy().astype(np.int64)[bounds]
-        total += np.diff(bounds)
-    return total
+def frames_of_rows(table: pa.Table, stream: StreamInfo) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return how many frames of a stream each row of a table has, `(rows,)`."""
+    column = table[stream.name].combine_chunks()
+    bounds = column.offsets.to_numpy().astype(np.int64)
+    if stream.num_codebooks > 1:
+        bounds = column.values.offsets.to_numpy().astype(np.int64)[bounds]
+    frames: np.ndarray[Any, np.dtype[np.int64]] = np.diff(bounds) // stream.num_codebooks
+    return frames
+
+
+def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with exactly the columns and types of a schema; what it lacks is null."""
+    known = dict(zip(table.column_names, table.columns, strict=True))
+    columns = [
+        known[field.name].cast(field.type) if field.name in known else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def write_table(table: pa.Table, path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from speechtok.errors import CardError, TokensError
 from speechtok.loading import load_for_dataset
-from speechtok.shards.reader import TokenDataset, split_of
+from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath, as_path
 from speechtok.tokenizers.base import SpeechTokenizer
 
@@ -46,7 +46,7 @@ def dataset_splits(
     Raises:
         DatasetError: when there is no such dataset or split, or it is damaged.
     """
-    if dev_split is None and DEV in {split_of(file) for file in TokenDataset(path).files}:
+    if dev_split is None and DEV in TokenDataset(path).file_splits:
         dev_split = DEV
     dev = None if dev_split is None else TokenDataset(path, split=dev_split)
     return TokenDataset(path, split=train_split), dev

@@ -11,7 +11,7 @@ from speechtok.engine.settings import JobSettings, RunSettings
 @pytest.fixture
 def unfinished(tmp_path, clips):
     """A dataset of two shards that has lost the second one."""
-    settings = JobSettings(shard_seconds=0.9)
+    settings = JobSettings(shard_seconds=0.9, file_mb=1e-6)
     tokenize_corpus(clips[0].parent, tmp_path / "out", settings=settings, run=RunSettings(workers=1))
     lost = tmp_path / "out/data/train-00001-of-00002.parquet"
     lost.unlink()
@@ -23,7 +23,7 @@ def test_stats_and_decode(unfinished, tmp_path, speechtok):
         code, _, err = speechtok(*words)
         assert code == 1
         assert (
-            "is unfinished or has lost shards: 1 of 2 of split 'train' are missing, the first is number 1."
+            "is unfinished or has lost files: 1 of 2 are missing, the first is data/train-00001-of-00002.parquet."
             in err
         )
         assert "--allow-partial" in err
@@ -43,7 +43,7 @@ def test_evaluate(unfinished, clips, speechtok):
     words = ("evaluate", unfinished, "--corpus", clips[0].parent, "--measure", "mel_distance", "--json")
     code, _, err = speechtok(*words)
     assert code == 1
-    assert "are missing, the first is number 1" in err
+    assert "1 of 2 are missing, the first is data/train-00001-of-00002" in err
     code, out, err = speechtok(*words, "--allow-partial")
     assert code == 0, err
     assert [row["id"] for row in json.loads(out)["rows"]] == ["a.wav"]

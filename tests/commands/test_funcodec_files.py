@@ -175,6 +175,8 @@ def test_commands(few: Path, small: Path, tmp_path: Path, capsys: pytest.Capture
 def test_unfinished(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One shard of two is missing."""
     shutil.copytree(few, tmp_path / "partial")
+    (tmp_path / "partial" / "manifest.parquet").unlink()  # as files from elsewhere
+    (tmp_path / "partial" / ".speechtok" / "plan.json").unlink()
     (shard,) = (tmp_path / "partial" / "data").iterdir()
     shard.rename(shard.with_name(shard.name.replace("-of-00001", "-of-00002")))
     words = ["export", str(tmp_path / "partial"), str(tmp_path / "files"), "--to", "funcodec-codecs"]

@@ -93,6 +93,8 @@ def test_dictionaries_there_and_back(dataset, folder, tmp_path) -> None:
 def test_unfinished(dataset, tmp_path) -> None:
     """One shard of two of the split `dev` is missing."""
     shutil.copytree(dataset, tmp_path / "partial")
+    (tmp_path / "partial" / "manifest.parquet").unlink()  # as files from elsewhere
+    (tmp_path / "partial" / ".speechtok" / "plan.json").unlink()
     shard = tmp_path / "partial" / "data" / "dev-00000-of-00001.parquet"
     shard.rename(shard.with_name("dev-00000-of-00002.parquet"))
     division = Division(held_out=0.25)

@@ -36,7 +36,7 @@ def test_the_demo_tells_what_it_does_and_can_be_repeated(tmp_path):
 def test_a_damaged_dataset_is_not_called_well(tmp_path):
     tokenize_corpus(CORPUS, tmp_path / "tokens", run=RunSettings(workers=1))
     (tmp_path / "tokens/data/stray.parquet").write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"1 problem; .*stray.parquet does not belong to the plan"):
+    with pytest.raises(DatasetError, match=r"1 problem; .*stray.parquet does not belong to the dataset"):
         run_demo(tmp_path, say=lambda line: None, run=RunSettings(workers=1))
 
 

@@ -5,8 +5,10 @@ from collections import Counter
 import pyarrow.parquet as pq
 import pytest
 
+from speechtok.shards.joining import restore_parts
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import read_plan, read_record
+from speechtok.shards.ledger import Ledger
+from speechtok.shards.plan import read_plan
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +45,33 @@ def account():
         ]
         assert Counter(rows + failed) == Counter(plan.rows["id"].to_pylist())
         assert len(set(rows + failed)) == len(rows) + len(failed)
-        records = [read_record(layout, task.split, task.index) for task in plan.tasks]
-        assert [failure.id for record in records for failure in record.quarantined] == failed
+        ledger = Ledger.read(layout, plan)
+        assert [failure.id for split in plan.splits for failure in ledger.failures(split)] == failed
+        assert len(ledger.parts) == len(plan.tasks)
+        assert {file.file for file in ledger.files.values()} == {
+            layout.relative(path) for path in layout.data.iterdir()
+        }
+        assert not layout.parts.exists()
         assert not layout.tmp.exists()
         return rows, failed
 
     return check
+
+
+@pytest.fixture(scope="session")
+def unjoined():
+    """Return a function that takes a finished dataset back to what it was when all its parts were made."""
+
+    def take_apart(output):
+        layout = Layout(output)
+        plan = read_plan(layout)
+        ledger = Ledger.read(layout, plan)
+        restore_parts(layout, plan, ledger, list(ledger.files.values()))
+        layout.manifest.unlink()
+        layout.parts_table.unlink()
+        return layout
+
+    return take_apart
 
 
 @pytest.fixture(scope="session")

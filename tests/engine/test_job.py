@@ -25,11 +25,12 @@ from speechtok.engine.observer import Observer, Progress
 from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import DatasetError, JobError
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import is_done, read_plan
+from speechtok.shards.ledger import Ledger
+from speechtok.shards.plan import read_plan
 from speechtok.shards.verify import verify
 from speechtok.tokenizers.dmel.tokenizer import DMelTokenizer
 
-SMALL = JobSettings(shard_seconds=1.0, batch_seconds=0.6)
+SMALL = JobSettings(shard_seconds=1.0, file_mb=1e-6, batch_seconds=0.6)
 
 ALONE = RunSettings(workers=1)
 """In this process."""
@@ -343,7 +344,7 @@ def test_datasets_reads_splits_shards_of_failures_and_corpus_columns(tmp_path, w
         "lost": ["d.wav"],
     }
     empty = [path for path in sorted((tmp_path / "out" / "data").glob("*")) if not len(pq.read_table(path))]
-    assert [path.name[:5] for path in empty] == ["lost-", "mixed"]
+    assert [path.name for path in empty] == ["lost-00000-of-00001.parquet"]
 
 
 def test_readme(made):
@@ -562,32 +563,66 @@ def test_a_worker_with_other_weights(begun, monkeypatch):
 # --- mending ---
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "record", "no record"])
-def test_only_the_damaged_shard_is_made_again(corpus, tmp_path, hashes, damage):
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+@pytest.mark.parametrize("state", ["joined", "in parts"])
+def test_only_what_is_damaged_is_made_again(corpus, tmp_path, hashes, unjoined, state, damage):
     output = tmp_path / "out"
     run(corpus, output)
     before = hashes(output)
-    tasks = read_plan(Layout(output)).tasks
-    shard = Layout(output).shard("train", 2, len(tasks))
-    record = Layout(output).record("train", 2)
-    content = bytearray(shard.read_bytes())
+    if state == "in parts":
+        unjoined(output)
+        path = Layout(output).part(2)
+    else:
+        path = sorted(Layout(output).data.iterdir())[2]
+    content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     {
-        "flip": lambda: shard.write_bytes(content),
-        "cut": lambda: shard.write_bytes(content[:-5]),
-        "remove": shard.unlink,
-        "record": lambda: record.write_text("{"),
-        "no record": record.unlink,
+        "flip": lambda: path.write_bytes(content),
+        "cut": lambda: path.write_bytes(content[:-5]),
+        "remove": path.unlink,
     }[damage]()
     times = {path: path.stat().st_mtime_ns for path in (output / "data").iterdir()}
-    assert [is_done(Layout(output), task) for task in tasks] == [index != 2 for index in range(len(tasks))]
     problems = verify(Layout(output)).problems
-    assert any(f"data/{shard.name}" in problem for problem in problems)
-    assert not any("data/" in problem and shard.name not in problem for problem in problems)
+    if state == "joined":
+        assert any(f"data/{path.name}" in problem for problem in problems)
+        assert not any("data/" in problem and path.name not in problem for problem in problems)
     assert run(corpus, output).shards_made == 1
     assert hashes(output) == before
-    changed = [path for path in (output / "data").iterdir() if path.stat().st_mtime_ns != times.get(path)]
-    assert changed == [shard]
+    if state == "joined":
+        changed = [item for item in times if item.stat().st_mtime_ns != times[item]]
+        assert changed == ([] if damage == "remove" else [path])
+
+
+@pytest.mark.parametrize("record", ["damaged", "missing"])
+def test_a_part_without_a_record_is_made_again(corpus, tmp_path, hashes, unjoined, record):
+    output = tmp_path / "out"
+    run(corpus, output)
+    before, proof = hashes(output), unjoined(output).part_record(2)
+    if record == "missing":
+        proof.unlink()
+    else:
+        proof.write_text("{")
+    assert "has no record: the job is not finished" in verify(Layout(output)).problems[0]
+    assert run(corpus, output).shards_made == 1
+    assert hashes(output) == before
+
+
+@pytest.mark.parametrize("name", ["parts.parquet", "manifest.parquet"])
+def test_lost_summaries_of_a_finished_dataset(corpus, made, tmp_path, hashes, name):
+    """What proves a dataset is never guessed: an error names it, or all is made again."""
+    output = shutil.copytree(made[0], tmp_path / "out")
+    (path,) = list(output.rglob(name))
+    path.write_bytes(b"PAR1")
+    with pytest.raises(DatasetError, match=f"{name} cannot be read as Parquet"):
+        run(corpus, output)
+    path.unlink()
+    if name == "parts.parquet":
+        with pytest.raises(DatasetError, match=r"parts\.parquet is missing, so nothing proves"):
+            run(corpus, output)
+        (output / "manifest.parquet").unlink()
+    report = run(corpus, output)
+    assert report.shards_made == report.shards
+    assert hashes(output) == hashes(made[0])
 
 
 def test_summaries_are_written_again(begun, hashes):
@@ -629,7 +664,7 @@ def test_no_space(corpus, made, tmp_path, monkeypatch, hashes, code):
             JobError, match=r"cannot be written: .* Free some space and run the same command again"
         ):
             run(corpus, tmp_path / "out")
-    done = list((tmp_path / "out" / "data").iterdir())
+    done = list(Layout(tmp_path / "out").parts.glob("*.json"))
     assert done
     assert not list(Layout(tmp_path / "out").tmp.glob("*"))
     report = run(corpus, tmp_path / "out")
@@ -671,7 +706,7 @@ def test_a_shard_that_fails_alone(corpus, made, tmp_path, monkeypatch, hashes):
     real = worker_module.commit
 
     def commit(layout, temporary, record, **options):
-        if record.index == 1:
+        if record.number == 1:
             raise RuntimeError("no luck")
         return real(layout, temporary, record, **options)
 
@@ -681,9 +716,9 @@ def test_a_shard_that_fails_alone(corpus, made, tmp_path, monkeypatch, hashes):
             JobError, match=r"A shard failed: RuntimeError: no luck\. Not made: train-00001-of-\d+\.$"
         ):
             run(corpus, tmp_path / "out")
-    tasks = read_plan(Layout(tmp_path / "out")).tasks
-    done = [is_done(Layout(tmp_path / "out"), task) for task in tasks]
-    assert done == [task.index != 1 for task in tasks]
+    layout = Layout(tmp_path / "out")
+    plan = read_plan(layout)
+    assert [task.index for task in Ledger.read(layout, plan).missing(layout, plan.tasks)] == [1]
     assert run(corpus, tmp_path / "out").shards_made == 1
     assert hashes(tmp_path / "out") == hashes(made[0])
 

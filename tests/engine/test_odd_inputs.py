@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -120,10 +119,10 @@ NOTES = (
 
 
 @pytest.mark.parametrize("note", NOTES)
-def test_a_damaged_note_is_one_of_an_unknown_death(begun, hashes, note):
+def test_a_damaged_note_is_one_of_an_unknown_death(begun, hashes, unjoined, note):
     corpus, output = begun
-    before, layout = hashes(output), Layout(output)
-    layout.record("train", 0).unlink()
+    before, layout = hashes(output), unjoined(output)
+    layout.part_record(0).unlink()
     path = layout.attempts("train", 0)
     path.parent.mkdir()
     path.write_text(note)
@@ -132,40 +131,46 @@ def test_a_damaged_note_is_one_of_an_unknown_death(begun, hashes, note):
 
 
 NONSENSE = (
-    {"rows": "x"},
-    {"rows": None},
-    {"quarantined": None},
-    {"quarantined": [{"id": 1}]},
-    {"index": 1},
-    {"split": "b"},
-    {"file": "../../x"},
-    {"file": "data/../x.parquet"},
-    {"seconds": float("nan")},
+    {"number": 1},
+    {"sha256": None},
+    {"splits": None},
+    *(
+        {"splits": [{"split": "train", "rows": 2, "seconds": 0.8, "quarantined": []} | change]}
+        for change in (
+            {"rows": "x"},
+            {"rows": None},
+            {"rows": -1},
+            {"quarantined": None},
+            {"quarantined": [{"id": 1}]},
+            {"split": "../../x"},
+            {"seconds": float("nan")},
+        )
+    ),
     {"more": 1},
     {"bytes": []},
 )
 
 
 @pytest.mark.parametrize("change", NONSENSE)
-def test_a_record_that_says_nonsense_proves_nothing(begun, hashes, change):
+def test_a_record_that_says_nonsense_proves_nothing(begun, hashes, unjoined, change):
     corpus, output = begun
-    before, path = hashes(output), Layout(output).record("train", 0)
+    before, path = hashes(output), unjoined(output).part_record(0)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert verify(Layout(output)).problems
     assert run(corpus, output).shards_made == 1
     assert hashes(output) == before
 
 
-def test_a_record_that_cannot_be_read_is_not_a_missing_one(begun):
+def test_a_record_that_cannot_be_read_is_not_a_missing_one(begun, unjoined):
     """A file system that is stale or refuses makes an error, and no smaller dataset."""
     corpus, output = begun
-    path = Layout(output).record("train", 0)
+    path = unjoined(output).part_record(0)
     path.unlink()
     path.mkdir()  # which cannot be read as a file, whoever asks
-    sentence = r"train-00000\.json cannot be read \(.*\), so nothing can be said"
-    with pytest.raises((DatasetError, JobError), match=sentence):
-        run(corpus, output)
-    assert re.search(sentence, verify(Layout(output)).problems[0])
+    sentence = r"0000000\.json cannot be read \(.*\), so nothing can be said"
+    for use in (lambda: run(corpus, output), lambda: verify(Layout(output))):
+        with pytest.raises((DatasetError, JobError), match=sentence):
+            use()
 
 
 def test_a_plan_of_somebody_else(begun):
@@ -189,6 +194,7 @@ OWN = (
     "data",
     "quarantine",
     "README.md",
+    "manifest.parquet",
     *tuple(
         f".speechtok/{name}"
         for name in (
@@ -198,7 +204,9 @@ OWN = (
             "plan.json",
             "plan.parquet",
             "tmp",
-            "shards",
+            "parts",
+            "files",
+            "parts.parquet",
             "attempts",
         )
     ),
@@ -208,7 +216,7 @@ OWN = (
 def test_a_job_follows_no_link_in_its_output(begun, tmp_path):
     """Whatever a dataset from elsewhere holds, nothing is written, removed or copied where it leads to."""
     corpus, output = begun
-    Layout(output).record("train", 0).unlink()  # so that there is something to do
+    next(Layout(output).data.iterdir()).unlink()  # so that there is something to do
     for name in OWN:
         path, elsewhere = output / name, tmp_path / "elsewhere"
         was_there = path.exists()
@@ -230,12 +238,17 @@ def test_a_job_follows_no_link_in_its_output(begun, tmp_path):
         elsewhere.rename(path if was_there else tmp_path / f"was {name.replace('/', ' ')}")
 
 
-def test_links_in_place_of_shards_records_and_notes_are_replaced(begun, tmp_path, hashes):
+def test_links_in_place_of_files_parts_records_and_notes_are_replaced(begun, tmp_path, hashes, unjoined):
     corpus, output = begun
-    before, layout = hashes(output), Layout(output)
+    before, layout = hashes(output), unjoined(output)
     (tmp_path / "mine").write_text("kept")
     layout.attempts("train", 0).parent.mkdir()
-    for path in (layout.shard("train", 0, 1), layout.record("train", 0), layout.attempts("train", 0)):
+    for path in (
+        layout.file("train", 0, 1),
+        layout.part(0),
+        layout.part_record(0),
+        layout.attempts("train", 0),
+    ):
         path.unlink(missing_ok=True)
         path.symlink_to(tmp_path / "mine")
     run(corpus, output)

@@ -349,7 +349,7 @@ def test_no_plan(tmp_path):
         ("plan.json", lambda text: text.replace(b'"mean"', b'"mein"'), "its settings are not those"),
         (
             "plan.json",
-            lambda text: text.replace(b'"format_version": 1', b'"format_version": 2'),
+            lambda text: text.replace(b'"format_version": 2', b'"format_version": 3'),
             "has a newer format than this speechtok reads; upgrade speechtok",
         ),
         ("plan.parquet", lambda data: data[:-1] + b"x", r"plan\.parquet is missing or damaged"),

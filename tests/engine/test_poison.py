@@ -21,7 +21,7 @@ from speechtok.shards.plan import read_plan
 from speechtok.shards.verify import verify
 from tests.waiting import wait_until
 
-SETTINGS = JobSettings(shard_seconds=2.0, batch_seconds=1.0)
+SETTINGS = JobSettings(shard_seconds=2.0, file_mb=1e-6, batch_seconds=1.0)
 
 
 def reasons(output):

@@ -25,7 +25,7 @@ from speechtok.shards.verify import verify
 from speechtok.tokenizers.dmel.tokenizer import DMelTokenizer
 from tests.waiting import wait_until
 
-SETTINGS = JobSettings(shard_seconds=2.0, batch_seconds=1.0)
+SETTINGS = JobSettings(shard_seconds=2.0, file_mb=1e-6, batch_seconds=1.0)
 NAMES = [f"{number}.wav" for number in range(12)]
 BAD = ["3.wav", "9.wav"]
 

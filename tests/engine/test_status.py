@@ -87,7 +87,7 @@ def test_other_states(output):
     change(output, state="stopped")
     assert read_status(output).sentence.startswith("stopped by Ctrl-C or SIGTERM")
     change(output, state="finished")
-    next((output / ".speechtok" / "shards").iterdir()).unlink()
+    next((output / "data").iterdir()).unlink()
     assert read_status(output).state == "unknown"
     (output / ".speechtok" / "job.json").write_text("{")
     assert "nothing is known of the last run" in read_status(output).sentence

@@ -27,14 +27,15 @@ from speechtok.cards import find_card
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import read_plan, read_record
+from speechtok.shards.ledger import Ledger
+from speechtok.shards.plan import read_plan
 from speechtok.shards.verify import verify
 from speechtok.storage import StorePath, as_path
 from tests.everywhere import write_site
 from tests.s3 import ENVIRONMENT, Proxy, create_bucket, s3_server
 
-OPTIONS = ["--tokenizer", "slow", "--shard-seconds", "1.0", "--batch-seconds", "0.5"]
-SETTINGS = JobSettings(shard_seconds=1.0, batch_seconds=0.5)
+OPTIONS = ["--tokenizer", "slow", "--shard-seconds", "1.0", "--file-mb", "1e-6", "--batch-seconds", "0.5"]
+SETTINGS = JobSettings(shard_seconds=1.0, file_mb=1e-6, batch_seconds=0.5)
 COMMAND = [sys.executable, "-c", "from speechtok.cli.main import main; main()", "tokenize"]
 LOCAL_FACTS = {".speechtok/job.json", ".speechtok/events.jsonl", ".speechtok/lock"}
 MAX_STARTS = 12
@@ -289,8 +290,8 @@ class Arena:
         layout = Layout(output)
         assert verify(layout).problems == ()
         plan = read_plan(layout)
-        records = [read_record(layout, task.split, task.index) for task in plan.tasks]
-        assert sum(record.rows + len(record.quarantined) for record in records) == len(plan.rows)
+        totals = Ledger.read(layout, plan).totals
+        assert totals.rows + totals.quarantined == len(plan.rows)
 
 
 def content_of(output: Path | StorePath) -> dict[str, str]:

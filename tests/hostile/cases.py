@@ -214,11 +214,13 @@ def _sealed(dataset: Path) -> None:
         json.dumps(plan["settings"], sort_keys=True).encode()
     ).hexdigest()
     (state / "plan.json").write_text(json.dumps(plan))
-    (record,) = (state / "shards").glob("*.json")
-    (shard,) = (dataset / "data").glob("*.parquet")
-    content = json.loads(record.read_text())
-    content |= {"sha256": hashlib.sha256(shard.read_bytes()).hexdigest(), "bytes": shard.stat().st_size}
-    record.write_text(json.dumps(content))
+    (file,) = (dataset / "data").glob("*.parquet")
+    manifest = pq.read_table(dataset / "manifest.parquet")
+    stated = {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}
+    for name, value in stated.items():
+        column = pa.array([value] * len(manifest), manifest.schema.field(name).type)
+        manifest = manifest.set_column(manifest.column_names.index(name), name, column)
+    pq.write_table(manifest, dataset / "manifest.parquet")
 
 
 def _changed_rows(good: Path, place: Place, file: str, column: str, value: Any) -> None:
@@ -238,8 +240,15 @@ def _changed_json(good: Path, place: Place, file: str, change: Callable[[Any], A
     dataset = _copy(good, place)
     (path,) = dataset.glob(file)
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    if not file.endswith("shards/*.json"):
-        _sealed(dataset)
+    _sealed(dataset)
+
+
+def _changed_record(good: Path, place: Place, change: Callable[[Any], Any]) -> None:
+    """Copy the dataset with another record of its only part."""
+    path = _copy(good, place) / ".speechtok" / "parts.parquet"
+    table = pq.read_table(path)
+    texts = [json.dumps(change(json.loads(text))) for text in table["record"].to_pylist()]
+    pq.write_table(table.set_column(1, table.schema.field("record"), pa.array(texts)), path)
 
 
 def _tar(path: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
@@ -695,18 +704,16 @@ def _names(good: Path) -> Iterator[Case]:
         pq.write_table(
             table.set_column(index, table.schema.field("split"), pa.array([value] * len(table))), path
         )
-        (record,) = dataset.glob(".speechtok/shards/*.json")
-        content = json.loads(record.read_text()) | {
-            "split": value,
-            "file": f"data/{value}-00000-of-00001.parquet",
-        }
-        record.write_text(json.dumps(content))
+        manifest = pq.read_table(dataset / "manifest.parquet")
+        names = {"split": value, "file": f"data/{value}-00000-of-00001.parquet"}
+        for name, text in names.items():
+            column = pa.array([text] * len(manifest))
+            manifest = manifest.set_column(manifest.column_names.index(name), name, column)
+        pq.write_table(manifest, dataset / "manifest.parquet")
         _sealed(dataset)
 
     def file(place: Place, name: str) -> None:
-        _changed_json(
-            good, place, ".speechtok/shards/*.json", lambda old: old | {"file": _filled(NAMES[name], place)}
-        )
+        _changed_rows(good, place, "manifest.parquet", "file", _filled(NAMES[name], place))
 
     def member(place: Place, name: str) -> None:
         value = _filled(NAMES[name], place).replace("\0", "") or "x"
@@ -892,7 +899,8 @@ def _datasets(good: Path) -> Iterator[Case]:
     files = (
         ".speechtok/plan.json",
         ".speechtok/plan.parquet",
-        ".speechtok/shards/*.json",
+        ".speechtok/parts.parquet",
+        "manifest.parquet",
         ".speechtok/job.json",
         "data/*.parquet",
         "quarantine/*.parquet",
@@ -954,9 +962,13 @@ def _datasets(good: Path) -> Iterator[Case]:
             )
 
     def record(place: Place, key: str, value: str) -> None:
-        _changed_json(good, place, ".speechtok/shards/*.json", lambda content: content | {key: values[value]})
+        def change(content: Any) -> Any:
+            (content if key in content else content["splits"][0])[key] = values[value]
+            return content
 
-    for key in ("rows", "seconds", "bytes", "sha256", "quarantined", "index"):
+        _changed_record(good, place, change)
+
+    for key in ("rows", "seconds", "bytes", "sha256", "quarantined", "number", "splits"):
         for value in values:
             yield Case(
                 name=f"damage-record-{key}-{value}",
@@ -1073,10 +1085,10 @@ def _escapes(good: Path) -> Iterator[Case]:
 
     def failure(place: Place, text: str) -> None:
         def change(content: Any) -> Any:
-            content["quarantined"][0] |= {"message": text, "error": text, "audio": text}
+            content["splits"][0]["quarantined"][0] |= {"message": text, "error": text, "audio": text}
             return content
 
-        _changed_json(good, place, ".speechtok/shards/*.json", change)
+        _changed_record(good, place, change)
 
     def card(place: Place, text: str) -> None:
         _kmeans(place)

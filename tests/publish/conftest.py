@@ -28,7 +28,7 @@ def make(root, corpus):
         manifest,
         root / "out",
         tokenizer="dmel_16k",
-        settings=JobSettings(shard_seconds=1.5),
+        settings=JobSettings(shard_seconds=1.5, file_mb=1e-6),
         run=RunSettings(workers=1),
     )
     return root / "out"

@@ -1,7 +1,6 @@
 """A dataset goes to the Hub and comes back; a damaged one does not go. A real client talks to a Hub on this machine."""
 
 import base64
-import json
 import os
 import re
 import shutil
@@ -20,6 +19,8 @@ from speechtok.errors import DatasetError, HubError, StorageError
 from speechtok.hub import faults
 from speechtok.publish.card import PLOT, size_category
 from speechtok.publish.dataset import absolute_recordings, pull_dataset, push_dataset
+from speechtok.shards.layout import Layout
+from speechtok.shards.manifest import read_manifest
 from tests.local_hub import regular
 from tests.waiting import wait_until
 
@@ -282,7 +283,7 @@ def test_a_pulled_copy_keeps_its_card(hub, made, tmp_path, write_corpus):
     push_dataset(made, NAME, licence="cc-by-4.0", citation="A. Nna")
     pull_dataset(NAME, back)
     card = (back / "README.md").read_text()
-    settings = JobSettings(shard_seconds=1.5)
+    settings = JobSettings(shard_seconds=1.5, file_mb=1e-6)
     again = tokenize_corpus(corpus / "corpus.tsv", back, settings=settings, run=RunSettings(workers=1))
     assert again.shards_made == 0
     assert (back / "README.md").read_text() == card
@@ -324,10 +325,10 @@ def test_damaged_datasets_are_refused(hub, copy, damage):
     elif damage == "missing":
         shard.unlink()
     else:
-        sorted((copy / ".speechtok" / "shards").iterdir())[0].unlink()
+        (copy / "manifest.parquet").unlink()
     with pytest.raises(
         DatasetError,
-        match=r"copy is damaged or unfinished \(1 problem, the first: data/.*\); nothing was sent",
+        match=r"copy is damaged or unfinished \(\d problems?, the first: (data/|4 of them, from dev-).*\); nothing was sent",
     ):
         push_dataset(copy, NAME)
     assert not hub.requests
@@ -683,8 +684,7 @@ def test_with_xet(hub, made, tmp_path):
 
     run("push_dataset", made, NAME)
     shards = {path: entry["lfs"] for path, entry in files_of(hub).items() if path.startswith("data/")}
-    records = [json.loads(path.read_text()) for path in (made / ".speechtok" / "shards").iterdir()]
-    assert shards == {item["file"]: item["sha256"] for item in records}
+    assert shards == {item.file: item.sha256 for item in read_manifest(Layout(made))}
     assert any(path.is_file() for path in store.rglob("*"))
     assert not hub.objects
     assert not sent(hub)

@@ -13,8 +13,9 @@ def layout(tmp_path):
 
 
 def test_names(layout, tmp_path):
-    assert layout.shard("train", 3, 16) == tmp_path / "data" / "train-00003-of-00016.parquet"
-    assert layout.record("train", 3) == tmp_path / ".speechtok" / "shards" / "train-00003.json"
+    assert layout.file("train", 3, 16) == tmp_path / "data" / "train-00003-of-00016.parquet"
+    assert layout.part(3) == tmp_path / ".speechtok" / "parts" / "0000003.parquet"
+    assert layout.part_record(3) == tmp_path / ".speechtok" / "parts" / "0000003.json"
     assert layout.quarantine("dev") == tmp_path / "quarantine" / "dev.parquet"
     assert layout.relative(layout.quarantine("dev")) == "quarantine/dev.parquet"
 
@@ -44,8 +45,7 @@ def test_names(layout, tmp_path):
 def test_names_that_lead_outside(layout, split):
     assert not is_split(split)
     for path in (
-        lambda: layout.shard(split, 0, 1),
-        lambda: layout.record(split, 0),
+        lambda: layout.file(split, 0, 1),
         lambda: layout.attempts(split, 0),
         lambda: layout.quarantine(split),
     ):
@@ -56,11 +56,11 @@ def test_names_that_lead_outside(layout, split):
 @pytest.mark.parametrize("split", ["train", "train.clean.100", "dev_other", "čeština", "a" * 150])
 def test_names_of_splits(layout, split):
     assert is_split(split)
-    assert layout.shard(split, 0, 1).is_relative_to(layout.data)
+    assert layout.file(split, 0, 1).is_relative_to(layout.data)
 
 
 def test_replacing_is_whole_or_nothing(layout):
-    path = layout.shard("train", 0, 1)
+    path = layout.file("train", 0, 1)
     with layout.replacing(path) as temporary:
         temporary.write_text("first")
         assert not path.exists()

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from speechtok.shards.dataset_readme import readme_body
+from speechtok.shards.ledger import Ledger
 from speechtok.shards.plan import PLAN_COLUMNS, Plan
 
 EVIL = [
@@ -32,7 +33,7 @@ def body_of(toy_info):
             "corpus": {"name": corpus, "kind": "folder"},
             "speechtok_version": "1",
         }
-        return readme_body(Plan.of_tables(settings, table.schema, [table]), [])
+        return readme_body(Plan.of_tables(settings, table.schema, [table]), Ledger())
 
     return make
 

@@ -112,6 +112,6 @@ def test_newer_format(toy_info):
         {b"speechtok": json.dumps({**values, "format_version": FORMAT_VERSION + 1}).encode()}
     )
     with pytest.raises(
-        DatasetError, match="has format version 2, but this speechtok reads up to 1; upgrade speechtok"
+        DatasetError, match="has format version 3, but this speechtok reads up to 2; upgrade speechtok"
     ):
         read_info(newer, "x.parquet")

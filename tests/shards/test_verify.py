@@ -1,14 +1,10 @@
 """Each kind of damage is named. Datasets are made by hand, so that a shard may lie with a right hash."""
 
-import errno
 import hashlib
 import json
-import os
 import random
 import re
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,16 +14,10 @@ from speechtok import TokenDataset
 from speechtok.errors import DatasetError
 from speechtok.shards.dataset_readme import summary
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import (
-    PLAN_COLUMNS,
-    Failure,
-    Plan,
-    ShardRecord,
-    is_done,
-    read_plan,
-    read_record,
-    write_record,
-)
+from speechtok.shards.ledger import Ledger
+from speechtok.shards.manifest import FileRecord, read_manifest, write_manifest
+from speechtok.shards.parts import Failure, PartRecord, SplitRecord
+from speechtok.shards.plan import PLAN_COLUMNS, Plan, read_plan
 from speechtok.shards.schema import token_schema
 from speechtok.shards.statistics import compute_statistics
 from speechtok.shards.verify import quarantine_table, verify
@@ -56,82 +46,87 @@ def dataset(tmp_path, toy_info, toy_row):
     Plan.of_tables(settings, rows.schema, [rows]).write(layout)
     plan = read_plan(layout)
     failure = Failure(id="b", audio="b.wav", stage="read", error="AudioError", message="cut")
+    parts, files = {}, {}
 
     def make(index, content, /, info=toy_info, schema=None, **changes):
-        path = layout.shard("train", index, 2)
+        """Write a file anew, with all records that there are of it."""
+        path = layout.file("train", index, 2)
         with (
             layout.replacing(path) as temporary,
             ShardWriter(temporary, schema or token_schema(info, CARD, {}), info) as writer,
         ):
             for row in content:
                 writer.add(row)
-        record = ShardRecord(
-            split="train",
-            index=index,
+        stated = {
+            "rows": len(content),
+            "seconds": sum(row["duration"] for row in content),
+            "quarantined": (failure,) if index == 0 else (),
+        }
+        parts[index] = PartRecord(
+            number=index, sha256="0", bytes=1, splits=(SplitRecord(split="train", **(stated | changes)),)
+        )
+        files[index] = FileRecord(
             file=layout.relative(path),
+            split="train",
             sha256=file_sha256(path),
             bytes=path.stat().st_size,
-            rows=len(content),
-            seconds=sum(row["duration"] for row in content),
-            quarantined=(failure,) if index == 0 else (),
+            fingerprint=toy_info.fingerprint,
+            first_part=index,
+            last_part=index,
+            parts_sha256="0",
+            groups=tuple(writer.groups),
         )
-        write_record(layout, replace(record, **changes))
-        known = [read_record(layout, "train", number) for number in (0, 1)]
-        layout.readme.write_text(summary([record for record in known if record is not None]))
+        if len(parts) == 2:
+            state()
+
+    def state():
+        ledger = Ledger(parts.values(), files.values())
+        ledger.write(layout)
+        write_manifest(layout, [files[number] for number in sorted(files)])
+        layout.readme.write_text(summary(ledger))
 
     make(0, [toy_row("a", 3200), toy_row("c", 3200, 1)])
     make(1, [toy_row("d", 3200), toy_row("e", 3200)])
-    with layout.replacing(layout.quarantine("train")) as path:
-        write_table(quarantine_table(layout, plan, "train"), path)
+    write_quarantine(layout, plan)
     return layout, make, plan
+
+
+def write_quarantine(layout, plan, start=0):
+    with layout.replacing(layout.quarantine("train")) as path:
+        write_table(quarantine_table(Ledger.read(layout, plan), "train").slice(start), path)
 
 
 def test_all_is_well(dataset):
     layout, _, _ = dataset
     seen = []
-    found = verify(layout, on_shard=lambda task: seen.append(task.name))
+    found = verify(layout, on_file=lambda file: seen.append(file.file))
     assert found.problems == ()
-    assert (found.shards, found.rows, found.quarantined) == (2, 4, 1)
+    assert (found.shards, found.files, found.rows, found.quarantined) == (2, 2, 4, 1)
     assert found.seconds == pytest.approx(0.8)
     assert found.bytes == sum(path.stat().st_size for path in layout.data.iterdir())
-    assert seen == ["train-00000-of-00002", "train-00001-of-00002"]
-
-
-def test_records_come_back(dataset):
-    layout, _, plan = dataset
-    record = read_record(layout, "train", 0)
-    assert record.quarantined[0].id == "b"
-    assert read_record(layout, "train", 7) is None
-    assert all(is_done(layout, task) for task in plan.tasks)
-    good = json.loads(layout.record("train", 1).read_text())
-    for damage in ({"quarantined": [1]}, {"seconds": 10**400}, {"bytes": 10**400}, {"rows": -1}):
-        layout.record("train", 1).write_text(json.dumps(good | damage))
-        assert read_record(layout, "train", 1) is None
-    assert [is_done(layout, task) for task in plan.tasks] == [True, False]
+    assert seen == ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]
 
 
 @pytest.mark.parametrize("position", [0, 5, 200, -1, -20])
 def test_any_flipped_byte(dataset, position):
     layout, _, plan = dataset
-    path = layout.shard("train", 0, 2)
+    path = layout.file("train", 0, 2)
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)
     found = verify(layout)
-    assert found.problems == (f"{SHARD} is damaged: its sha256 differs from the commit record.",)
+    assert found.problems == (f"{SHARD} is damaged: its sha256 differs from its record.",)
     assert (found.rows, found.seconds) == (2, pytest.approx(0.4))
-    assert not is_done(layout, plan.tasks[0])
+    assert [task.number for task in Ledger.read(layout, plan).missing(layout, plan.tasks)] == [0]
 
 
 def test_missing_files(dataset):
     layout, _, _ = dataset
-    layout.shard("train", 0, 2).unlink()
-    layout.record("train", 1).unlink()
+    layout.file("train", 0, 2).unlink()
     layout.readme.unlink()
     layout.quarantine("train").unlink()
     assert verify(layout).problems == (
         f"{SHARD} is missing.",
-        "data/train-00001-of-00002.parquet has no commit record: the job is not finished, run it again.",
         "quarantine/train.parquet is missing or does not list the recorded failures; run the job again.",
         "README.md is missing; run the job again.",
     )
@@ -141,13 +136,13 @@ def test_strays(dataset):
     layout, _, _ = dataset
     (layout.data / "train-00000-of-00001.parquet").write_bytes(b"")
     assert verify(layout).problems == (
-        "data/train-00000-of-00001.parquet does not belong to the plan; remove it.",
+        "data/train-00000-of-00001.parquet does not belong to the dataset; remove it.",
     )
 
 
 def test_another_quarantine(dataset):
     layout, _, plan = dataset
-    write_table(quarantine_table(layout, plan, "train").slice(1), layout.quarantine("train"))
+    write_quarantine(layout, plan, 1)
     (problem,) = verify(layout).problems
     assert "quarantine/train.parquet is missing or does not list the recorded failures" in problem
 
@@ -194,18 +189,12 @@ def codes(row, value):
             {},
             r"has code 500 in stream content, outside \[0, 500\)",
         ),
-        (
-            lambda row: [row("a", 3200), row("c", 3200)],
-            {"file": "data/train-00000-of-00009.parquet"},
-            "is recorded as data/train-00000-of-00009",
-        ),
     ],
 )
 def test_rows_that_lie(dataset, toy_row, rows, changes, sentence):
     layout, make, plan = dataset
     make(0, rows(toy_row), **changes)
-    with layout.replacing(layout.quarantine("train")) as path:
-        write_table(quarantine_table(layout, plan, "train"), path)
+    write_quarantine(layout, plan)
     (problem,) = verify(layout).problems
     assert problem.startswith(SHARD)
     assert re.search(sentence, problem), problem
@@ -257,107 +246,41 @@ def test_statistics(dataset, toy_info):
 # --- what cannot be read, what is somewhere else, what was never planned ---
 
 
-@pytest.fixture
-def locked(dataset, monkeypatch):
-    """One record that the system refuses to give, as where a file system has gone stale."""
+def test_missing_shards_are_summed_up(dataset):
     layout, _, _ = dataset
-    real, record = Path.stat, layout.record("train", 1)
-
-    def stat(path, **options):
-        if path == record:
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
-        return real(path, **options)
-
-    monkeypatch.setattr(Path, "stat", stat)
-    return dataset
-
-
-def test_a_record_that_cannot_be_read_is_not_missing(locked):
-    layout, _, plan = locked
-    for use in (
-        lambda: read_record(layout, "train", 1),
-        lambda: is_done(layout, plan.tasks[1]),
-        lambda: quarantine_table(layout, plan, "train"),
-    ):
-        with pytest.raises(DatasetError, match=r"train-00001\.json cannot be read .*Stale file handle"):
-            use()
-    (problem,) = verify(layout).problems
-    assert problem.startswith("data/train-00001-of-00002.parquet could not be checked: ")
-    assert "Stale file handle" in problem
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[",
-        "[" * 100_000,
-        "{}",
-        "[]",
-        "null",
-        '{"quarantined": 3}',
-        '{"quarantined": [{"id": 1}]}',
-        lambda good: good | {"rows": -1},
-        lambda good: good | {"rows": "2"},
-        lambda good: good | {"rows": True},
-        lambda good: good | {"seconds": None},
-        lambda good: good | {"index": 0},
-        lambda good: good | {"split": "../x"},
-        lambda good: good | {"file": None},
-        lambda good: good | {"more": 1},
-    ],
-)
-def test_records_that_are_none(dataset, content):
-    layout, _, plan = dataset
-    path = layout.record("train", 1)
-    path.write_text(
-        content if isinstance(content, str) else json.dumps(content(json.loads(path.read_text())))
-    )
-    assert read_record(layout, "train", 1) is None
-    assert not is_done(layout, plan.tasks[1])
-    assert verify(layout).problems[0].startswith("data/train-00001-of-00002.parquet has no commit record")
-
-
-def test_a_shard_in_the_place_of_another_with_its_record(dataset):
-    """The record is even made to fit its place; the rows are those of another shard."""
-    layout, _, plan = dataset
-    other, own = layout.shard("train", 1, 2), layout.shard("train", 0, 2)
-    shutil.copy(own, other)
-    moved = json.loads(layout.record("train", 0).read_text()) | {"index": 1, "file": layout.relative(other)}
-    layout.record("train", 1).write_text(json.dumps(moved))
-    assert [is_done(layout, task) for task in plan.tasks] == [True, False]
-    moved |= {"quarantined": []}
-    layout.record("train", 1).write_text(json.dumps(moved))
-    assert [is_done(layout, task) for task in plan.tasks] == [True, False]
-    assert any(
-        "train-00001-of-00002.parquet does not hold exactly the planned utterances" in problem
-        for problem in verify(layout).problems
-    )
-
-
-def test_missing_shards_are_summed_up(tmp_path, dataset):
-    layout, _, _ = dataset
-    for index in (0, 1):
-        layout.record("train", index).unlink()
+    layout.manifest.unlink()
     problems = verify(layout).problems
     assert problems[0] == (
-        "2 of 2 shards, from data/train-00000-of-00002.parquet to data/train-00001-of-00002.parquet: each has no commit "
-        "record: the job is not finished, run it again."
+        "2 of them, from train-00000-of-00002 to train-00001-of-00002: each has no record: the job is not finished, run it again."
     )
     for number in range(30):
         (layout.data / f"stray-{number}").write_bytes(b"")
-    strays = [problem for problem in verify(layout).problems if "not belong to the plan" in problem]
+    strays = [problem for problem in verify(layout).problems if "not belong to the dataset" in problem]
     assert len(strays) == 11
-    assert strays[-1] == "data holds 30 files in all that do not belong to the plan; remove them."
+    assert strays[-1] == "data holds 32 files in all that do not belong to the dataset; remove them."
+
+
+def test_a_manifest_of_other_row_groups(dataset):
+    layout, _, _ = dataset
+    first, second = read_manifest(layout)
+    group = replace(first.groups[0], rows=1)
+    write_manifest(layout, [replace(first, groups=(group, group)), second])
+    assert verify(layout).problems == (f"{SHARD} has other row groups than the manifest says.",)
+    dataset = TokenDataset(layout.root)
+    with pytest.raises(DatasetError, match="has other row groups than the manifest says; it was changed"):
+        dataset[0]
+    write_manifest(layout, [first, replace(second, fingerprint="beef")])
+    with pytest.raises(
+        DatasetError, match=r"made by another tokenizer than .*, by the manifest: fingerprint beef, not f00d"
+    ):
+        TokenDataset(layout.root)
 
 
 def test_a_readme_of_other_records(dataset):
     layout, _, _ = dataset
     layout.readme.write_text("# Some tokens\n")
     (problem,) = verify(layout).problems
-    assert problem.startswith(
-        "README.md does not say what the commit records say, '4 utterances, 0.8 s of speech"
-    )
+    assert problem.startswith("README.md does not say what the records say, '4 utterances, 0.8 s of speech")
 
 
 def test_a_readme_that_is_no_text(dataset):
@@ -369,6 +292,10 @@ def test_a_readme_that_is_no_text(dataset):
 
 def test_utterances_are_counted_against_the_plan(dataset):
     layout, _, _ = dataset
+    layout.manifest.unlink()
+    with pytest.raises(DatasetError, match="is unfinished: it has no manifest"):
+        TokenDataset(layout.root)
+    (layout.state / "shards").mkdir()  # as of format version 1
     assert len(TokenDataset(layout.root)) == 4
     layout.quarantine("train").unlink()
     with pytest.raises(
@@ -386,12 +313,12 @@ def test_shards_that_verify_cannot_open(dataset, toy_row):
     """With a record that agrees, nothing but the content tells."""
     layout, make, _ = dataset
     make(0, [toy_row("a", 3200), toy_row("c", 3200)])
-    path = layout.shard("train", 0, 2)
+    path = layout.file("train", 0, 2)
     content = path.read_bytes()
     for damaged in (b"", b"PAR1", content[:100], content[:-40] + content[-39:]):
         path.write_bytes(damaged)
-        record = read_record(layout, "train", 0)
-        write_record(layout, replace(record, sha256=file_sha256(path), bytes=len(damaged)))
+        first, second = read_manifest(layout)
+        write_manifest(layout, [replace(first, sha256=file_sha256(path), bytes=len(damaged)), second])
         (problem,) = (item for item in verify(layout).problems if item.startswith(SHARD))
         assert "cannot be read as Parquet" in problem
 
