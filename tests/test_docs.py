@@ -231,11 +231,12 @@ def check_parses(words):
         assert command is not None, f"there is no trainer {words[0]}"
     if "--help" in words:
         return
-    for parameter in command.params:  # whether a path exists is another question
-        if isinstance(parameter.type, click.Path):
-            parameter.type.exists = False
-    parser = command.make_parser(click.Context(command, parent=context))
-    parser.parse_args(list(words[1:]))
+    with pytest.MonkeyPatch.context() as patch:
+        for parameter in command.params:  # whether a path exists is another question
+            if isinstance(parameter.type, click.Path):
+                patch.setattr(parameter.type, "exists", False)
+        parser = command.make_parser(click.Context(command, parent=context))
+        parser.parse_args(list(words[1:]))
 
 
 def same(printed, shown):

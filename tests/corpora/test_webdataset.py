@@ -236,7 +236,7 @@ def test_what_is_wrong_is_quarantined(tmp_path, write_corpus):
         assert (report.rows, report.quarantined) == (1, 3)
         rows = pq.read_table(next((out / str(segment) / "quarantine").glob("*.parquet"))).to_pylist()
         assert [(row["id"], row["stage"], row["error"]) for row in rows] == [
-            (name, "read", "DatasetError") for name in ("a", "a.tar", "c")
+            (name, "read", "DatasetError") for name in ("a", "c", "a.tar")
         ]
         again = tokenize_corpus(
             tmp_path / "a.tar", out / str(segment), settings=settings, run=RunSettings(workers=1)

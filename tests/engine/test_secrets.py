@@ -30,9 +30,9 @@ def corpus(tmp_path, write_corpus):
 
 
 def texts(folder):
-    return "".join(
-        path.read_text() for path in folder.rglob("*") if path.suffix in (".json", ".jsonl", ".md")
-    )
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    tables = [str(pq.read_table(path).to_pylist()) for path in files if path.suffix == ".parquet"]
+    return "".join(tables + [path.read_text() for path in files if path.suffix in (".json", ".jsonl", ".md")])
 
 
 def test_variables_of_the_runtime_environment(monkeypatch):
