@@ -90,7 +90,7 @@ def tokenize_corpus(
             settings.num_codebooks,
         )
         found = read_corpus(corpus, columns=settings.columns, corpus_format=settings.corpus_format)
-        with output_lock(layout) as check_lock:
+        with output_lock(layout) as check_lock, executor:  # whose workers end before others may write
             plan = _frozen_plan(layout, found, info, card, settings, run, observer)
             ledger = Ledger.read(layout, plan)
             missing = ledger.missing(layout, plan.tasks)
@@ -151,7 +151,7 @@ def retry_quarantined(
         tokenizer=str(tokenizer or plan.info.name),
         checkpoint=checkpoint,
     )
-    with open_executor(run, imports=PRELOADED) as executor, output_lock(layout) as check_lock:
+    with output_lock(layout) as check_lock, open_executor(run, imports=PRELOADED) as executor:
         ledger = Ledger.read(layout, plan)
         missing = {task.number for task in ledger.missing(layout, plan.tasks)}
         failed = {part.number for part in ledger.in_order if part.quarantined}

@@ -61,7 +61,7 @@ class Work(Protocol, Generic[Task, Result]):
 
 
 class Executor(Protocol):
-    """Where tasks run. A context manager: what it started ends with the block."""
+    """Where tasks run. A context manager: what it started ends with the block, or with one inside that enters it again."""
 
     def ask(self, function: Callable[..., R], *arguments: Any) -> R:
         """Return what a function returns where this executor has what it needs to import."""

@@ -68,6 +68,7 @@ class RayExecutor:
             import ray
 
             ray.shutdown()
+        self._is_up = False
 
     def ask(self, function: Callable[..., R], *arguments: Any) -> R:
         """See `speechtok.engine.executor.Executor`; answered here, before any node is asked for."""
