@@ -44,6 +44,8 @@ def show_plan(*, speed: float | None, price: float | None, as_json: bool, **argu
     held = f"{count_text(found.utterances, 'utterance')}, {duration_text(found.seconds)}"
     if found.unknown_length:
         held += f"; {found.unknown_length:,} without a readable header"
+    if found.duplicate_ids:
+        held += f"; {found.duplicate_ids:,} with the id of another"
     say(f"corpus      {found.corpus_kind}: {held}")
     say(f"labels      {labels_text(found.labels)}")
     for name, split in found.splits.items():

@@ -25,7 +25,7 @@ from speechtok.engine.planning import make_plan
 from speechtok.engine.settings import JobSettings
 from speechtok.errors import AudioError, JobError
 from speechtok.loading import load_tokenizer
-from speechtok.shards.plan import Plan
+from speechtok.shards.plan import ERROR, Plan
 from speechtok.storage import AnyPath, join
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokens import TokenizerInfo, with_codebooks
@@ -62,6 +62,8 @@ class JobEstimate:
     """How many of them have a text, a speaker and a language."""
     unknown_length: int
     """Those whose headers cannot be read; they will go to quarantine."""
+    duplicate_ids: int
+    """Those with the id of one before them; they will go to quarantine too, and are not counted in seconds."""
     left_out: Mapping[str, int]
     """Files that are no utterances, counted by what they are."""
     seconds: float
@@ -163,6 +165,9 @@ def _estimate(
         )
         for split in plan.splits
     }
+    duplicates = sum(
+        pc.sum(pc.is_valid(rows[ERROR])).as_py() for rows in plan.batches([ERROR]) if rows.column_names
+    )
     hours = seconds / speed / 3600
     vector_bytes = 4 * ((info.speaker_embedding_dim or 0) + int(info.has_scale))
     return JobEstimate(
@@ -170,7 +175,8 @@ def _estimate(
         tokenizer=info.name,
         utterances=plan.num_rows,
         labels=plan.labels,
-        unknown_length=sum(rows["seconds"].null_count for rows in plan.batches(["seconds"])),
+        unknown_length=sum(rows["seconds"].null_count for rows in plan.batches(["seconds"])) - duplicates,
+        duplicate_ids=duplicates,
         left_out=dict(Counter(corpus.ignored)),
         seconds=seconds,
         shards=len(tasks),

@@ -28,7 +28,7 @@ from speechtok.shards.dataset_readme import OF_ROWS, front_matter, read_readme, 
 from speechtok.shards.joining import clear, join, restore_parts
 from speechtok.shards.layout import Layout
 from speechtok.shards.ledger import Ledger, is_version_1
-from speechtok.shards.plan import Plan, ShardTask, has_plan, read_plan
+from speechtok.shards.plan import DUPLICATE_ID, Plan, ShardTask, has_plan, read_plan
 from speechtok.shards.verify import has_quarantine, quarantine_table
 from speechtok.shards.writer import write_table
 from speechtok.storage import AnyPath, as_path
@@ -115,7 +115,8 @@ def retry_quarantined(
 
     Batches without a quarantined input are taken over and the others made anew, so that the dataset
     becomes what it would be if these inputs had been good since the plan was frozen. However it is
-    interrupted, each shard is as before or as after.
+    interrupted, each shard is as before or as after. An utterance whose id is that of one before it stays where it is: the plan
+    has its id.
 
     Args:
         output: the dataset.
@@ -154,7 +155,11 @@ def retry_quarantined(
     with output_lock(layout) as check_lock, open_executor(run, imports=PRELOADED) as executor:
         ledger = Ledger.read(layout, plan)
         missing = {task.number for task in ledger.missing(layout, plan.tasks)}
-        failed = {part.number for part in ledger.in_order if part.quarantined}
+        failed = {
+            part.number
+            for part in ledger.in_order
+            if any(failure.error != DUPLICATE_ID for failure in part.quarantined)
+        }
         tasks = [task for task in plan.tasks if task.number in missing | failed]
         _check_version(layout, tasks)
         holding = [

@@ -59,6 +59,26 @@ class Corpus:
         )
 
 
+def sound(pairs: Pairs, source: str) -> Pairs:
+    """Yield utterances, checked on the way; `source` is what messages call the corpus.
+
+    Raises:
+        DatasetError: at the end, when there were none; on the way, for a name that is no valid Unicode and so cannot be stored.
+    """
+    is_empty = True
+    for utterance, place in pairs:
+        is_empty = False
+        utterance = checked(utterance, f"{source} {place}")
+        if is_uri(utterance.audio):
+            as_path(utterance.audio)  # which refuses credentials, before they are stored
+        for name in (utterance.id, utterance.audio):
+            if not _is_storable(name):
+                raise DatasetError(f"{source} has the name {name!r}, which is no valid Unicode; rename it.")
+        yield utterance, place
+    if is_empty:
+        raise DatasetError(f"{source} holds no utterance.")
+
+
 class Unique:
     """Utterances that are read anew each time, and checked on the way.
 
@@ -68,8 +88,7 @@ class Unique:
         advice: what to do where ids are not unique.
 
     Raises:
-        DatasetError: at the end of an iteration, when there were none; by then, when an id occurred twice (both
-            places are named); on the way, for a name that is no valid Unicode and so cannot be stored.
+        DatasetError: as `sound`; and at the end of an iteration or before, when an id occurred twice (both places are named).
     """
 
     def __init__(self, read: Callable[[], Pairs], source: str, *, advice: str = "") -> None:
@@ -78,27 +97,16 @@ class Unique:
     def __iter__(self) -> Iterator[Utterance]:
         hashes = array("q")  # 8 bytes per utterance
         looked = FIRST_LOOK
-        for utterance, place in self._read():
-            utterance = checked(utterance, f"{self._source} {place}")
-            if is_uri(utterance.audio):
-                as_path(utterance.audio)  # which refuses credentials, before they are stored
-            for name in (utterance.id, utterance.audio):
-                if not _is_storable(name):
-                    raise DatasetError(
-                        f"{self._source} has the name {name!r}, which is no valid Unicode; rename it."
-                    )
+        for utterance, _ in sound(self._read(), self._source):
             hashes.append(hash(utterance.id))
             if len(hashes) == looked:  # not only at the end of a list that repeats a line for hours
                 self._check_unique(np.array(hashes, np.int64))
                 looked *= 2
             yield utterance
-        if not hashes:
-            raise DatasetError(f"{self._source} holds no utterance.")
         self._check_unique(np.frombuffer(hashes, np.int64))
 
     def _check_unique(self, hashes: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-        ordered = np.sort(hashes)
-        suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+        suspects = repeated(hashes)
         if not suspects:
             return
         seen: dict[str, str] = {}
@@ -142,6 +150,12 @@ def checked(utterance: Utterance, source: str) -> Utterance:
         extra={name: None if name in extra else value for name, value in utterance.extra.items()},
         fault=utterance.fault or f"{source} of the recording {utterance.audio!r} {fault}",
     )
+
+
+def repeated(hashes: np.ndarray[Any, np.dtype[np.int64]]) -> set[int]:
+    """Return the numbers that occur more than once."""
+    ordered = np.sort(hashes)
+    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def json_value(text: str) -> Any:

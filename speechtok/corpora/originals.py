@@ -18,7 +18,7 @@ from speechtok.corpora import read_corpus
 from speechtok.errors import AudioError, DatasetError, SpeechtokError, StorageError
 from speechtok.limits import read_json
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import has_plan, read_plan
+from speechtok.shards.plan import FAULT, has_plan, read_plan, without_faults
 from speechtok.storage import AnyPath, StorePath, join
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
@@ -136,7 +136,7 @@ def find_originals(
         folders=tuple(folders),
         starts={
             name: start
-            for rows in plan.batches(["id", "start"])
+            for rows in map(without_faults, plan.batches(["id", "start", FAULT]))
             for name, start in zip(rows["id"].to_pylist(), rows["start"].to_pylist(), strict=True)
             if start
         },

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from speechtok.corpora.corpus import repeated
 from speechtok.errors import DatasetError
 from speechtok.shards.layout import is_split
-from speechtok.shards.plan import FAULT, PLAN_COLUMNS
+from speechtok.shards.plan import DUPLICATE_ID, ERROR, FAULT, PLAN_COLUMNS
 from speechtok.shards.schema import column_names
 from speechtok.storage import OwnedFolder
 from speechtok.tokens import TokenizerInfo
@@ -21,6 +24,7 @@ from speechtok.utterances import Utterance
 
 BATCH_UTTERANCES = 5_000
 """Utterances held as Python objects at once."""
+_OTHER_ID = "Give this one another and tokenize into another folder, or leave it out."
 OWN = "own:"
 """Prefix that tells the corpus's own columns from ours until all of their names are known."""
 
@@ -29,33 +33,42 @@ class Listing:
     """Keeps the utterances of a corpus on disk, and gives them out as rows as often as wanted.
 
     Rows are ordered by split, and within one as the corpus has them. They have `PLAN_COLUMNS`, with `shard` null, and the
-    corpus's own columns, of which a name that means something here gets the prefix `corpus_`.
+    corpus's own columns, of which a name that means something here gets the prefix `corpus_`. An utterance with the id of one
+    before it in the corpus has a fault that names that one, and no length.
 
     Args:
         name: of the corpus, for messages.
         utterances: what to list.
         info: the tokenizer, whose streams are columns too.
         split: of utterances that state none.
+        advice: what to do where ids are not unique.
 
     Raises:
         DatasetError: when the corpus names a split that file names and `datasets` cannot have, or a column
             mixes types.
     """
 
-    def __init__(self, name: str, utterances: Iterable[Utterance], info: TokenizerInfo, split: str) -> None:
+    def __init__(
+        self, name: str, utterances: Iterable[Utterance], info: TokenizerInfo, split: str, *, advice: str = ""
+    ) -> None:
         self._folder = OwnedFolder()
         self._name, self._split = name, split
         self._files: list[tuple[Path, set[str]]] = []
         self._held = pa.schema([])
+        self._hashes = array("q")  # of ids, 8 bytes each
         coming = iter(utterances)
         while batch := list(islice(coming, BATCH_UTTERANCES)):
             self._add(batch)
+        self._mark_repeated(advice)
         own = [name for name in self._held.names if name.startswith(OWN)]
         self._names = _own_names([name.removeprefix(OWN) for name in own], info)
 
     @property
     def _planned(self) -> list[tuple[str, pa.DataType]]:
-        return [*PLAN_COLUMNS, *([(FAULT, pa.string())] if FAULT in self._held.names else [])]
+        return [
+            *PLAN_COLUMNS,
+            *((name, pa.string()) for name in (FAULT, ERROR) if name in self._held.names),
+        ]
 
     @property
     def schema(self) -> pa.Schema:
@@ -77,8 +90,7 @@ class Listing:
         for split in sorted(set[str]().union(*(splits for _, splits in self._files))):
             for file, splits in self._files:
                 if split in splits:
-                    with pa.OSFile(str(file)) as source:
-                        rows = _fitted(pa.ipc.open_stream(source).read_all(), self._held)
+                    rows = _fitted(_read(file), self._held)
                     rows = rows if len(splits) == 1 else rows.filter(pc.equal(rows["split"], split))
                     yield rows.select(names).rename_columns(self.schema.names).cast(self.schema)
 
@@ -108,13 +120,58 @@ class Listing:
             named = re.search(r"Field (.+?) has incompatible", reason)
             raise DatasetError(_mixed(named[1] if named else "", reason)) from error
         file = self._folder.path / f"{len(self._files):06d}.arrow"
-        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-        with (
-            pa.OSFile(str(file), "wb") as sink,
-            pa.ipc.new_stream(sink, table.schema, options=options) as out,
-        ):
-            out.write_table(table)
+        _write(file, table)
         self._files.append((file, set(splits)))
+        self._hashes.extend(hash(item.id) for item in utterances)
+
+    def _mark_repeated(self, advice: str) -> None:
+        """Give utterances with the id of one before them the fault that says so."""
+        suspects = repeated(np.frombuffer(self._hashes, np.int64))
+        del self._hashes
+        seen: dict[str, str] = {}  # recording of the first utterance of each suspected id
+        for file, _ in self._files if suspects else ():
+            table = _read(file)
+            told: list[str | None] = [None] * len(table)
+            for number, (name, audio) in enumerate(
+                zip(table["id"].to_pylist(), table["audio"].to_pylist(), strict=True)
+            ):
+                if name in seen:
+                    told[number] = (
+                        f"{audio!r} has the id '{name}', which {seen[name]!r} before it has; ids must be unique, so only the first one "
+                        f"is tokenized. {advice or _OTHER_ID}"
+                    )
+                elif hash(name) in suspects:
+                    seen[name] = audio
+            if any(told):
+                _write(file, _with_faults(table, told))
+                self._held = pa.unify_schemas(
+                    [self._held, pa.schema([(FAULT, pa.string()), (ERROR, pa.string())])]
+                )
+
+
+def _with_faults(table: pa.Table, told: list[str | None]) -> pa.Table:
+    """Return rows of which some have the fault that their id is another's."""
+    own = table[FAULT] if FAULT in table.column_names else pa.nulls(len(table), pa.string())
+    is_repeated = pc.is_valid(pa.array(told, pa.string()))
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    columns["seconds"] = pc.if_else(is_repeated, pa.scalar(None, pa.float64()), table["seconds"])
+    columns[FAULT] = pc.if_else(is_repeated, pa.array(told, pa.string()), own)
+    columns[ERROR] = pc.if_else(is_repeated, DUPLICATE_ID, pa.scalar(None, pa.string()))
+    return pa.table(columns)
+
+
+def _read(file: Path) -> pa.Table:
+    with pa.OSFile(str(file)) as source:
+        return pa.ipc.open_stream(source).read_all()
+
+
+def _write(file: Path, table: pa.Table) -> None:
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    with (
+        pa.OSFile(str(file), "wb") as sink,
+        pa.ipc.new_stream(sink, table.schema, options=options) as out,
+    ):
+        out.write_table(table)
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -130,7 +187,7 @@ def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def _own_names(names: Iterable[str], info: TokenizerInfo) -> dict[str, str]:
     """Return the name that each of the corpus's own columns has here."""
     names = dict.fromkeys(names)
-    taken = column_names(info) | {name for name, _ in PLAN_COLUMNS} | {FAULT}
+    taken = column_names(info) | {name for name, _ in PLAN_COLUMNS} | {FAULT, ERROR}
     found = {}
     for name in names:
         ours = name

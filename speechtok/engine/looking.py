@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 
 from speechtok.audio.io import probe_audio
 from speechtok.corpora import Corpus
-from speechtok.corpora.corpus import Unique, checked
+from speechtok.corpora.corpus import checked, sound
 from speechtok.corpora.segments import WITHOUT_SPEECH, Segmenter, nobody_speaks
 from speechtok.corpora.slices import Pairs, Slice, Source
 from speechtok.engine.child import Children, cause_of_death
@@ -222,7 +222,7 @@ class Lookers:
             on_probe: called for each.
 
         Raises:
-            DatasetError: when a slice cannot be read, an id occurs twice, there is no utterance, or nobody speaks.
+            DatasetError: when a slice cannot be read, there is no utterance, or nobody speaks.
             StorageError: when a store fails.
         """
         source = corpus.source
@@ -255,7 +255,7 @@ class Lookers:
             if told and corpus.ignored[WITHOUT_SPEECH] == told:
                 raise DatasetError(nobody_speaks(corpus))
 
-        return iter(Unique(pairs, str(source.place), advice=source.advice))
+        return (utterance for utterance, _ in sound(pairs(), str(source.place)))
 
     def _all(self, corpus: Corpus, asked: Look, parts: Iterator[Slice]) -> Iterator[Found]:
         waiting, is_more = deque[Future[tuple[list[Found], Counter[str]]]](), True

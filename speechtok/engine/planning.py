@@ -77,7 +77,8 @@ def make_plan(
     """Return the plan for tokenizing a corpus.
 
     Utterances are ordered by split, and within one as in the corpus, and cut into shards of about equal seconds. A
-    recording whose header cannot be read is planned with unknown length; the job will quarantine it.
+    recording whose header cannot be read is planned with unknown length; the job will quarantine it, and so it will an utterance
+    with the id of one before it.
 
     Args:
         corpus: what to tokenize.
@@ -96,7 +97,7 @@ def make_plan(
         return source.slices(listed.noting(source.files()), SLICE_SECONDS)
 
     utterances = lookers.utterances(corpus, parts, settings, on_planning=on_planning, on_probe=on_probe)
-    listing = Listing(corpus.name, utterances, info, settings.split)
+    listing = Listing(corpus.name, utterances, info, settings.split, advice=source.advice)
     return plan_of(listing, settings, plan_settings(corpus, listed, info, card, settings))
 
 

@@ -34,7 +34,7 @@ from speechtok.loading import load_tokenizer
 from speechtok.redaction import redact
 from speechtok.shards.layout import Layout
 from speechtok.shards.parts import Failure, PartRecord, commit, is_intact, part_record, read_part
-from speechtok.shards.plan import FAULT, ShardTask
+from speechtok.shards.plan import ERROR, FAULT, ShardTask
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.rows import tokens_to_rows
 from speechtok.shards.schema import token_schema
@@ -194,21 +194,19 @@ class ShardWorker:
         pending = {
             number: [row for row in batch if row["id"] not in attempts.culprits and not row.get(FAULT)]
             for number, batch in enumerate(batches)
-            if not all(row["id"] in kept for row in batch)
+            if not all(row["id"] in kept or row.get(FAULT) for row in batch)
         }
         with closing(self._read(pending)) as results:
             for number, batch in enumerate(batches):
-                if number not in pending:
-                    for row in batch:
-                        yield self._count(row, self._whole_row(row, kept[row["id"]]))
-                    continue
-                attempts.enter(number)
-                made = self._make_batch(pending[number], results)
+                made: dict[str, dict[str, Any] | Failure] = {}
+                if number in pending:
+                    attempts.enter(number)
+                    made = self._make_batch(pending[number], results)
                 for row in batch:
-                    result = made.get(row["id"]) or self._left_out(row)
-                    if isinstance(result, Failure) and row["id"] in kept:  # what was good once is not lost
-                        result = self._whole_row(row, kept[row["id"]])
-                    yield self._count(row, result)
+                    result = None if row.get(FAULT) else made.get(row["id"])
+                    if not row.get(FAULT) and row["id"] in kept and not isinstance(result, dict):
+                        result = self._whole_row(row, kept[row["id"]])  # what was good once is not lost
+                    yield self._count(row, result or self._left_out(row))
 
     def _read(self, pending: Mapping[int, list[dict[str, Any]]]) -> Generator[ReadResult]:
         """Yield what was read for each row, in order."""
@@ -343,7 +341,7 @@ class ShardWorker:
     def _left_out(self, row: dict[str, Any]) -> Failure:
         """Return why a row was not even tried: its corpus shows it to be unreadable, or it has ended workers."""
         if fault := row.get(FAULT):
-            return self._failure(row, "read", "DatasetError", fault)
+            return self._failure(row, "read", row.get(ERROR) or "DatasetError", fault)
         message = f"Tokenizing {row['audio']!r} ended its worker twice; convert it or leave it out."
         return self._failure(row, "crash", "WorkerDied", message)
 

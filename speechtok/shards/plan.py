@@ -52,6 +52,10 @@ PLAN_COLUMNS = (
 """Columns of the frozen utterances; corpus columns follow. `seconds` is null where probing failed."""
 FAULT = "plan:fault"
 """Column of the frozen utterances in which those say why, that the corpus itself shows to be unreadable; only where there are such."""
+ERROR = "plan:error"
+"""Column with the type of that error; only where it is another than `DatasetError` for some."""
+DUPLICATE_ID = "DuplicateId"
+"""Type of the error of an utterance with the id of one before it in the corpus."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +91,12 @@ class ShardTask:
 
     def expected_ids(self, record: PartRecord) -> list[str] | None:
         """Return the ids that the part of a record must hold, in order; None when its failures were not planned."""
-        planned, failed = self._rows(["id"])["id"].to_pylist(), {item.id for item in record.quarantined}
-        return [name for name in planned if name not in failed] if failed <= set(planned) else None
+        rows, failed = self._rows(["id", FAULT]), Counter(item.id for item in record.quarantined)
+        planned, good = Counter(rows["id"].to_pylist()), without_faults(rows)["id"].to_pylist()
+        untried = planned - Counter(good)
+        if not untried <= failed <= planned:
+            return None
+        return [name for name in good if failed[name] == untried[name]]
 
     def _rows(self, columns: Sequence[str] | None = None) -> pa.Table:
         reader = open_parquet(self.file)
@@ -166,7 +174,7 @@ class Plan:
     @cached_property
     def extra_types(self) -> dict[str, pa.DataType]:
         """Types of the corpus's own columns, and of `start` when utterances are segments of recordings."""
-        known = {name for name, _ in PLAN_COLUMNS} | {FAULT}
+        known = {name for name, _ in PLAN_COLUMNS} | {FAULT, ERROR}
         extra = {item.name: item.type for item in self.schema if item.name not in known}
         has_segments = any(
             rows["segment_seconds"].null_count < len(rows) or bool(pc.max(rows["start"]).as_py())
@@ -245,6 +253,11 @@ class Plan:
             settings.write_bytes(json_bytes(content))
             _freeze(layout, rows, layout.plan_rows)
             _freeze(layout, settings, layout.plan)
+
+
+def without_faults(rows: pa.Table) -> pa.Table:
+    """Return the rows of a plan whose utterances are tried."""
+    return rows.filter(pc.is_null(rows[FAULT])) if FAULT in rows.column_names else rows
 
 
 def _whole(rows: pa.Table, source: AnyPath) -> pa.Table:
@@ -345,7 +358,8 @@ def _check_settings(settings: Any, source: AnyPath) -> None:
 def _check_rows(plan: Plan) -> None:
     """Raise `DatasetError` unless a plan has its columns, and splits and shards that can be."""
     schema = plan.schema
-    for name, kind in PLAN_COLUMNS:
+    faults = [(name, pa.string()) for name in (FAULT, ERROR) if name in schema.names]
+    for name, kind in (*PLAN_COLUMNS, *faults):
         found = schema.get_all_field_indices(name)
         if len(found) != 1 or schema.field(found[0]).type != kind:
             raise DatasetError(

@@ -19,7 +19,7 @@ from speechtok.shards.layout import Layout, is_there
 from speechtok.shards.ledger import Ledger, is_version_1
 from speechtok.shards.manifest import FileRecord
 from speechtok.shards.parquet import open_parquet, read_group
-from speechtok.shards.plan import Plan, read_plan
+from speechtok.shards.plan import Plan, read_plan, without_faults
 from speechtok.shards.schema import METADATA_KEY, quarantine_schema, token_schema
 from speechtok.storage import AnyPath, as_path, file_sha256, local_copy
 
@@ -187,7 +187,7 @@ class _Check:
         planned = {
             row["id"]: row["seconds"]
             for part in parts
-            for row in self._tasks[part.number].rows.select(["id", "seconds"]).to_pylist()
+            for row in without_faults(self._tasks[part.number].rows).select(["id", "seconds"]).to_pylist()
         }
         wrong = [
             name
