@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -77,6 +78,39 @@ class Children:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, number)
+
+
+TRIES = 2
+"""How often an input may crash the process that deals with it, before it is given up …"""
+MAX_KILLS = 8
+"""… and how often that may be ended from outside meanwhile, which is no fault of the input."""
+FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+"""Signals that a decoder does not end itself with: the system was short of memory, or somebody sent them."""
+
+
+class Verdict(Enum):
+    """What the deaths of processes say about the input that they were at."""
+
+    LATE = "it took too long"
+    CRASH = "it ends its process"
+    MACHINE = "the machine ends processes, and the input is not to blame"
+
+
+class Deaths:
+    """Counts the processes that ended at one input."""
+
+    def __init__(self) -> None:
+        self._crashes = self._kills = 0
+
+    def judge(self, code: int) -> Verdict | None:
+        """Return the verdict after another death, by its exit code; None when the input is to be tried again."""
+        if code == -signal.SIGALRM:
+            return Verdict.LATE
+        if -code in FROM_OUTSIDE:
+            self._kills += 1
+            return Verdict.MACHINE if self._kills >= MAX_KILLS else None
+        self._crashes += 1
+        return Verdict.CRASH if self._crashes >= TRIES else None
 
 
 def cause_of_death(code: int) -> str:

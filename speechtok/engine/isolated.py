@@ -9,11 +9,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import signal
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
@@ -23,15 +22,9 @@ from numpy.typing import NDArray
 
 from speechtok.audio.info import Waveform
 from speechtok.engine import reader_process
-from speechtok.engine.child import Children, cause_of_death, child_environment
+from speechtok.engine.child import MAX_KILLS, Children, Deaths, Verdict, cause_of_death, child_environment
 from speechtok.engine.reader_process import BLOCK, END, FAILED, HEADER
 
-TRIES = 2
-"""How often a recording may crash the process that reads it, before it is given up …"""
-MAX_KILLS = 8
-"""… and how often that may be ended from outside meanwhile, which is no fault of the recording."""
-FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-"""Signals that a decoder does not end itself with: the system was short of memory, or somebody sent them."""
 MACHINE = "machine"
 """Where it went wrong when the recording is not to blame."""
 RELEVANT_VARIABLES = ("PATH", "PYTHONPATH", "TMPDIR", "AWS_", "GOOGLE_", "AZURE_", "HF_", "SPEECHTOK_")
@@ -90,8 +83,7 @@ class _Asked:
     """A request on its way, and the processes that ended at it."""
 
     request: Request
-    deaths: int = 0
-    kills: int = 0
+    deaths: Deaths = field(default_factory=Deaths)
 
 
 class Reader:
@@ -197,23 +189,20 @@ class Reader:
     def _judge(self, asked: _Asked, code: int) -> ReadError | None:
         """Return the error of a recording that has had its tries."""
         audio, cause = asked.request.audio, cause_of_death(code)
-        if code == -signal.SIGALRM:
+        verdict = asked.deaths.judge(code)
+        if verdict is Verdict.LATE:
             return ReadError(
                 "TimeoutError",
                 f"Cannot read {audio!r}: it took longer than {self._settings.timeout_seconds:g} s; "
                 "allow more with --timeout-seconds, or leave it out.",
             )
-        if -code in FROM_OUTSIDE:
-            asked.kills += 1
-            if asked.kills == MAX_KILLS:
-                message = (
-                    f"The process that reads {audio!r} was ended from outside {MAX_KILLS} times ({cause}), perhaps for lack of "
-                    "memory; use fewer --workers."
-                )
-                return ReadError("ReaderKilled", message, stage=MACHINE)
-            return None
-        asked.deaths += 1
-        if asked.deaths < TRIES:
+        if verdict is Verdict.MACHINE:
+            message = (
+                f"The process that reads {audio!r} was ended from outside {MAX_KILLS} times ({cause}), perhaps for lack of "
+                "memory; use fewer --workers."
+            )
+            return ReadError("ReaderKilled", message, stage=MACHINE)
+        if verdict is None:
             return None
         message = f"Cannot read {audio!r}: decoding it ended its process twice ({cause}); convert it or leave it out."
         return ReadError("ReaderDied", message, stage="crash")

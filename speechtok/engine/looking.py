@@ -12,7 +12,7 @@ import pickle
 import resource
 import signal
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -24,9 +24,9 @@ from speechtok.corpora import Corpus
 from speechtok.corpora.corpus import checked, sound
 from speechtok.corpora.segments import WITHOUT_SPEECH, Segmenter, nobody_speaks
 from speechtok.corpora.slices import Pairs, Slice, Source
-from speechtok.engine.child import Children, cause_of_death
+from speechtok.engine.child import MAX_KILLS, Children, Deaths, Verdict, cause_of_death
 from speechtok.engine.settings import JobSettings, RunSettings
-from speechtok.errors import DatasetError, StorageError
+from speechtok.errors import DatasetError, JobError, StorageError
 from speechtok.storage import join
 from speechtok.utterances import Utterance
 
@@ -34,8 +34,6 @@ SLICE_SECONDS = 900.0
 """Speech in a slice that one process looks at, about."""
 MAX_LOOKERS = 8
 """Processes that look at the same time."""
-MAX_DEATHS = 2
-"""How often an utterance may end the process that looks at it."""
 LONGEST_SECONDS = 1e9
 """Thirty years. A corpus that states more states nonsense, which the sums of a plan need not hold."""
 HELD_SECONDS = 0.2
@@ -276,7 +274,7 @@ class Lookers:
 
     def _look(self, look: Look) -> tuple[list[Found], Counter[str]]:
         """Return what is in a slice, whatever its recordings do to the processes that look at them."""
-        found, deaths = list[Found](), Counter[int]()
+        found, deaths = list[Found](), defaultdict[int, Deaths](Deaths)
         while True:
             child = self._child()
             try:
@@ -285,16 +283,9 @@ class Lookers:
                 self._all_children.discard(child)
                 if self._is_over:
                     raise
-                number = len(found)
-                deaths[number] += look.is_careful
-                if deaths[number] > MAX_DEATHS:
-                    raise DatasetError(
-                        f"{look.place} cannot be read: reading {look.part.container or look.part.names[0]} ended its "
-                        f"process again and again ({cause_of_death(death.code)})."
-                    ) from None
-                is_late = death.code == -signal.SIGALRM
-                if look.is_careful and (is_late or deaths[number] == MAX_DEATHS):
-                    look.faults[number] = _reason(death.code, look.timeout_seconds)
+                if look.is_careful:
+                    number = len(found)
+                    _judge(look, number, deaths[number].judge(death.code), cause_of_death(death.code))
                 look = replace(look, is_careful=True)
                 continue
             finally:
@@ -311,13 +302,26 @@ class Lookers:
             return child
 
 
-def _reason(code: int, timeout_seconds: float) -> str:
-    if code == -signal.SIGALRM:
-        return (
-            f"Looking for its segments took longer than {timeout_seconds:g} s; allow more with --timeout-seconds and tokenize "
-            "into another folder, or leave it out."
+def _judge(look: Look, number: int, verdict: Verdict | None, cause: str) -> None:
+    """Note the fault of an utterance that has had its tries."""
+    container = look.part.container or look.part.names[0]
+    if verdict is None:
+        return
+    if verdict is Verdict.MACHINE:
+        raise JobError(
+            f"The process that looks at {container} of {look.place} was ended from outside {MAX_KILLS} times ({cause}), perhaps for "
+            "lack of memory; free some and run the same command again."
         )
-    return f"Looking for its segments ended the process twice ({cause_of_death(code)}); convert it or leave it out."
+    if number in look.faults:  # it was not even looked at
+        raise DatasetError(
+            f"{look.place} cannot be read: reading {container} ended its process again and again ({cause})."
+        )
+    look.faults[number] = (
+        f"Looking for its segments took longer than {look.timeout_seconds:g} s; allow more with --timeout-seconds and tokenize "
+        "into another folder, or leave it out."
+        if verdict is Verdict.LATE
+        else f"Looking for its segments ended the process twice ({cause}); convert it or leave it out."
+    )
 
 
 class _Died(Exception):  # noqa: N818
