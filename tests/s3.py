@@ -212,6 +212,8 @@ def operation(method, path):
     """Return what S3 calls a request."""
     if method == "GET" and "list-type=2" in path:
         return "ListObjectsV2"
+    if method == "POST" and "?delete" in path:
+        return "DeleteObjects"
     return {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}.get(
         method, re.sub(r"\?.*", "", path)
     )

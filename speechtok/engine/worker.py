@@ -34,7 +34,7 @@ from speechtok.loading import load_tokenizer
 from speechtok.redaction import redact
 from speechtok.shards.layout import Layout
 from speechtok.shards.parts import Failure, PartRecord, commit, is_intact, part_record, read_part
-from speechtok.shards.plan import ERROR, FAULT, ShardTask
+from speechtok.shards.plan import ERROR, FAULT, PlanRows, ShardTask
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.rows import tokens_to_rows
 from speechtok.shards.schema import token_schema
@@ -102,6 +102,7 @@ class ShardWorker:
         torch.set_num_threads(1)
         self._layout = Layout(as_path(settings.output))
         self._schema = token_schema(settings.info, settings.card, settings.extra_types)
+        self._plan_rows = PlanRows(self._layout.plan_rows)
         self._root = as_path(settings.corpus_root)
         self._row_names = ("id", "audio", "text", "speaker", "language", *settings.extra_types)
         self._readers = ReaderPool(settings.readers)  # which start while the tokenizer is loaded
@@ -160,7 +161,9 @@ class ShardWorker:
     def _make(self, task: ShardTask, attempts: Attempts) -> PartRecord:
         job = self._settings.job
         batches = make_batches(
-            task.rows.to_pylist(), batch_seconds=job.batch_seconds, chunk_seconds=job.chunk_seconds
+            self._plan_rows.of(task).to_pylist(),
+            batch_seconds=job.batch_seconds,
+            chunk_seconds=job.chunk_seconds,
         )
         if attempts.suspected_batch is not None and attempts.suspected_batch < len(batches):
             self._try_one_by_one(batches[attempts.suspected_batch], attempts)
@@ -300,7 +303,7 @@ class ShardWorker:
 
     def _kept(self, task: ShardTask) -> dict[str, dict[str, Any]]:
         """Return the token columns of a shard that is done already, by id: its failures are tried again."""
-        planned = set(task.rows.column_names)
+        planned = set(self._plan_rows.of(task).column_names)
         columns = [name for name in self._schema.names if name == "id" or name not in planned | {"start"}]
         path = self._layout.part(task.number)
         return {row["id"]: row for row in TokenDataset(path, columns=columns)}

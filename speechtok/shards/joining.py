@@ -29,12 +29,12 @@ from speechtok.errors import DatasetError
 from speechtok.shards.layout import Layout
 from speechtok.shards.ledger import THREADS, Ledger, is_version_1, listing
 from speechtok.shards.manifest import FileRecord, read_manifest, write_file_record, write_manifest
-from speechtok.shards.parquet import open_parquet, read_group
+from speechtok.shards.parquet import RowReader
 from speechtok.shards.parts import PartRecord, commit, is_intact
 from speechtok.shards.plan import Plan
 from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter, fitted
-from speechtok.storage import AnyPath, StorePath, file_sha256, local_copy, put_in_place
+from speechtok.storage import StorePath, file_sha256, local_copy, put_in_place, unlink_all
 from speechtok.tokens import TokenizerInfo
 
 FILES_AT_ONCE = 2
@@ -166,22 +166,22 @@ def _make_files(
             for part in task.parts:
                 waiting[part.number] -= 1
             done = {part.number for part in task.parts if not waiting[part.number]} & ledger.loose
-            list(fetchers.map(lambda number: layout.part(number).unlink(missing_ok=True), done))
+            unlink_all(map(layout.part, done))
             ledger.loose -= done
 
 
 def clear(layout: Layout) -> None:
     """Remove what the manifest and the table of parts repeat: parts, and the records of parts and files."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        for folder in (layout.state / "files", layout.parts):
-            list(pool.map(lambda path: path.unlink(missing_ok=True), listing(folder)))
-            if isinstance(folder, Path) and folder.is_dir():
-                folder.rmdir()
+    for folder in (layout.state / "files", layout.parts):
+        unlink_all(listing(folder))
+        if isinstance(folder, Path) and folder.is_dir():
+            folder.rmdir()
 
 
 def restore_parts(layout: Layout, plan: Plan, ledger: Ledger, files: Iterable[FileRecord]) -> None:
     """Take files apart: write their parts again, then remove the files."""
     schema = token_schema(plan.info, plan.card, plan.extra_types)
+    joined = _JoinedRows(layout, ledger)
     for file in list(files):
         if file.rows != sum(
             item.rows for part in ledger.parts_of(file) for item in part.splits if item.split == file.split
@@ -196,7 +196,7 @@ def restore_parts(layout: Layout, plan: Plan, ledger: Ledger, files: Iterable[Fi
             if part.rows:
                 with layout.temporary(path) as temporary:
                     with ShardWriter(temporary, schema, plan.info) as writer:
-                        for table in _joined_rows(layout, ledger, part):
+                        for table in joined.of(part):
                             writer.add_table(fitted(table, schema))
                     record = replace(part, sha256=file_sha256(temporary), bytes=temporary.stat().st_size)
                     ledger.put(commit(layout, temporary, record, instead_of=part))
@@ -206,35 +206,36 @@ def restore_parts(layout: Layout, plan: Plan, ledger: Ledger, files: Iterable[Fi
         ledger.files.pop(file.file, None)
 
 
-def _joined_rows(layout: Layout, ledger: Ledger, part: PartRecord) -> Iterator[pa.Table]:
-    """Yield the rows of a part from the files that hold them."""
-    for item in part.splits:
-        if not item.rows:
-            continue
+class _JoinedRows:
+    """The rows of parts, in the files that hold them."""
+
+    def __init__(self, layout: Layout, ledger: Ledger) -> None:
+        self._layout = layout
+        self._readers: dict[str, RowReader] = {}
+        self._places: dict[tuple[int, str], tuple[str, int]] = {}  # part and split: file and first row
         for file in ledger.files.values():
-            if file.split == item.split and file.first_part <= part.number <= file.last_part:
-                before = sum(
-                    one.rows
-                    for other in ledger.parts_of(file)
-                    if other.number < part.number
-                    for one in other.splits
-                    if one.split == item.split
-                )
-                yield from _rows(layout.root / file.file, before, before + item.rows)
-                break
-        else:
-            raise DatasetError(f"The rows of part {part.number} of {layout.root} are in no file.")
+            first = 0
+            for part in ledger.parts_of(file):
+                for item in part.splits:
+                    if item.split == file.split:
+                        self._places[part.number, item.split] = file.file, first
+                        first += item.rows
 
+    def of(self, part: PartRecord) -> Iterator[pa.Table]:
+        """Yield the rows of a part.
 
-def _rows(path: AnyPath, start: int, stop: int) -> Iterator[pa.Table]:
-    """Yield the rows of a file from `start` up to `stop`."""
-    reader, end = open_parquet(path), 0
-    for group in range(reader.metadata.num_row_groups):
-        begin, end = end, end + reader.metadata.row_group(group).num_rows
-        if begin < stop and end > start:
-            table = read_group(reader, path, group)
-            first, last = max(start - begin, 0), min(stop - begin, len(table))
-            yield table.slice(first, last - first)
+        Raises:
+            DatasetError: when they are in no file, or cannot be read.
+        """
+        for item in part.splits:
+            if not item.rows:
+                continue
+            if (part.number, item.split) not in self._places:
+                raise DatasetError(f"The rows of part {part.number} of {self._layout.root} are in no file.")
+            file, first = self._places[part.number, item.split]
+            if file not in self._readers:
+                self._readers[file] = RowReader(self._layout.root / file)
+            yield from self._readers[file].rows(first, first + item.rows)
 
 
 def _make(
@@ -273,10 +274,10 @@ def _part_rows(layout: Layout, part: PartRecord, split: str, copy: Path) -> Iter
         raise DatasetError(
             f"{layout.part(part.number)} is damaged: its sha256 differs from its record; run the same command again, which makes it anew."
         )
-    start = 0
+    reader, start = RowReader(copy), 0
     for item in part.splits:
         if item.split == split:
-            yield from _rows(copy, start, start + item.rows)
+            yield from reader.rows(start, start + item.rows)
         start += item.rows
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from speechtok.errors import DatasetError
-from speechtok.storage import AnyPath, relative, replacing, temporary_file
+from speechtok.storage import AnyPath, relative, replacing, temporary_file, unlink_all
 
 SPLIT_NAME = r"\w+(\.\w+)*"
 """What `datasets` accepts as the name of a split; it also becomes part of file names."""
@@ -189,9 +189,8 @@ class Layout:
         folder = self.state / "attempts"
         if isinstance(folder, Path):
             shutil.rmtree(folder, ignore_errors=True)
-            return
-        for note in folder.iterdir():
-            note.unlink(missing_ok=True)
+        else:
+            unlink_all(folder.iterdir())
 
     def replacing(self, path: AnyPath) -> AbstractContextManager[Path]:
         """Give a temporary path that becomes `path`, see `speechtok.storage.replacing`."""

@@ -3,14 +3,17 @@
 A file of some kB can hold what fills a machine: a value repeated a milliard times takes a few bytes. So what a row
 group will take in memory is asked of the file's metadata before any of it is read.
 
-Contents: `open_parquet`, `reading`, `read_group`, `read_parquet_rows`.
+Contents: `open_parquet`, `reading`, `read_group`, `RowReader`, `read_parquet_rows`.
 """
 
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +89,42 @@ def read_group(
         table = reader.read_row_group(group, columns=None if columns is None else list(columns))
         table.validate(full=True)
     return table
+
+
+class RowReader:
+    """Rows of a Parquet file by their numbers, for who asks for one piece after the other: opened once, and the row group read last is kept.
+
+    Args:
+        file: the file.
+        columns: only these, in this order; None reads all.
+    """
+
+    def __init__(self, file: AnyPath, columns: Sequence[str] | None = None) -> None:
+        self._file, self._columns = file, columns
+        self._last: tuple[int, pa.Table] | None = None
+
+    def rows(self, start: int, stop: int) -> Iterator[pa.Table]:
+        """Yield the rows from `start` up to `stop`, those of each row group together.
+
+        Raises:
+            DatasetError: when they cannot be read.
+        """
+        for group in range(bisect_right(self._begins, start) - 1, bisect_left(self._begins, stop)):
+            if self._last is None or self._last[0] != group:
+                self._last = group, read_group(self._reader, self._file, group, self._columns)
+            first = max(start - self._begins[group], 0)
+            yield self._last[1].slice(first, stop - self._begins[group] - first)
+
+    @cached_property
+    def _reader(self) -> pq.ParquetFile:
+        return open_parquet(self._file)
+
+    @cached_property
+    def _begins(self) -> list[int]:
+        """First row of each row group."""
+        footer = self._reader.metadata
+        lengths = (footer.row_group(group).num_rows for group in range(footer.num_row_groups))
+        return list(accumulate(lengths, initial=0))[:-1]
 
 
 def read_parquet_rows(path: AnyPath, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:

@@ -22,8 +22,7 @@ import pyarrow.compute as pc
 from speechtok import limits
 from speechtok.errors import DatasetError
 from speechtok.shards.layout import Layout, check_split, is_there, json_bytes
-from speechtok.shards.parquet import open_parquet, read_group
-from speechtok.shards.parts import PartRecord
+from speechtok.shards.parquet import RowReader, open_parquet, read_group
 from speechtok.shards.schema import FORMAT_VERSION
 from speechtok.shards.writer import write_tables
 from speechtok.storage import (
@@ -86,28 +85,29 @@ class ShardTask:
 
     @property
     def rows(self) -> pa.Table:
-        """The utterances, with the plan's columns, in order; read from the plan each time."""
-        return self._rows()
+        """The utterances, with the plan's columns, in order; `PlanRows` reads those of many shards."""
+        return PlanRows(self.file).of(self)
 
-    def expected_ids(self, record: PartRecord) -> list[str] | None:
-        """Return the ids that the part of a record must hold, in order; None when its failures were not planned."""
-        rows, failed = self._rows(["id", FAULT]), Counter(item.id for item in record.quarantined)
-        planned, good = Counter(rows["id"].to_pylist()), without_faults(rows)["id"].to_pylist()
-        untried = planned - Counter(good)
-        if not untried <= failed <= planned:
-            return None
-        return [name for name in good if failed[name] == untried[name]]
 
-    def _rows(self, columns: Sequence[str] | None = None) -> pa.Table:
-        reader = open_parquet(self.file)
-        tables = list[pa.Table]()
-        before = end = 0
-        for group in range(reader.metadata.num_row_groups):
-            begin, end = end, end + reader.metadata.row_group(group).num_rows
-            if end > self.first_row and begin < self.first_row + self.num_rows:
-                before = begin if not tables else before
-                tables.append(_whole(read_group(reader, self.file, group, columns), self.file))
-        return pa.concat_tables(tables).slice(self.first_row - before, self.num_rows)
+class PlanRows:
+    """The utterances of the shards of a plan, for who asks for many of them, one after the other.
+
+    Args:
+        file: the plan's utterances.
+        columns: only these, in the plan's order; None reads all.
+    """
+
+    def __init__(self, file: AnyPath, columns: Sequence[str] | None = None) -> None:
+        self._file, self._reader = file, RowReader(file, columns)
+
+    def of(self, task: ShardTask) -> pa.Table:
+        """Return the utterances of a shard, in order.
+
+        Raises:
+            DatasetError: when they cannot be read.
+        """
+        tables = self._reader.rows(task.first_row, task.first_row + task.num_rows)
+        return pa.concat_tables(_whole(table, self._file) for table in tables)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,21 +200,16 @@ class Plan:
     def tasks(self) -> list[ShardTask]:
         """The shards, in order."""
         found: dict[tuple[str, int], list[float]] = {}  # rows and seconds
+        last = None
         for rows in self.batches(["split", "seconds", "shard"]):
-            shards = rows.group_by(["split", "shard"], use_threads=False).aggregate(
-                [("seconds", "sum"), ([], "count_all")]
-            )
-            keys = [(row["split"], row["shard"]) for row in shards.to_pylist()]
-            begun = [key for key in keys if key in found]
-            is_next = not begun or (begun == keys[:1] and begun[0] == next(reversed(found)))
-            if not is_next or _runs(rows) > len(keys):
-                raise DatasetError(
-                    f"{self.file} is no plan that speechtok makes: it lists a shard in several places."
-                )
-            for row in shards.to_pylist():
-                item = found.setdefault((row["split"], row["shard"]), [0, 0.0])
-                item[0] += row["count_all"]
-                item[1] += row["seconds_sum"] or 0.0
+            for key, count, seconds in _runs(rows):
+                if key in found and key != last:
+                    raise DatasetError(
+                        f"{self.file} is no plan that speechtok makes: it lists a shard in several places."
+                    )
+                item, last = found.setdefault(key, [0, 0.0]), key
+                item[0] += count
+                item[1] += seconds
         counts = Counter(split for split, _ in found)
         firsts = accumulate((int(rows) for rows, _ in found.values()), initial=0)
         return [
@@ -278,10 +273,14 @@ def _whole(rows: pa.Table, source: AnyPath) -> pa.Table:
     return rows
 
 
-def _runs(rows: pa.Table) -> int:
-    """Return how many times split or shard change from one row to the next, and one."""
+def _runs(rows: pa.Table) -> list[tuple[tuple[str, int], int, float]]:
+    """Return split and shard of rows that follow each other, how many they are, and their seconds."""
     split = rows["split"].combine_chunks().dictionary_encode().indices.to_numpy()
-    return int(np.count_nonzero(np.diff(split) | np.diff(rows["shard"].to_numpy()))) + 1
+    shard, seconds = rows["shard"].to_numpy(), rows["seconds"].fill_null(0.0).to_numpy()
+    begins = np.flatnonzero((np.diff(split, prepend=-1) != 0) | (np.diff(shard, prepend=-1) != 0))
+    keys = zip(rows["split"].take(begins).to_pylist(), shard[begins].tolist(), strict=True)
+    counts = np.diff(begins, append=len(rows)).tolist()
+    return list(zip(keys, counts, np.add.reduceat(seconds, begins).tolist(), strict=True))
 
 
 def has_plan(layout: Layout) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from speechtok.shards.layout import Layout, is_there
 from speechtok.shards.ledger import Ledger, is_version_1
 from speechtok.shards.manifest import FileRecord
 from speechtok.shards.parquet import open_parquet, read_group
-from speechtok.shards.plan import Plan, read_plan, without_faults
+from speechtok.shards.parts import PartRecord
+from speechtok.shards.plan import FAULT, Plan, PlanRows, read_plan, without_faults
 from speechtok.shards.schema import METADATA_KEY, quarantine_schema, token_schema
 from speechtok.storage import AnyPath, as_path, file_sha256, local_copy
 
@@ -132,6 +134,7 @@ class _Check:
         self._layout, self._plan, self._ledger = layout, plan, ledger
         self._schema = token_schema(plan.info, plan.card, plan.extra_types)
         self._tasks = {task.number: task for task in plan.tasks}
+        self._rows = PlanRows(plan.file, ["id", "seconds", FAULT])
         self.totals: dict[str, tuple[int, float]] = {}
         """Rows and seconds of each file, as its parts are recorded."""
 
@@ -167,15 +170,15 @@ class _Check:
             return ["has rows without id, num_samples or duration"]
         ids, durations = table["id"].to_pylist(), table["duration"].to_pylist()
         parts = self._ledger.parts_of(file)
-        expected = [self._tasks[part.number].expected_ids(part) for part in parts]
-        if None in expected or ids != [name for names in expected for name in names or ()]:
+        expected, planned = self._expected(parts)
+        if ids != expected:
             problems.append("does not hold exactly the planned utterances that are not in quarantine")
         mine = [item for part in parts for item in part.splits if item.split == file.split]
-        rows, seconds = sum(item.rows for item in mine), sum(item.seconds for item in mine)
-        self.totals[file.file] = rows, seconds
-        if len(ids) != rows or not np.isclose(sum(durations), seconds, atol=1e-6):
+        count, seconds = sum(item.rows for item in mine), sum(item.seconds for item in mine)
+        self.totals[file.file] = count, seconds
+        if len(ids) != count or not np.isclose(sum(durations), seconds, atol=1e-6):
             problems.append(
-                f"holds {len(ids)} rows and {sum(durations):.3f} s, but {rows} and {seconds:.3f} s are recorded"
+                f"holds {len(ids)} rows and {sum(durations):.3f} s, but {count} and {seconds:.3f} s are recorded"
             )
         if file.groups and [group.rows for group in file.groups] != [len(item) for item in tables]:
             problems.append("has other row groups than the manifest says")
@@ -184,19 +187,27 @@ class _Check:
             for samples, length in zip(table["num_samples"].to_pylist(), durations, strict=True)
         ):
             problems.append("has a row whose duration is not its num_samples")
-        planned = {
-            row["id"]: row["seconds"]
-            for part in parts
-            for row in without_faults(self._tasks[part.number].rows).select(["id", "seconds"]).to_pylist()
-        }
         wrong = [
             name
             for name, length in zip(ids, durations, strict=True)
-            if planned.get(name) is not None and abs(planned[name] - length) > SECONDS_TOLERANCE
+            if (known := planned.get(name)) is not None and abs(known - length) > SECONDS_TOLERANCE
         ]
         if wrong:
             problems.append(f"has {len(wrong)} rows shorter or longer than their recording, first {wrong[0]}")
         return problems
+
+    def _expected(self, parts: Iterable[PartRecord]) -> tuple[list[str] | None, dict[str, float | None]]:
+        """Return the ids that parts must hold, in order, None when failures were not planned; and the planned lengths by id."""
+        expected, planned, is_planned = list[str](), dict[str, float | None](), True
+        for part in parts:
+            rows = self._rows.of(self._tasks[part.number])
+            good, failed = without_faults(rows), Counter(item.id for item in part.quarantined)
+            ids = good["id"].to_pylist()
+            untried = Counter(rows["id"].to_pylist()) - Counter(ids)
+            is_planned = is_planned and untried <= failed <= untried + Counter(ids)
+            expected += [name for name in ids if failed[name] == untried[name]]
+            planned |= zip(ids, good["seconds"].to_pylist(), strict=True)
+        return expected if is_planned else None, planned
 
 
 def _parsed_metadata(schema: pa.Schema) -> dict[str, Any]:

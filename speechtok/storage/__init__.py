@@ -19,7 +19,7 @@ from speechtok.storage.files import (
     replacing,
     temporary_file,
 )
-from speechtok.storage.path import AnyPath, Place, StorePath, as_path
+from speechtok.storage.path import AnyPath, Place, StorePath, as_path, unlink_all
 from speechtok.storage.stores import ABSENT
 from speechtok.storage.uri import is_store, is_uri
 
@@ -44,4 +44,5 @@ __all__ = [
     "relative",
     "replacing",
     "temporary_file",
+    "unlink_all",
 ]

@@ -6,7 +6,9 @@ import fnmatch
 import io
 import os
 import posixpath
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeAlias, overload
@@ -14,9 +16,11 @@ from urllib.parse import unquote
 
 from speechtok.errors import StorageError
 from speechtok.storage.faults import told
-from speechtok.storage.stores import MAX_WHOLE_BYTES, Head, Store, store_of
+from speechtok.storage.stores import MAX_WHOLE_BYTES, PAGE_KEYS, Head, Store, store_of
 from speechtok.storage.uri import is_uri, split_uri
 
+REMOVALS_AT_ONCE = 8
+"""Requests that are made at the same time to remove many objects."""
 READ_BYTES = 1 << 20
 """Small reads of an open object are served from a buffer of this size."""
 
@@ -307,6 +311,31 @@ class _Reader(io.RawIOBase):
 
 AnyPath: TypeAlias = Path | StorePath
 """A place on a disk or in a store."""
+
+
+def unlink_all(paths: Iterable[AnyPath]) -> None:
+    """Remove files that are there; objects of a store many at a time."""
+    objects = defaultdict[Store, list[StorePath]](list)
+    for path in paths:
+        if isinstance(path, StorePath):
+            objects[path._store].append(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def remove(store: Store, several: list[StorePath]) -> None:
+        with told(several[0].parent, "cleared"):
+            store.delete_many([path._name for path in several])
+
+    with ThreadPoolExecutor(REMOVALS_AT_ONCE) as pool:
+        calls = [
+            pool.submit(remove, store, found[start : start + PAGE_KEYS])
+            for store, found in objects.items()
+            for start in range(0, len(found), PAGE_KEYS)
+        ]
+    for call in calls:
+        call.result()
+
+
 Place: TypeAlias = str | os.PathLike[str] | StorePath
 """What users name a place with."""
 

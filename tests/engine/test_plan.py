@@ -2,8 +2,10 @@ import json
 import math
 import os
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,8 @@ from speechtok.engine.planning import Cutter, Listed, check_same, make_plan, pla
 from speechtok.engine.settings import JobSettings
 from speechtok.errors import DatasetError, JobError
 from speechtok.shards.layout import Layout
-from speechtok.shards.plan import Plan, ShardTask, read_plan
+from speechtok.shards.plan import PLAN_COLUMNS, Plan, PlanRows, ShardTask, read_plan
+from speechtok.shards.writer import TABLE_GROUP_ROWS
 from speechtok.tokens import with_codebooks
 from speechtok.utterances import Utterance
 
@@ -134,6 +137,32 @@ def test_shards_count_within_their_split():
     assert [task.name for task in tasks] == ["a-00000-of-00001", "b-00000-of-00001"]
     assert [len(task.rows) for task in tasks] == [task.num_rows for task in tasks] == [2, 2]
     assert isinstance(tasks[0], ShardTask)
+
+
+def test_very_many_shards_of_one_utterance(tmp_path):
+    """They keep their order, and each is read from its place, also from another row group."""
+    count = TABLE_GROUP_ROWS + 3
+    schema = pa.schema(PLAN_COLUMNS)
+    columns = {
+        "id": [str(number) for number in range(count)],
+        "audio": ["a.wav"] * count,
+        "start": [0.0] * count,
+        "seconds": [float(number) for number in range(count)],
+        "split": ["train"] * count,
+        "shard": range(count),
+    }
+    rows = pa.table({name: pa.array(columns.get(name, [None] * count), kind) for name, kind in PLAN_COLUMNS})
+    Plan.of_tables({"tokenizer": INFO.to_dict(), "card": {}}, schema, [rows]).write(Layout(tmp_path))
+    plan = read_plan(Layout(tmp_path))
+    assert [(task.number, task.index, task.first_row, task.num_rows) for task in plan.tasks] == [
+        (number, number, number, 1) for number in range(count)
+    ]
+    reader = PlanRows(plan.file, ["id"])
+    for number in (0, count - 1, 1, TABLE_GROUP_ROWS - 1, TABLE_GROUP_ROWS):
+        assert reader.of(plan.tasks[number]).to_pylist() == [{"id": str(number)}]
+        assert plan.tasks[number].seconds == number
+    over = replace(plan.tasks[TABLE_GROUP_ROWS - 2], num_rows=4)
+    assert reader.of(over)["id"].to_pylist() == [str(TABLE_GROUP_ROWS + step) for step in (-2, -1, 0, 1)]
 
 
 def test_small_corpora_still_have_shards(tmp_path, write_corpus, planned):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,7 +27,7 @@ from speechtok.shards.plan import read_plan
 from speechtok.shards.statistics import compute_statistics
 from speechtok.shards.verify import verify
 from speechtok.storage.stores import forget_stores
-from tests.s3 import overwrite
+from tests.s3 import operation, overwrite
 from tests.waiting import wait_until
 
 SETTINGS = JobSettings(shard_seconds=1.0, file_mb=1e-6, batch_seconds=0.5)
@@ -226,6 +227,38 @@ def test_a_run_with_nothing_to_do_reads_no_archive(corpus, s3, s3_proxy, tmp_pat
     s3_proxy.reset()
     assert run(s3 / "tars", s3 / "out").shards_made == 0
     assert not [path for method, path in s3_proxy.requests if method == "GET" and "a.tar" in path]
+
+
+def requests_of(proxy, corpus, output):
+    """Requests of a job with one utterance a part, a rerun and a check of it, without those that come with time."""
+    settings = JobSettings(shard_seconds=0.5)
+    steps = {
+        "make": lambda: tokenize_corpus(corpus, output, settings=settings, run=ALONE),
+        "again": lambda: tokenize_corpus(corpus, output, settings=settings, run=ALONE),
+        "verify": lambda: verify(Layout(output)),
+    }
+    found = {}
+    for name, step in steps.items():
+        proxy.reset()
+        step()
+        passing = re.compile(r"/\.speechtok/(lock|job\.json|events\.jsonl)")
+        found[name] = Counter(operation(*item) for item in proxy.requests if not passing.search(item[1]))
+    return found
+
+
+def test_requests_of_a_part(write_corpus, tmp_path, s3, s3_proxy):
+    """A part costs four requests: a note, the part, its record, and reading it to be joined; later, none."""
+    small, large = (
+        requests_of(
+            s3_proxy,
+            write_corpus(tmp_path / f"{count}", {f"{n:02d}.wav": 0.5 for n in range(count)}),
+            s3 / f"out{count}",
+        )
+        for count in (2, 10)
+    )
+    assert large["make"] - small["make"] == Counter(PutObject=8 * 3, GetObject=8)
+    assert large["again"] == small["again"]
+    assert large["verify"] == small["verify"]
 
 
 def test_damage_under_old_metadata(corpus, reference, s3, s3_proxy):

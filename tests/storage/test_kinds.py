@@ -21,10 +21,12 @@ from speechtok.storage import (
     put_in_place,
     relative,
     replacing,
+    unlink_all,
 )
 from speechtok.storage.lease import HeldError, leased
 from speechtok.storage.stores import forget_stores
 from tests.gcs import gcs_server
+from tests.s3 import operation
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 CONTENT = bytes(range(256)) * 40
@@ -83,6 +85,35 @@ def test_what_is_written_is_read(place, tmp_path):
     for read in (path.read_bytes, path.stat, lambda: path.open("rb")):
         with pytest.raises(FileNotFoundError):
             read()
+
+
+def test_many_are_removed_at_once(place, monkeypatch):
+    monkeypatch.setattr("speechtok.storage.path.PAGE_KEYS", 3)
+    paths = [place / "a ü#%" / f"{number}&.bin" for number in range(7)]
+    for path in paths:
+        _write(path, CONTENT)
+    _write(place / "other", CONTENT)
+    unlink_all([*paths[:4], place / "missing", *paths[4:]])
+    assert [path.name for path in place.iterdir() if path.is_file()] == ["other"]
+    assert not any(path.is_file() for path in paths)
+    unlink_all([])
+
+
+def test_a_store_that_cannot_remove_many(s3, s3_proxy):
+    """They are removed one by one, and a refusal is told in a sentence."""
+    paths = [s3 / name for name in "abc"]
+    for path in paths:
+        path.put(CONTENT)
+    unlink_all(paths)
+    assert [operation(*request) for request in s3_proxy.requests][3:] == ["DeleteObjects"]
+    for path in paths:
+        path.put(CONTENT)
+    s3_proxy.fault = lambda number, method, path: "403" if method == "POST" else None
+    unlink_all(paths)
+    assert not list(s3.files())
+    s3_proxy.fault = lambda number, method, path: "403" if method in ("POST", "DELETE") else None
+    with pytest.raises(StorageError, match=r"could not be cleared: the store refuses it"):
+        unlink_all(paths)
 
 
 def test_a_failed_write_leaves_what_was_there(place):
