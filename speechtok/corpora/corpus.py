@@ -59,26 +59,6 @@ class Corpus:
         )
 
 
-def sound(pairs: Pairs, source: str) -> Pairs:
-    """Yield utterances, checked on the way; `source` is what messages call the corpus.
-
-    Raises:
-        DatasetError: at the end, when there were none; on the way, for a name that is no valid Unicode and so cannot be stored.
-    """
-    is_empty = True
-    for utterance, place in pairs:
-        is_empty = False
-        utterance = checked(utterance, f"{source} {place}")
-        if is_uri(utterance.audio):
-            as_path(utterance.audio)  # which refuses credentials, before they are stored
-        for name in (utterance.id, utterance.audio):
-            if not _is_storable(name):
-                raise DatasetError(f"{source} has the name {name!r}, which is no valid Unicode; rename it.")
-        yield utterance, place
-    if is_empty:
-        raise DatasetError(f"{source} holds no utterance.")
-
-
 class Unique:
     """Utterances that are read anew each time, and checked on the way.
 
@@ -88,7 +68,8 @@ class Unique:
         advice: what to do where ids are not unique.
 
     Raises:
-        DatasetError: as `sound`; and at the end of an iteration or before, when an id occurred twice (both places are named).
+        DatasetError: as `checked`; at the end of an iteration, when there were none; by then, when an id occurred twice (both
+            places are named).
     """
 
     def __init__(self, read: Callable[[], Pairs], source: str, *, advice: str = "") -> None:
@@ -97,12 +78,15 @@ class Unique:
     def __iter__(self) -> Iterator[Utterance]:
         hashes = array("q")  # 8 bytes per utterance
         looked = FIRST_LOOK
-        for utterance, _ in sound(self._read(), self._source):
+        for utterance, place in self._read():
+            utterance = checked(utterance, f"{self._source} {place}")
             hashes.append(hash(utterance.id))
             if len(hashes) == looked:  # not only at the end of a list that repeats a line for hours
                 self._check_unique(np.array(hashes, np.int64))
                 looked *= 2
             yield utterance
+        if not hashes:
+            raise DatasetError(nothing_in(self._source))
         self._check_unique(np.frombuffer(hashes, np.int64))
 
     def _check_unique(self, hashes: np.ndarray[Any, np.dtype[np.int64]]) -> None:
@@ -121,8 +105,23 @@ class Unique:
             seen[utterance.id] = place
 
 
+def nothing_in(source: str) -> str:
+    """Return what is said of a corpus without utterances."""
+    return f"{source} holds no utterance."
+
+
 def checked(utterance: Utterance, source: str) -> Utterance:
-    """Return an utterance, of which what cannot be stored or read is a fault; `source` is where it was read."""
+    """Return an utterance, of which what cannot be stored or read is a fault; `source` is where it was read.
+
+    Raises:
+        DatasetError: for a name that is no valid Unicode and so cannot be stored.
+        StorageError: for a URI with credentials in it.
+    """
+    if is_uri(utterance.audio):
+        as_path(utterance.audio)  # which refuses credentials, before they are stored
+    for name in (utterance.id, utterance.audio):
+        if not _is_storable(name):
+            raise DatasetError(f"{source} has the name {name!r}, which is no valid Unicode; rename it.")
     times = (utterance.start, utterance.segment_seconds or 0.0, utterance.seconds or 0.0)
     labels = {name: getattr(utterance, name) for name in ("text", "speaker", "language")}
     words = [name for name, value in labels.items() if not _is_storable(value or "")]

@@ -46,26 +46,21 @@ class ListSource(Source):
         for _ in files:  # their hashes are for comparison
             pass
         for table in self.tables:
-            lines, held = Lines(table, newline=self.newline(table)), Slice(container=self.named(table))
+            lines, name = Lines(table, newline=self.newline(table)), self.named(table)
+            start = number = stop = 0
+            total = 0.0
             for item, _ in self.rows(lines, is_all=True):
-                total = held.seconds + seconds_of(item)
-                held = _until(held, lines, total)
+                total, stop = total + seconds_of(item), lines.place
                 if total >= seconds:
-                    yield held
-                    held = Slice(container=held.container, start=lines.place, line=lines.number)
-            if held.seconds:
-                yield held
+                    yield Slice(container=name, start=start, stop=stop, line=number, seconds=total)
+                    start, number, total = stop, lines.number, 0.0
+            if total:
+                yield Slice(container=name, start=start, stop=stop, line=number, seconds=total)
 
     def read(self, part: Slice) -> Pairs:
         table = next(path for path in self.tables if self.named(path) == part.container)
         lines = Lines(table, start=part.start, stop=part.stop, number=part.line, newline=self.newline(table))
         return self.rows(lines, is_all=False)
-
-
-def _until(part: Slice, lines: Lines, seconds: float) -> Slice:
-    return Slice(
-        container=part.container, start=part.start, stop=lines.place, line=part.line, seconds=seconds
-    )
 
 
 def seconds_of(item: Utterance) -> float:

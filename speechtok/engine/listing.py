@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,43 +21,86 @@ from speechtok.storage import OwnedFolder
 from speechtok.tokens import TokenizerInfo
 from speechtok.utterances import Utterance
 
-BATCH_UTTERANCES = 5_000
-"""Utterances held as Python objects at once."""
+BATCH_ROWS = 5_000
+"""Rows that are written at once, about."""
 _OTHER_ID = "Give this one another and tokenize into another folder, or leave it out."
 OWN = "own:"
 """Prefix that tells the corpus's own columns from ours until all of their names are known."""
 
 
+def rows_of(utterances: Sequence[Utterance], name: str, split: str) -> pa.Table:
+    """Return utterances as rows of a plan, with `shard` null and the corpus's own columns under names that begin with `OWN`.
+
+    Args:
+        utterances: what to list.
+        name: of the corpus, for messages.
+        split: of utterances that state none.
+
+    Raises:
+        DatasetError: when the corpus names a split that file names and `datasets` cannot have, or a column
+            mixes types.
+    """
+    splits = [item.split or split for item in utterances]
+    for one in set(splits):
+        if not is_split(one):
+            raise DatasetError(
+                f"The corpus {name} has the split {one!r}; a split's name may hold letters, digits, "
+                "underscores and single dots, such as 'train.clean.100'."
+            )
+    values: dict[str, list[Any]] = {"split": splits, "shard": [None] * len(utterances)}
+    columns = {
+        name: _array(name, values.get(name) or [getattr(item, name) for item in utterances], kind)
+        for name, kind in PLAN_COLUMNS
+    }
+    if any(item.fault is not None for item in utterances):
+        columns[FAULT] = pa.array([item.fault for item in utterances], type=pa.string())
+    for own in dict.fromkeys(name for item in utterances for name in item.extra):
+        columns[OWN + own] = _array(own, [item.extra.get(own) for item in utterances])
+    return pa.table(columns)
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """Return a table as an Arrow stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as out:
+        out.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def from_bytes(content: bytes) -> pa.Table:
+    """Return the table in an Arrow stream."""
+    return pa.ipc.open_stream(content).read_all()
+
+
 class Listing:
-    """Keeps the utterances of a corpus on disk, and gives them out as rows as often as wanted.
+    """Keeps the rows of a corpus on disk, and gives them out as often as wanted.
 
     Rows are ordered by split, and within one as the corpus has them. They have `PLAN_COLUMNS`, with `shard` null, and the
     corpus's own columns, of which a name that means something here gets the prefix `corpus_`. An utterance with the id of one
     before it in the corpus has a fault that names that one, and no length.
 
     Args:
-        name: of the corpus, for messages.
-        utterances: what to list.
+        tables: all rows, as `rows_of` gives them, in tables of any length.
         info: the tokenizer, whose streams are columns too.
-        split: of utterances that state none.
         advice: what to do where ids are not unique.
 
     Raises:
-        DatasetError: when the corpus names a split that file names and `datasets` cannot have, or a column
-            mixes types.
+        DatasetError: when a column mixes types.
     """
 
-    def __init__(
-        self, name: str, utterances: Iterable[Utterance], info: TokenizerInfo, split: str, *, advice: str = ""
-    ) -> None:
+    def __init__(self, tables: Iterable[pa.Table], info: TokenizerInfo, *, advice: str = "") -> None:
         self._folder = OwnedFolder()
-        self._name, self._split = name, split
         self._files: list[tuple[Path, set[str]]] = []
         self._held = pa.schema([])
         self._hashes = array("q")  # of ids, 8 bytes each
-        coming = iter(utterances)
-        while batch := list(islice(coming, BATCH_UTTERANCES)):
-            self._add(batch)
+        waiting, rows = list[pa.Table](), 0
+        for table in tables:
+            waiting.append(table)
+            rows += len(table)
+            if rows >= BATCH_ROWS:
+                self._add(waiting)
+                waiting, rows = [], 0
+        self._add(waiting)
         self._mark_repeated(advice)
         own = [name for name in self._held.names if name.startswith(OWN)]
         self._names = _own_names([name.removeprefix(OWN) for name in own], info)
@@ -94,35 +136,22 @@ class Listing:
                     rows = rows if len(splits) == 1 else rows.filter(pc.equal(rows["split"], split))
                     yield rows.select(names).rename_columns(self.schema.names).cast(self.schema)
 
-    def _add(self, utterances: Sequence[Utterance]) -> None:
-        splits = [item.split or self._split for item in utterances]
-        for split in set(splits):
-            if not is_split(split):
-                raise DatasetError(
-                    f"The corpus {self._name} has the split {split!r}; a split's name may hold letters, digits, "
-                    "underscores and single dots, such as 'train.clean.100'."
-                )
-        values: dict[str, list[Any]] = {"split": splits, "shard": [None] * len(utterances)}
-        columns = {
-            name: _array(name, values.get(name) or [getattr(item, name) for item in utterances], kind)
-            for name, kind in PLAN_COLUMNS
-        }
-        if any(item.fault is not None for item in utterances):
-            columns[FAULT] = pa.array([item.fault for item in utterances], type=pa.string())
-        names = dict.fromkeys(name for item in utterances for name in item.extra)
-        for name in names:
-            columns[OWN + name] = _array(name, [item.extra.get(name) for item in utterances])
-        table = pa.table(columns)
+    def _add(self, tables: Sequence[pa.Table]) -> None:
         try:
-            self._held = pa.unify_schemas([self._held, table.schema], promote_options="permissive")
+            self._held = pa.unify_schemas(
+                [self._held, *(table.schema for table in tables)], promote_options="permissive"
+            )
         except pa.ArrowException as error:
             reason = " ".join(str(error).split()).replace(OWN, "")
             named = re.search(r"Field (.+?) has incompatible", reason)
             raise DatasetError(_mixed(named[1] if named else "", reason)) from error
+        if not any(map(len, tables)):
+            return
+        whole = pa.concat_tables([_fitted(table, self._held) for table in tables])
         file = self._folder.path / f"{len(self._files):06d}.arrow"
-        _write(file, table)
-        self._files.append((file, set(splits)))
-        self._hashes.extend(hash(item.id) for item in utterances)
+        _write(file, whole)
+        self._files.append((file, set(whole["split"].unique().to_pylist())))
+        self._hashes.extend(map(hash, whole["id"].to_pylist()))
 
     def _mark_repeated(self, advice: str) -> None:
         """Give utterances with the id of one before them the fault that says so."""
@@ -177,10 +206,16 @@ def _write(file: Path, table: pa.Table) -> None:
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return a table with exactly the columns and types of a schema; what it lacks is null."""
     known = dict(zip(table.column_names, table.columns, strict=True))
-    columns = [
-        known[field.name].cast(field.type) if field.name in known else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
+    columns = list[Any]()
+    for field in schema:
+        try:
+            columns.append(
+                known[field.name].cast(field.type)
+                if field.name in known
+                else pa.nulls(len(table), field.type)
+            )
+        except pa.ArrowException as error:
+            raise DatasetError(_mixed(field.name.removeprefix(OWN), " ".join(str(error).split()))) from error
     return pa.table(columns, schema=schema)
 
 

@@ -19,12 +19,15 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from multiprocessing.connection import Connection
 
+import pyarrow as pa
+
 from speechtok.audio.io import probe_audio
 from speechtok.corpora import Corpus
-from speechtok.corpora.corpus import checked, sound
+from speechtok.corpora.corpus import checked, nothing_in
 from speechtok.corpora.segments import WITHOUT_SPEECH, Segmenter, nobody_speaks
-from speechtok.corpora.slices import Pairs, Slice, Source
+from speechtok.corpora.slices import Slice, Source
 from speechtok.engine.child import MAX_KILLS, Children, Deaths, Verdict, cause_of_death
+from speechtok.engine.listing import from_bytes, rows_of, to_bytes
 from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import DatasetError, JobError, StorageError
 from speechtok.storage import join
@@ -40,8 +43,8 @@ HELD_SECONDS = 0.2
 """How long a process keeps what it has found before it tells."""
 KNOWN_LENGTHS = 64
 """Recordings whose lengths are kept at hand, for lists with many segments of each."""
-Found = list[tuple[Utterance, str]]
-"""The segments of one utterance, each with its place."""
+Found = tuple[list[int], bytes]
+"""Of how many rows each utterance has become, and these rows, as `to_bytes` writes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,9 @@ class Look:
     source: bytes
     """The pickled `Source`."""
     place: str
-    """What messages call it."""
+    """What messages call it …"""
+    name: str
+    """… or its name alone."""
     part: Slice
     settings: JobSettings
     timeout_seconds: float
@@ -65,7 +70,7 @@ class Look:
 
 
 def serve(connection: Connection) -> None:
-    """Answer requests until the other end closes: lists of `Found`, then a `Counter` of what was left out, or an error."""
+    """Answer requests until the other end closes: each `Found`, then a `Counter` of what was left out, or an error."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     known, source = b"", None
     while True:
@@ -96,7 +101,7 @@ def _answer(connection: Connection, look: Look, source: Source) -> None:
     source.ignored.clear()
     watch = _Watch(look.timeout_seconds)
     looker = _Looker(look, source, watch.begin)
-    held, since = list[Found](), time.monotonic()
+    held, since = list[list[Utterance]](), time.monotonic()
     taken = (pair for pair in source.read(look.part) if look.settings.is_taken(pair[0].id))
     for number, (utterance, place) in enumerate(islice(taken, look.settings.limit)):
         if number < look.begin:
@@ -109,12 +114,17 @@ def _answer(connection: Connection, look: Look, source: Source) -> None:
         else:
             found = looker(item)
         watch.end()
-        held.append([(one, place) for one in found])
+        held.append(found)
         if look.is_careful or time.monotonic() - since > HELD_SECONDS:
-            connection.send(held)
+            connection.send(_told(look, held))
             held, since = [], time.monotonic()
-    connection.send(held)
+    connection.send(_told(look, held))
     connection.send(+source.ignored)
+
+
+def _told(look: Look, held: list[list[Utterance]]) -> Found:
+    rows = rows_of([item for found in held for item in found], look.name, look.settings.split)
+    return [len(found) for found in held], to_bytes(rows)
 
 
 class _Watch:
@@ -201,7 +211,7 @@ class Lookers:
         for child in list(self._all_children):
             child.end()
 
-    def utterances(
+    def rows(
         self,
         corpus: Corpus,
         parts: Callable[[], Iterator[Slice]],
@@ -209,8 +219,8 @@ class Lookers:
         *,
         on_planning: Callable[[int], None] = lambda utterances: None,
         on_probe: Callable[[], None] = lambda: None,
-    ) -> Iterator[Utterance]:
-        """Yield the utterances of slices, in order, with their lengths as far as these can be told.
+    ) -> Iterator[pa.Table]:
+        """Yield the utterances of slices as rows, in order, with their lengths as far as these can be told.
 
         Args:
             corpus: what the slices belong to; what is left out is counted in its `ignored`.
@@ -220,7 +230,7 @@ class Lookers:
             on_probe: called for each.
 
         Raises:
-            DatasetError: when a slice cannot be read, there is no utterance, or nobody speaks.
+            DatasetError: when a slice cannot be read or listed, there is no utterance, or nobody speaks.
             StorageError: when a store fails.
         """
         source = corpus.source
@@ -233,27 +243,31 @@ class Lookers:
         asked = Look(
             source=pickle.dumps(source),
             place=str(source.place),
+            name=corpus.name,
             part=Slice(),
             settings=settings,
             timeout_seconds=self._run.timeout_seconds,
             memory_mb=self._run.memory_mb,
         )
 
-        def pairs() -> Pairs:
-            told = 0
-            for found in islice(self._all(corpus, asked, parts()), settings.limit):
-                told += 1
-                on_planning(told)
+        told = 0
+        for counts, content in self._all(corpus, asked, parts()):
+            wanted = counts if settings.limit is None else counts[: settings.limit - told]
+            told += len(wanted)
+            on_planning(told)
+            for _ in wanted:
                 on_probe()
-                yield from found
-            if not told and settings.sample is not None:
-                raise DatasetError(
-                    f"No utterance of {source.place} is in a sample of {settings.sample:g}; take a larger share."
-                )
-            if told and corpus.ignored[WITHOUT_SPEECH] == told:
-                raise DatasetError(nobody_speaks(corpus))
-
-        return (utterance for utterance, _ in sound(pairs(), str(source.place)))
+            yield from_bytes(content).slice(0, sum(wanted))
+            if told == settings.limit:
+                break
+        if not told:
+            raise DatasetError(
+                nothing_in(str(source.place))
+                if settings.sample is None
+                else f"No utterance of {source.place} is in a sample of {settings.sample:g}; take a larger share."
+            )
+        if corpus.ignored[WITHOUT_SPEECH] == told:
+            raise DatasetError(nobody_speaks(corpus))
 
     def _all(self, corpus: Corpus, asked: Look, parts: Iterator[Slice]) -> Iterator[Found]:
         waiting, is_more = deque[Future[tuple[list[Found], Counter[str]]]](), True
@@ -278,13 +292,13 @@ class Lookers:
         while True:
             child = self._child()
             try:
-                left_out = child.ask(replace(look, begin=len(found)), found)
+                left_out = child.ask(replace(look, begin=_utterances(found)), found)
             except _Died as death:
                 self._all_children.discard(child)
                 if self._is_over:
                     raise
                 if look.is_careful:
-                    number = len(found)
+                    number = _utterances(found)
                     _judge(look, number, deaths[number].judge(death.code), cause_of_death(death.code))
                 look = replace(look, is_careful=True)
                 continue
@@ -300,6 +314,10 @@ class Lookers:
             child = _Child()
             self._all_children.add(child)
             return child
+
+
+def _utterances(found: list[Found]) -> int:
+    return sum(len(counts) for counts, _ in found)
 
 
 def _judge(look: Look, number: int, verdict: Verdict | None, cause: str) -> None:
@@ -345,8 +363,8 @@ class _Child:
         """
         try:
             self._connection.send(look)
-            while isinstance(answer := self._connection.recv(), list):
-                found += answer
+            while isinstance(answer := self._connection.recv(), tuple):
+                found.append(answer)
         except (EOFError, OSError):
             raise _Died(self.end()) from None
         if isinstance(answer, Exception):

@@ -96,8 +96,8 @@ def make_plan(
         source.ignored.clear()
         return source.slices(listed.noting(source.files()), SLICE_SECONDS)
 
-    utterances = lookers.utterances(corpus, parts, settings, on_planning=on_planning, on_probe=on_probe)
-    listing = Listing(corpus.name, utterances, info, settings.split, advice=source.advice)
+    rows = lookers.rows(corpus, parts, settings, on_planning=on_planning, on_probe=on_probe)
+    listing = Listing(rows, info, advice=source.advice)
     return plan_of(listing, settings, plan_settings(corpus, listed, info, card, settings))
 
 

@@ -115,7 +115,11 @@ def pull_dataset(
 def absolute_recordings(dataset: str | Path) -> int:
     """Return how many rows name their recording by an absolute path, which a push makes known."""
     plan = read_plan(Layout(Path(dataset)))
-    return sum(name.startswith(("/", "file:")) for name in plan.rows["audio"].to_pylist())
+    return sum(
+        name.startswith(("/", "file:"))
+        for rows in plan.batches(["audio"])
+        for name in rows["audio"].to_pylist()
+    )
 
 
 def _local(folder: str | Path) -> Path:

@@ -63,16 +63,17 @@ def test_slices_are_looked_at_in_order_and_counted(tmp_path, write_corpus):
     )
     source, told = corpus.source, Counter()
     with Lookers(RunSettings(), count=2) as lookers:
-        found = list(
-            lookers.utterances(
+        tables = list(
+            lookers.rows(
                 corpus,
                 lambda: source.slices(source.files(), 0.3),
                 JobSettings(),
                 on_probe=lambda: told.update(probed=1),
             )
         )
-    assert [item.id for item in found] == [f"{n:02d}.wav" for n in range(20)]
-    assert [round(item.seconds, 2) for item in found] == [round(0.1 + 0.01 * n, 2) for n in range(20)]
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert [row["id"] for row in rows] == [f"{n:02d}.wav" for n in range(20)]
+    assert [round(row["seconds"], 2) for row in rows] == [round(0.1 + 0.01 * n, 2) for n in range(20)]
     assert (told["probed"], corpus.ignored) == (20, {".md": 1})
 
 
@@ -83,7 +84,7 @@ def test_what_is_wrong_with_a_corpus_is_told_as_here(tmp_path, write_corpus):
     with Lookers(count=1) as lookers:
         parts = lambda: corpus.source.slices(corpus.source.files(), 1.0)  # noqa: E731
         with pytest.raises(DatasetError, match=r"list\.csv line 3: `audio` must be a path"):
-            list(lookers.utterances(corpus, parts, JobSettings()))
+            list(lookers.rows(corpus, parts, JobSettings()))
 
 
 def test_a_first_try(tmp_path, write_corpus):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from speechtok.cards import find_card
 from speechtok.corpora import read_corpus
-from speechtok.engine.listing import Listing
+from speechtok.engine.listing import Listing, rows_of
 from speechtok.engine.looking import Lookers
 from speechtok.engine.planning import Cutter, Listed, check_same, make_plan, plan_of, plan_settings
 from speechtok.engine.settings import JobSettings
@@ -41,7 +41,11 @@ def planned():
 def plan_of_items(*items, **settings):
     """Return the plan of utterances, wherever they lie."""
     settings = JobSettings(**settings)
-    return plan_of(Listing("m.csv", items, INFO, settings.split), settings, {"tokenizer": INFO.to_dict()})
+    return plan_of(listing(items, "m.csv"), settings, {"tokenizer": INFO.to_dict()})
+
+
+def listing(items, name="l"):
+    return Listing([rows_of([item], name, "train") for item in items], INFO)
 
 
 @pytest.fixture
@@ -213,7 +217,7 @@ def test_reserved_columns_get_a_prefix(name):
     assert plan.rows[f"corpus_corpus_{name}"].to_pylist() == ["mine"]
 
 
-@pytest.mark.parametrize("values", [(1, "a"), (2**70, 1), ({"a": 1}, "b")])
+@pytest.mark.parametrize("values", [(1, "a"), (2**70, 1), ({"a": 1}, "b"), (2**60, 2.5)])
 def test_mixed_columns(values):
     with pytest.raises(
         DatasetError, match="The manifest's column n mixes types or holds what Parquet cannot"
@@ -262,7 +266,7 @@ def frozen(corpus, tmp_path):
     """Freeze what a plan is known by, and return a function that compares it with what is asked now."""
     items = list(corpus.utterances)
     settings = plan_settings(corpus, Listed.of(corpus.source), INFO, CARD.to_dict(), JobSettings())
-    plan_of(Listing("corpus", items, INFO, "train"), JobSettings(), settings).write(Layout(tmp_path / "out"))
+    plan_of(listing(items), JobSettings(), settings).write(Layout(tmp_path / "out"))
     plan = read_plan(Layout(tmp_path / "out"))
 
     def check(folder=tmp_path / "corpus", info=INFO, **settings):
@@ -336,13 +340,13 @@ def test_a_changed_list(tmp_path):
     """Of lists the content counts, of recordings the size."""
     (tmp_path / "list.csv").write_text("audio,text\na.wav,one\n")
     settings = plan_settings(*_asked(tmp_path / "list.csv"))
-    plan = plan_of(Listing("l", [Utterance(id="1", audio="a")], INFO, "train"), JobSettings(), settings)
+    plan = plan_of(listing([Utterance(id="1", audio="a")]), JobSettings(), settings)
     (tmp_path / "list.csv").write_text("audio,text\na.wav,two\n")
     corpus = read_corpus(tmp_path / "list.csv")
     with pytest.raises(JobError, match=r"begun with \(a list changed\); restore it"):
         check_same(plan, corpus, INFO, CARD.to_dict(), JobSettings(), "OUT")
     older = plan_of(
-        Listing("l", [Utterance(id="1", audio="a")], INFO, "train"),
+        listing([Utterance(id="1", audio="a")]),
         JobSettings(),
         {name: value for name, value in settings.items() if name != "listing"},
     )
