@@ -6,6 +6,7 @@ Contents: `train_kmeans`, `fit_units`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def train_kmeans(
     hop = READERS.get(features, 0)
     config = UnitConfig(features=features, layer=layer, num_units=settings.num_clusters, hop_length=hop)
     reader = read_reader(config, None if checkpoint is None else download_folder(as_path(checkpoint)))
+    config = replace(config, hop_length=reader.hop_length)
     return fit_units(
         read_utterances(corpus, seed=settings.seed, share=share),
         output,

@@ -16,7 +16,7 @@ from speechtok.storage import AnyPath
 @options.units_folder
 @click.option(
     "--features",
-    type=click.Choice(["logmel", "hubert", "wav2vec2", "cpc"]),
+    type=click.Choice(["logmel", "hubert", "wav2vec2", "wavlm", "data2vec", "cpc"]),
     default="logmel",
     show_default=True,
     help="Features that units are fitted on.",

@@ -23,6 +23,7 @@ from speechtok.tokenizers.units import convert
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.cpc import Cpc
 from speechtok.tokenizers.units.hubert import Hubert
+from speechtok.tokenizers.units.hubert_config import KINDS
 from speechtok.tokenizers.units.jukebox import F0VqVae
 from speechtok.tokenizers.units.kmeans import ENTRY, KMeans, read_centers
 from speechtok.tokenizers.units.logmel import LogMel
@@ -101,7 +102,7 @@ def stored_entries(config: UnitConfig, sources: Mapping[str, Source]) -> dict[st
     for part, source in sources.items():
         if part == "kmeans":
             own = {ENTRY: _centers(source)}
-        elif part == "features" and config.features in ("hubert", "wav2vec2"):
+        elif part == "features" and config.features in KINDS:
             own = convert.read_hubert(
                 source.path, config.layer, prefix=source.prefix, stated=config.feature_network
             )[1]

@@ -7,8 +7,16 @@ from typing import Any
 
 UNVOICED = ("zero", "median", "curve")
 """Values of `f0_unvoiced`."""
-READERS = {"hubert": 320, "wav2vec2": 320, "cpc": 160, "logmel": 160, "vqvae": 160}
-"""Kinds of content features → samples per frame of their published models."""
+READERS = {
+    "hubert": 320,
+    "wav2vec2": 320,
+    "wavlm": 320,
+    "data2vec": 320,
+    "cpc": 160,
+    "logmel": 160,
+    "vqvae": 160,
+}
+"""Kinds of content features → samples per frame of most of their published models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +24,7 @@ class UnitConfig:
     """One composition of content units, pitch, speaker and vocoder."""
 
     features: str = "hubert"
-    """One of "hubert", "wav2vec2", "cpc", "logmel", or "vqvae" (units of an encoder trained with a vocoder)."""
+    """One of "hubert", "wav2vec2", "wavlm", "data2vec", "cpc", "logmel", or "vqvae" (units of an encoder trained with a vocoder)."""
     layer: int = 6
     """Transformer layer that is read, from 1; for CPC the LSTM layer."""
     num_units: int = 100
@@ -42,7 +50,7 @@ class UnitConfig:
     """Name → row of the vocoder's table of voices."""
 
     feature_network: dict[str, Any] = field(default_factory=dict)
-    """What the files state about a HuBERT or wav2vec 2.0 beside its shapes, see `hubert_config`."""
+    """What the files state about a HuBERT or one of its kin beside its shapes, see `hubert_config`."""
     speaker_network: dict[str, Any] = field(default_factory=dict)
     """Contents of the `config.json` of a speaker network that has one, such as WavLM; empty for x-vectors."""
 

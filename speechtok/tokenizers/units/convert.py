@@ -1,6 +1,7 @@
-"""Published files of HuBERT, wav2vec 2.0 and CPC → networks of this family.
+"""Published files of HuBERT, its kin and CPC → networks of this family.
 
-Sizes are read from the shapes in a file, the rest from `hubert_config`: every published size loads without a config. Entry names of
+Sizes are read from the shapes in a file, the rest from `hubert_config`: published sizes of HuBERT and wav2vec 2.0 load
+without a config. Entry names of
 `facebook/hubert-base-ls960` (Hugging Face Hub) and of fairseq's `hubert_base_ls960.pt` are both understood; the
 map between them is the table below. Only the layers that are run are read.
 
@@ -23,7 +24,7 @@ from speechtok.checkpoints.read import load_strict, read_shapes, read_state_dict
 from speechtok.errors import CheckpointError
 from speechtok.tokenizers.units.cpc import Cpc, CpcSettings
 from speechtok.tokenizers.units.hubert import Hubert
-from speechtok.tokenizers.units.hubert_config import complete_statement
+from speechtok.tokenizers.units.hubert_config import Shown, complete_statement
 from speechtok.tokenizers.units.hubert_extractor import HubertSettings
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".ckpt", ".th")
@@ -35,7 +36,11 @@ _RENAMED = (
     (r"^feature_extractor\.conv_layers\.(\d+)\.2\.(1\.)?", r"feature_extractor.conv_layers.\1.layer_norm."),
     (r"^layer_norm\.", "feature_projection.layer_norm."),
     (r"^post_extract_proj\.", "feature_projection.projection."),
+    (r"^encoder\.pos_conv\.(\d+)\.0\.", r"encoder.pos_conv_embed.layers.\1.conv."),
     (r"^encoder\.pos_conv\.0\.", "encoder.pos_conv_embed.conv."),
+    (r"\.self_attn\.relative_attention_bias\.", ".attention.rel_attn_embed."),
+    (r"\.self_attn\.grep_linear\.", ".attention.gru_rel_pos_linear."),
+    (r"\.self_attn\.grep_a$", ".attention.gru_rel_pos_const"),
     (r"(encoder\.layers\.\d+)\.self_attn\.", r"\1.attention."),
     (r"(encoder\.layers\.\d+)\.self_attn_layer_norm\.", r"\1.layer_norm."),
     (r"(encoder\.layers\.\d+)\.fc1\.", r"\1.feed_forward.intermediate_dense."),
@@ -44,7 +49,23 @@ _RENAMED = (
     (r"parametrizations\.weight\.original0$", "weight_g"),
     (r"parametrizations\.weight\.original1$", "weight_v"),
 )
+_BATCH_NORMED = (
+    # fairseq's positional convolution behind a batch norm; without one, number 0 is the convolution itself
+    (r"^encoder\.pos_conv\.0\.", "encoder.pos_conv_embed.batch_norm."),
+    (r"^encoder\.pos_conv\.1\.", "encoder.pos_conv_embed.conv."),
+)
+_PREFIXES = (
+    "model.",
+    "Distiller.",
+    "hubert.",
+    "wav2vec2.",
+    "wavlm.",
+    "data2vec_audio.",
+    "w2v_encoder.w2v_model.",
+)
+"""What files of one form or another put before all names."""
 _POSITION = "encoder.pos_conv_embed.conv."
+_POSITIONS = "encoder.pos_conv_embed.layers."
 _OURS = re.compile(
     r"(feature_extractor\.|feature_projection\.|encoder\.(pos_conv_embed|layer_norm|layers)\.)"
 )
@@ -65,13 +86,18 @@ def find_weights(folder: Path, *, apart_from: Collection[str] = ()) -> Path:
     )
 
 
-def published_name(name: str) -> str | None:
-    """Return the Hugging Face name of an entry of either form, or None for what features do not need."""
-    for prefix in ("model.", "hubert.", "wav2vec2.", "w2v_encoder.w2v_model."):
+def published_name(name: str, *, batch_normed: bool = False) -> str | None:
+    """Return the Hugging Face name of an entry of either form, or None for what features do not need.
+
+    Args:
+        name: as it stands in the file.
+        batch_normed: whether the file is one of fairseq with a batch norm in its positional convolution.
+    """
+    for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
-    for pattern, replacement in _RENAMED:
+    for pattern, replacement in (*(_BATCH_NORMED if batch_normed else ()), *_RENAMED):
         name = re.sub(pattern, replacement, name)
-    return name if _OURS.match(name) else None
+    return name if _OURS.match(name) and not name.endswith(".num_batches_tracked") else None
 
 
 def read_hubert(
@@ -92,8 +118,11 @@ def read_hubert(
         CheckpointError: if the file cannot be read, is of another kind or size, or has fewer layers.
     """
     shapes = {name: shape for name, shape in read_shapes(path).items() if name.startswith(prefix)}
+    normed = any(name.endswith("encoder.pos_conv.0.running_mean") for name in shapes)
     stored_name = {
-        ours: name for name in shapes if (ours := published_name(name.removeprefix(prefix))) is not None
+        ours: name
+        for name in shapes
+        if (ours := published_name(name.removeprefix(prefix), batch_normed=normed)) is not None
     }
 
     def needed(ours: str) -> bool:
@@ -182,7 +211,12 @@ def _hubert_settings(
     kernels: list[int] = []
     while (shape := shapes.get(f"feature_extractor.conv_layers.{len(kernels)}.conv.weight")) is not None:
         kernels.append(shape[2])
-    position = shapes.get(f"{_POSITION}weight_v") or shapes.get(f"{_POSITION}weight")
+    several = f"{_POSITIONS}0.conv.weight" in shapes
+    position = (
+        shapes.get(f"{_POSITION}weight_v")
+        or shapes.get(f"{_POSITION}weight")
+        or shapes.get(f"{_POSITIONS}0.conv.weight")
+    )
     hidden = shapes.get("encoder.layers.0.feed_forward.intermediate_dense.weight")
     if not kernels or position is None or hidden is None:
         raise CheckpointError(
@@ -192,9 +226,17 @@ def _hubert_settings(
     if not 1 <= layer <= layers:
         raise CheckpointError(f"'{path}' has layers 1 to {layers}, but layer {layer} is to be read.")
     layer_norm = "feature_extractor.conv_layers.1.layer_norm.weight" in shapes
-    found = complete_statement(
-        stated, channels=hidden[1], layer_norm=layer_norm, kernels=kernels, source=f"'{path}'"
+    normed = "encoder.pos_conv_embed.batch_norm.weight" in shapes
+    shown = Shown(
+        channels=hidden[1],
+        layer_norm=layer_norm,
+        kernels=kernels,
+        position_norm="layer" if several else "batch" if normed else "weight",
+        position_layers=sum(name.startswith(_POSITIONS) and name.endswith("weight") for name in shapes) or 1,
+        projection_norm="feature_projection.layer_norm.weight" in shapes,
+        is_gated="encoder.layers.0.attention.rel_attn_embed.weight" in shapes,
     )
+    found = complete_statement(stated, shown, source=f"'{path}'")
     return HubertSettings(
         num_layers=layer,
         channels=hidden[1],
@@ -205,5 +247,6 @@ def _hubert_settings(
         layer_norm=layer_norm,
         position_kernel=position[2],
         position_groups=position[0] // position[1],
+        position_layers=shown.position_layers,
         **found,
     )

@@ -1,7 +1,8 @@
-"""HuBERT and wav2vec 2.0 features, batched exactly and cut after the layer that is read.
+"""Features of HuBERT, wav2vec 2.0 and their kin, batched exactly and cut after the layer that is read.
 
 Source: Hsu et al. 2021, HuBERT, arXiv:2106.07447, section 3; Baevski et al. 2020, wav2vec 2.0,
-arXiv:2006.11477, section 2. Entry names as in `facebook/hubert-base-ls960` on the Hugging Face Hub, with the
+arXiv:2006.11477, section 2. Kin: DistilHuBERT (Chang et al. 2022, arXiv:2110.01900), ContentVec (Qian et al. 2022,
+arXiv:2204.09224), WavLM (see `hubert_attention`), data2vec (see `hubert_positions`). Entry names as in `facebook/hubert-base-ls960` on the Hugging Face Hub, with the
 weight norm of the positional convolution folded into one entry `weight`.
 
 Conventions: waveforms are `(batch, samples)` at 16 kHz; features are `(batch, frames, channels)`.
@@ -19,35 +20,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechtok.nets.precision import exact_fast_matmul
+from speechtok.tokenizers.units.hubert_attention import Attention, GatedAttention
 from speechtok.tokenizers.units.hubert_extractor import ACTIVATIONS, EPS, Extractor, HubertSettings
+from speechtok.tokenizers.units.hubert_positions import PositionConv, PositionConvs
 
 
 class _Projection(nn.Module):
-    """Entries: `layer_norm`, `projection`."""
+    """Entries: `layer_norm` (all but DistilHuBERT), `projection`."""
 
     def __init__(self, settings: HubertSettings) -> None:
         super().__init__()
-        self.layer_norm = nn.LayerNorm(settings.conv_channels, eps=settings.epsilon)
+        has_norm = settings.projection_norm
+        self.layer_norm = nn.LayerNorm(settings.conv_channels, eps=settings.epsilon) if has_norm else None
         self.projection = nn.Linear(settings.conv_channels, settings.channels)
 
-
-class _Attention(nn.Module):
-    """Multi-head self-attention. Entries: `q_proj`, `k_proj`, `v_proj`, `out_proj`."""
-
-    def __init__(self, settings: HubertSettings) -> None:
-        super().__init__()
-        self.num_heads = settings.num_heads
-        self.k_proj = nn.Linear(settings.channels, settings.channels)
-        self.v_proj = nn.Linear(settings.channels, settings.channels)
-        self.q_proj = nn.Linear(settings.channels, settings.channels)
-        self.out_proj = nn.Linear(settings.channels, settings.channels)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Return `(batch, frames, channels)`; `mask` `(batch, 1, 1, frames)` is true for keys that count."""
-        heads = (x.shape[0], x.shape[1], self.num_heads, -1)
-        q, k, v = (p(x).view(heads).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(x.shape))
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.projection(x if self.layer_norm is None else self.layer_norm(x))
         return out
 
 
@@ -68,43 +56,25 @@ class _FeedForward(nn.Module):
 class _Layer(nn.Module):
     """Entries: `attention`, `layer_norm`, `feed_forward`, `final_layer_norm`."""
 
-    def __init__(self, settings: HubertSettings) -> None:
+    def __init__(self, settings: HubertSettings, *, is_first: bool) -> None:
         super().__init__()
         self.norm_first = settings.norm_first
-        self.attention = _Attention(settings)
+        self.attention = (
+            GatedAttention(settings, has_table=is_first) if settings.buckets else Attention(settings)
+        )
         self.layer_norm = nn.LayerNorm(settings.channels, eps=settings.epsilon)
         self.feed_forward = _FeedForward(settings)
         self.final_layer_norm = nn.LayerNorm(settings.channels, eps=settings.epsilon)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
         out: Tensor
         if self.norm_first:
-            x = x + self.attention(self.layer_norm(x), mask)
+            x = x + self.attention(self.layer_norm(x), mask, bias)
             out = x + self.feed_forward(self.final_layer_norm(x))
         else:
-            x = self.layer_norm(x + self.attention(x, mask))
+            x = self.layer_norm(x + self.attention(x, mask, bias))
             out = self.final_layer_norm(x + self.feed_forward(x))
         return out
-
-
-class _PositionConv(nn.Module):
-    """Entry: `conv`, folded."""
-
-    def __init__(self, settings: HubertSettings) -> None:
-        super().__init__()
-        s = settings
-        self.activate = ACTIVATIONS[s.conv_activation]
-        self.conv = nn.Conv1d(
-            s.channels,
-            s.channels,
-            s.position_kernel,
-            padding=s.position_kernel // 2,
-            groups=s.position_groups,
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x.transpose(1, 2))[:, :, : x.shape[1]]  # an even kernel gives one frame too many
-        return self.activate(y).transpose(1, 2)
 
 
 class _Encoder(nn.Module):
@@ -112,10 +82,13 @@ class _Encoder(nn.Module):
 
     def __init__(self, settings: HubertSettings) -> None:
         super().__init__()
-        self.pos_conv_embed = _PositionConv(settings)
+        several = settings.position_norm == "layer"
+        self.pos_conv_embed = PositionConvs(settings) if several else PositionConv(settings)
         if not settings.norm_first:
             self.layer_norm = nn.LayerNorm(settings.channels, eps=settings.epsilon)
-        self.layers = nn.ModuleList(_Layer(settings) for _ in range(settings.num_layers))
+        self.layers = nn.ModuleList(
+            _Layer(settings, is_first=index == 0) for index in range(settings.num_layers)
+        )
 
 
 class Hubert(nn.Module):
@@ -173,17 +146,21 @@ class Hubert(nn.Module):
         longest = max(frames)
         with exact_fast_matmul(waveform.device, waveform.dtype):
             x: Tensor = self.feature_extractor(waveform, lengths, longest)
-            x = self.feature_projection.projection(self.feature_projection.layer_norm(x))
-            mask = None
+            x = self.feature_projection(x)
+            inside = mask = bias = None
             if min(frames) < longest:
-                mask = torch.arange(longest, device=x.device) < torch.tensor(frames, device=x.device)[:, None]
-                x = x * mask[:, :, None]
-                mask = mask[:, None, None]
-            x = x + self.encoder.pos_conv_embed(x)
+                inside = (
+                    torch.arange(longest, device=x.device) < torch.tensor(frames, device=x.device)[:, None]
+                )
+                mask, inside = inside[:, None, None], inside[:, :, None]
+                x = x * inside
+            x = x + self.encoder.pos_conv_embed(x, inside)
             if not self.settings.norm_first:
                 x = self.encoder.layer_norm(x)
+            if self.settings.buckets:
+                bias = self.encoder.layers[0].attention.biases(longest)  # type: ignore[union-attr, operator]
             for layer in self.encoder.layers:
-                x = layer(x, mask)
+                x = layer(x, mask, bias)
         return x
 
 

@@ -69,6 +69,16 @@ class HubertSettings:
     """Frames the positional convolution sees."""
     position_groups: int = 16
     """Its groups."""
+    position_layers: int = 1
+    """How many such convolutions follow each other."""
+    position_norm: str = "weight"
+    """"weight" (folded), "batch" (a batch norm before it), or "layer" (a layer norm without weights behind each)."""
+    projection_norm: bool = True
+    """Whether a layer norm goes before the projection to `channels`; DistilHuBERT has none."""
+    buckets: int = 0
+    """Buckets of distances of WavLM's gated relative positions; 0 for networks without."""
+    max_distance: int = 0
+    """Frames from which all distances share a bucket."""
 
     @property
     def hop_length(self) -> int:

@@ -114,9 +114,8 @@ def read_settings(config: UnitConfig, files: Mapping[str, Path]) -> UnitConfig:
     """
     statistics = _statistics_names(files)
     if config.features in hubert_config.KINDS:
-        config = replace(
-            config, feature_network=hubert_config.read_statement(files) or config.feature_network
-        )
+        stated = hubert_config.read_statement(files, config.features)
+        config = replace(config, feature_network=stated or config.feature_network)
     for name, path in files.items():
         part = name.split("/")[0]
         if part in _PITCHED and path.name in statistics:

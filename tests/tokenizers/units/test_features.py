@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import re
 import shutil
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ from speechtok.tokenizers.units import convert
 from speechtok.tokenizers.units.components import read_reader
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.cpc import CpcSettings
-from speechtok.tokenizers.units.hubert_config import complete_statement, read_statement
+from speechtok.tokenizers.units.hubert_config import Shown, complete_statement, read_statement
 from speechtok.tokenizers.units.hubert_extractor import HubertSettings
 from speechtok.tokenizers.units.logmel import LogMel
 from speechtok.tokenizers.units.sources import find_files, find_sources
@@ -33,6 +32,7 @@ from tests.tokenizers.units.conftest import (
     recipe_centers,
     recipe_weights,
 )
+from tests.tokenizers.units.forms import LARGE, SMALL, fairseq_file
 
 TOLERANCE = 1e-9
 
@@ -183,16 +183,6 @@ def test_cpc(golden, signal, tmp_path) -> None:
         close(features.norm(dim=1), want[f"{name}_frame_norm"])
 
 
-SMALL = {
-    "hidden_size": 128,
-    "num_attention_heads": 2,
-    "intermediate_size": 96,
-    "num_hidden_layers": 3,
-    "conv_dim": (32,) * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-}
-LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 NETWORKS = {
     "base": {},
     "large": LARGE,
@@ -204,41 +194,6 @@ NETWORKS = {
     "activation": {"hidden_act": "relu"},
     "strides": {"conv_kernel": (8, 4, 4), "conv_stride": (4, 4, 2), "conv_dim": (32,) * 3},
 }
-IN_FAIRSEQ = (
-    (r"conv_layers\.(\d+)\.conv\.", r"conv_layers.\1.0."),
-    (r"feature_projection\.layer_norm", "layer_norm"),
-    (r"feature_projection\.projection", "post_extract_proj"),
-    (r"pos_conv_embed\.conv\.", "pos_conv.0."),
-    (r"parametrizations\.weight\.original0", "weight_g"),
-    (r"parametrizations\.weight\.original1", "weight_v"),
-    (r"(layers\.\d+)\.attention", r"\1.self_attn"),
-    (r"(encoder\.layers\.\d+)\.layer_norm", r"\1.self_attn_layer_norm"),
-    (r"feed_forward\.intermediate_dense", "fc1"),
-    (r"feed_forward\.output_dense", "fc2"),
-)
-
-
-def fairseq_file(model, *, tuned: bool) -> dict:
-    """The same network as fairseq would have saved it, before or after tuning."""
-    c, weights = model.config, {}
-    large = c.feat_extract_norm == "layer"
-    for name, value in model.state_dict().items():
-        name = re.sub(r"conv_layers\.(\d+)\.layer_norm\.", rf"conv_layers.\1.2.{'1.' if large else ''}", name)
-        for pattern, replacement in IN_FAIRSEQ:
-            name = re.sub(pattern, replacement, name)
-        weights[f"w2v_encoder.w2v_model.{name}" if tuned else name] = value
-    layers = list(zip(c.conv_dim, c.conv_kernel, c.conv_stride, strict=True))
-    stated = {
-        "encoder_embed_dim": c.hidden_size,
-        "encoder_attention_heads": c.num_attention_heads,
-        "layer_norm_first": c.do_stable_layer_norm,
-        "activation_fn": c.hidden_act,
-        "extractor_mode": "layer_norm" if large else "default",
-        "conv_feature_layers": " + ".join([str(layers[:1]), f"[{layers[1]}] * 1", str(layers[2:])]),
-    }
-    if tuned:
-        stated = {"w2v_args": argparse.Namespace(model=argparse.Namespace(**stated))}
-    return {"args": None, "cfg": {"task": {"normalize": False}, "model": stated}, "model": weights}
 
 
 @pytest.mark.parametrize("kind", ["Hubert", "Wav2Vec2"])
@@ -279,9 +234,8 @@ def test_same_as_transformers(tmp_path, kind: str, network: str) -> None:
 )
 def test_published_sizes_need_no_config(size) -> None:
     channels, heads, norm = size
-    found = complete_statement(
-        {}, channels=channels, layer_norm=norm == "layer", kernels=(10, 3, 3, 3, 3, 2, 2), source="x"
-    )
+    shown = Shown(channels=channels, layer_norm=norm == "layer", kernels=(10, 3, 3, 3, 3, 2, 2))
+    found = complete_statement({}, shown, source="x")
     assert found["num_heads"] == heads
     assert found["norm_first"] == (norm == "layer")
 
@@ -304,7 +258,7 @@ def test_a_size_of_its_own_needs_a_statement(small_folder) -> None:
     folder = small_folder()
     (folder / "features" / "config.json").unlink()
     with pytest.raises(
-        CheckpointError, match=r"has 128 channels, which no published network has.*config\.json"
+        CheckpointError, match=r"has 128 channels, which no published HuBERT or wav2vec 2.0 has.*config\.json"
     ):
         read_reader(UnitConfig(layer=2), folder)
 
@@ -324,7 +278,6 @@ def test_a_size_of_its_own_needs_a_statement(small_folder) -> None:
         ({"do_stable_layer_norm": "no"}, "does not fit its weights: norm_first"),
         ({"hidden_act": "mish"}, "names the activation 'mish'"),
         ({"model_type": "wavlm"}, "of the type hubert or wav2vec2, got 'wavlm'"),
-        ({"conv_pos_batch_norm": True}, "which is not known here"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(small_folder, changed, message) -> None:
