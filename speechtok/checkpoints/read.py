@@ -5,11 +5,12 @@ Conventions: a *state dict* maps flat entry names to tensors. A torch file that 
 that are not tensors are skipped. Reading is lazy: an entry nobody wants is never brought into memory. What a
 file claims is compared with its length before memory is taken.
 
-Contents: `read_state_dict`, `read_shapes`, `load_plain`, `read_values`, `load_strict`, `check_entries`.
+Contents: `INDEX`, `read_state_dict`, `read_shapes`, `load_plain`, `load_content`, `read_index`, `read_values`, `load_strict`, `check_entries`.
 """
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,10 +31,15 @@ from speechtok.limits import (
     TENSOR_REUSE,
     WEIGHT_ENTRIES,
     inflated_bytes,
+    read_json,
     require_regular_file,
 )
 from speechtok.wording import size_text
 
+INDEX = ".safetensors.index.json"
+"""End of the name of a list that says which of several files holds which entry."""
+_SHARDS = 1_000
+"""Files that such a list may name."""
 _DEPTH = 32
 """Levels of lists and dictionaries in a small torch file."""
 _NAMED = 4
@@ -52,7 +58,8 @@ def read_state_dict(
     type straight to `dtype`, so a float64 file read at float64 stays exact; other types are kept.
 
     Args:
-        path: File to read; a name that ends in `.safetensors` is read as such, any other as a torch file.
+        path: File to read; a name that ends in `.safetensors` is read as such, one that ends in `.safetensors.index.json` as
+            the list of several such files beside it, any other as a torch file.
         wanted: Chooses entries by name; None takes all.
         dtype: Floating-point type of the result; None keeps the stored one.
 
@@ -89,13 +96,25 @@ def load_plain(path: str | Path) -> Mapping[Any, Any]:
     Raises:
         CheckpointError: As in `read_state_dict`, or if the file does not hold a dictionary.
     """
+    content = load_content(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"'{path}' must hold a dictionary, but holds something else.")
+    return content
+
+
+def load_content(path: str | Path) -> Any:
+    """Return whatever a small torch file holds, such as one tensor; plain values as in `load_plain`.
+
+    Args:
+        path: File to read.
+
+    Raises:
+        CheckpointError: As in `read_state_dict`.
+    """
     path = Path(path)
     require_regular_file(path, "file", error=CheckpointError)
     with _refusing(path), TorchFile(path) as file:
-        if not isinstance(file.content, dict):
-            raise CheckpointError(f"'{path}' must hold a dictionary, but holds something else.")
-        content: dict[Any, Any] = _plain(file.content, file, _Budget(file.size))
-        return content
+        return _plain(file.content, file, _Budget(file.size))
 
 
 def read_values(path: str | Path, names: Sequence[str]) -> dict[str, Any]:
@@ -113,7 +132,7 @@ def read_values(path: str | Path, names: Sequence[str]) -> dict[str, Any]:
     """
     path = Path(path)
     require_regular_file(path, "weights file", error=CheckpointError)
-    if path.suffix == ".safetensors":
+    if path.name.endswith((".safetensors", INDEX)):
         return {}
     with _refusing(path), TorchFile(path) as file:
         content = file.content if isinstance(file.content, dict) else {}
@@ -199,7 +218,8 @@ class _Entries:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        self._safe: Any = None
+        self._safe: dict[str, Any] = {}
+        """Entry → the open safetensors file that holds it."""
         self._torch: TorchFile | None = None
         self._tensors: dict[str, StoredTensor] = {}
         require_regular_file(self._path, "weights file", error=CheckpointError)
@@ -213,31 +233,44 @@ class _Entries:
                 raise
 
     def _open(self) -> list[str]:
-        if self._path.suffix != ".safetensors":
+        if self._path.name.endswith(INDEX):
+            for shard, names in read_index(self._path).items():
+                self._open_shard(shard, names)
+        elif self._path.suffix == ".safetensors":
+            handle = _open_safetensors(self._path)
+            self._safe = dict.fromkeys(handle.keys(), handle)
+        else:
             self._torch = TorchFile(self._path)
             self._tensors = dict(_flat(self._torch.content))
-            return list(self._tensors)
-        with self._path.open("rb") as file:
-            header = int.from_bytes(file.read(8), "little")
-        if ARCHIVE_LIST_BYTES < header < self._path.stat().st_size:
-            raise ValueError(f"its list of tensors takes {size_text(header)}")
-        self._safe = safe_open(str(self._path), framework="pt", device="cpu")
-        return list(self._safe.keys())
+        return list(self._safe or self._tensors)
+
+    def _open_shard(self, shard: Path, names: Sequence[str]) -> None:
+        require_regular_file(shard, "weights file", error=CheckpointError)
+        with _refusing(shard):
+            handle = _open_safetensors(shard)
+            held = set(handle.keys())
+        if held != set(names):
+            name = sorted(held.symmetric_difference(names))[0]
+            what = "has an entry that it lacks" if name in names else "lacks an entry that it has"
+            raise CheckpointError(
+                f"'{self._path}' does not belong to '{shard}': it {what} ({name[:80]!a}); get the whole folder anew."
+            )
+        self._safe |= dict.fromkeys(names, handle)
 
     def __enter__(self) -> _Entries:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._safe = None
+        self._safe = {}
         if self._torch is not None:
             self._torch.close()
 
     def tensors(self, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
         with _refusing(self._path):
-            budget = _Budget(self._path.stat().st_size)
+            budget = _Budget(self._path.stat().st_size)  # of torch files, whose tensors may share numbers
             for name in names:
                 if self._torch is None:
-                    yield name, self._safe.get_tensor(name)
+                    yield name, self._safe[name].get_tensor(name)
                 else:
                     budget.spend(self._tensors[name])
                     yield name, self._torch.read(self._tensors[name])
@@ -245,7 +278,42 @@ class _Entries:
     def shape(self, name: str) -> tuple[int, ...]:
         if self._torch is not None:
             return self._tensors[name].shape
-        return tuple(self._safe.get_slice(name).get_shape())
+        return tuple(self._safe[name].get_slice(name).get_shape())
+
+
+def read_index(path: Path) -> dict[Path, list[str]]:
+    """Return what a list of several safetensors files says: file beside it → names of its entries.
+
+    Args:
+        path: a name that ends in `INDEX`.
+
+    Raises:
+        CheckpointError: When it is damaged, or names a file elsewhere.
+    """
+    content = read_json(path, "list of weights files", error=CheckpointError)
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise CheckpointError(f"'{path}' must have a `weight_map` from entries to files.")
+    shards: dict[Path, list[str]] = {}
+    for name, file in places.items():
+        if not re.fullmatch(r"[\w.-]{1,200}\.safetensors", file, re.ASCII):
+            raise CheckpointError(
+                f"'{path}' names the file {file[:80]!a}, but files lie beside it and end in .safetensors."
+            )
+        shards.setdefault(path.parent / file, []).append(name)
+    if not 0 < len(shards) <= _SHARDS or len(places) > WEIGHT_ENTRIES:
+        raise CheckpointError(
+            f"'{path}' names {len(shards)} files and {len(places)} entries, too few or too many."
+        )
+    return shards
+
+
+def _open_safetensors(path: Path) -> Any:
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if ARCHIVE_LIST_BYTES < header < path.stat().st_size:
+        raise ValueError(f"its list of tensors takes {size_text(header)}")
+    return safe_open(str(path), framework="pt", device="cpu")
 
 
 class _Budget:

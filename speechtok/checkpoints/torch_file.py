@@ -6,7 +6,7 @@ number, a version, facts of the system, the object, the keys) and then, for each
 pickle is read by `checkpoints/pickles.py`, so nothing a file names is looked up or called. Harmless objects beside
 the tensors (paths, enumerations, settings, states of random generators) are passed over.
 
-Contents: `TorchFile`, `StoredTensor`.
+Contents: `TorchFile`, `StoredTensor`, `open_archive`.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class TorchFile:
         return typed.as_strided(stored.shape, stored.stride)
 
     def _open_archive(self) -> None:
-        with zipfile.ZipFile(_ListBounded(self._file)) as archive:
+        with open_archive(self._file) as archive:
             records = {record.filename: record for record in archive.infolist()}
             name = next((name for name in records if name.rpartition("/")[2] == "data.pkl"), None)
             if name is None:
@@ -231,6 +231,15 @@ class TorchFile:
         behind = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
         self._places[key] = (record.header_offset + _LOCAL_HEADER + behind, record.file_size)
         return self._places[key]
+
+
+def open_archive(file: BinaryIO) -> zipfile.ZipFile:
+    """Open a zip archive whose list of records is of a believable length; read its records in pieces below that length.
+
+    Raises:
+        ValueError: When the list is longer; also `zipfile.BadZipFile`.
+    """
+    return zipfile.ZipFile(_ListBounded(file))
 
 
 class _ListBounded(io.RawIOBase):

@@ -1,3 +1,4 @@
+import json
 import pickle
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from speechtok.checkpoints.read import load_strict, read_shapes, read_state_dict
+from speechtok.checkpoints.read import load_strict, read_shapes, read_state_dict, read_values
 from speechtok.errors import CheckpointError
 
 
@@ -140,3 +141,61 @@ def test_load_strict_names_what_is_wrong(change: dict[str, torch.Tensor | None],
     state = {"weight": torch.ones(3, 2), "bias": torch.ones(3), **change}
     with pytest.raises(CheckpointError, match=message):
         load_strict(nn.Linear(2, 3), {k: v for k, v in state.items() if v is not None}, source="f.bin")
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """A list of two files, and its content."""
+    save_file({"a": torch.ones(2), "b": torch.zeros(3)}, tmp_path / "model-00001-of-00002.safetensors")
+    save_file({"c": torch.full((1, 2), 3.0)}, tmp_path / "model-00002-of-00002.safetensors")
+    places = dict.fromkeys("ab", "model-00001-of-00002.safetensors") | {
+        "c": "model-00002-of-00002.safetensors"
+    }
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 28}, "weight_map": places}))
+    return index
+
+
+def test_several_files_are_one(shards: Path) -> None:
+    assert read_shapes(shards) == {"a": (2,), "b": (3,), "c": (1, 2)}
+    found = read_state_dict(shards, wanted=lambda name: name != "a", dtype=torch.float64)
+    assert list(found) == ["b", "c"]
+    assert torch.equal(found["c"], torch.full((1, 2), 3.0, dtype=torch.float64))
+    assert read_values(shards, ("cfg",)) == {}
+
+
+def test_files_that_do_not_belong_to_their_list(shards: Path) -> None:
+    second = shards.with_name("model-00002-of-00002.safetensors")
+    save_file({"d": torch.ones(1)}, second)
+    with pytest.raises(
+        CheckpointError, match=r"does not belong to '.*00002.safetensors': it has an entry .*'c'"
+    ):
+        read_shapes(shards)
+    save_file({"c": torch.ones(1), "d": torch.ones(1)}, second)
+    with pytest.raises(CheckpointError, match=r"it lacks an entry that it has \('d'\)"):
+        read_shapes(shards)
+    second.write_bytes(b"no weights, " * 9)
+    with pytest.raises(CheckpointError, match=r"00002.safetensors' is damaged or not a safetensors file"):
+        read_shapes(shards)
+    second.unlink()
+    with pytest.raises(CheckpointError, match=r"00002.safetensors"):
+        read_shapes(shards)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "must have a `weight_map`"),
+        ({"weight_map": {"a": 1}}, "must have a `weight_map`"),
+        ({"weight_map": {}}, "names 0 files and 0 entries"),
+        ({"weight_map": {str(i): f"{i}.safetensors" for i in range(1001)}}, "names 1001 files"),
+        ({"weight_map": {"a": "../a.safetensors"}}, "files lie beside it"),
+        ({"weight_map": {"a": "/etc/a.safetensors"}}, "files lie beside it"),
+        ({"weight_map": {"a": "a.bin"}}, "files lie beside it and end in .safetensors"),
+        ({"weight_map": {"a": "a.safetensors\n"}}, "files lie beside it"),
+    ],
+)
+def test_lists_of_files_are_checked(tmp_path: Path, content: object, message: str) -> None:
+    (tmp_path / "x.safetensors.index.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=message):
+        read_state_dict(tmp_path / "x.safetensors.index.json")

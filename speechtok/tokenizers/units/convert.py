@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from speechtok.checkpoints.build import making
-from speechtok.checkpoints.read import load_strict, read_shapes, read_state_dict
+from speechtok.checkpoints.read import INDEX, load_strict, read_index, read_shapes, read_state_dict
 from speechtok.errors import CheckpointError
 from speechtok.tokenizers.units.cpc import Cpc, CpcSettings
 from speechtok.tokenizers.units.hubert import Hubert
@@ -71,16 +71,22 @@ _OURS = re.compile(
 )
 
 
-def find_weights(folder: Path, *, apart_from: Collection[str] = ()) -> Path:
+def find_weights(folder: Path, *, apart_from: Collection[str] = ()) -> list[Path]:
     """Return the weights file in a folder; files with one of the names `apart_from` are none.
 
+    Weights in several safetensors files are their list, and then those files.
+
     Raises:
-        CheckpointError: when there is none.
+        CheckpointError: when there is none, or a list does not name files beside it.
     """
     for suffix in WEIGHT_SUFFIXES:
         found = sorted(path for path in folder.glob(f"*{suffix}") if path.name not in apart_from)
+        lists = sorted(folder.glob(f"*{INDEX}")) if found and suffix == ".safetensors" else []
+        if lists:
+            whole = lists[0].with_name(lists[0].name.removesuffix(".index.json"))
+            return [whole] if whole in found else [lists[0], *read_index(lists[0])]
         if found:
-            return found[0]
+            return found[:1]
     raise CheckpointError(
         f"There is no weights file in {folder}; it must hold one that ends in {', '.join(WEIGHT_SUFFIXES)}."
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from speechtok.checkpoints.read import read_shapes
+from speechtok.checkpoints.read import INDEX, read_shapes
 from speechtok.errors import CheckpointError
 from speechtok.limits import read_json
 from speechtok.tokenizers.units import convert, hubert_config
@@ -34,6 +34,8 @@ _BESIDE = {
     "vocoder": (*STATISTICS, SPEAKERS, CONFIG),
 }
 """Part → the files that are read beside its weights."""
+_CENTRES = (".safetensors", ".npy", ".bin", ".npz", ".pt", ".pth")
+"""Endings of k-means files; where there is none of them, the first file is read, whatever its name."""
 _PITCHED = ("f0", "vocoder")
 _CONFIGS = tuple(f"{part}/{CONFIG}" for part in _PITCHED)
 _ROWS = 1_000_000
@@ -52,7 +54,7 @@ class Source:
 
 
 def find_files(folder: Path) -> dict[str, Path]:
-    """Return the files of a checkpoint folder's parts by path inside it, one weights file per part.
+    """Return the files of a checkpoint folder's parts by path inside it, the weights file or its list first.
 
     Raises:
         CheckpointError: when there is no such folder.
@@ -70,12 +72,12 @@ def find_files(folder: Path) -> dict[str, Path]:
         if generators:
             found.append(generators[-1])  # the last step
         elif part == "kmeans":
-            files = sorted(path for path in own.iterdir() if path.suffix in (".safetensors", ".npy", ".bin"))
+            files = sorted(path for path in own.iterdir() if path.suffix in _CENTRES)
             found += files[:1] or sorted(path for path in own.iterdir() if path.is_file())[:1]
         elif any(
             path.suffix in convert.WEIGHT_SUFFIXES and path.name not in beside for path in own.iterdir()
         ):
-            found.append(convert.find_weights(own, apart_from=beside))
+            found += convert.find_weights(own, apart_from=beside)
         found += [own / name for name in dict.fromkeys(beside) if (own / name).is_file()]
     return {path.relative_to(folder).as_posix(): path for path in found}
 
@@ -86,11 +88,15 @@ def find_sources(files: Mapping[str, Path]) -> dict[str, Source]:
         path = files["model.safetensors"]
         tops = {name.split(".")[0] for name in read_shapes(path)}
         return {part: Source(path=path, prefix=f"{part}.") for part in PARTS if part in tops}
-    sources, statistics = {}, _statistics_names(files)
+    sources: dict[str, Source] = {}
+    statistics = _statistics_names(files)
     for name, path in files.items():
         part = name.split("/")[0]
         beside = (*_BESIDE.get(part, ()), *(statistics if part in _PITCHED else ()))
-        if part in PARTS and path.name not in beside:
+        listed = part in sources and sources[part].path.name.endswith(
+            INDEX
+        )  # the list comes before its files
+        if part in PARTS and path.name not in beside and not listed:
             sources[part] = Source(path=path, prefix="generator." if path.name.startswith("g_") else "")
     return sources
 

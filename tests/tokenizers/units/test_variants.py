@@ -16,6 +16,7 @@ from speechtok.tokenizers.units.components import read_reader
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.hubert_attention import GatedAttention
 from speechtok.tokenizers.units.hubert_extractor import HubertSettings
+from speechtok.tokenizers.units.sources import find_files
 from tests.goldens import recipe
 from tests.tokenizers.units.forms import LARGE, SMALL, fairseq_file
 
@@ -61,20 +62,24 @@ def test_units_of_transformers_from_both_forms(tmp_path, variant: str) -> None:
     )
 
 
+def wide(channels: int) -> dict:
+    return {"hidden_size": channels, "num_attention_heads": 16, "intermediate_size": 4 * channels} | LARGE
+
+
 WIDTHS = {
-    "base": {},
-    "large": {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096} | LARGE,
-    "xlarge": {"hidden_size": 1280, "num_attention_heads": 16, "intermediate_size": 5120} | LARGE,
-    "2B": {"hidden_size": 1920, "num_attention_heads": 16, "intermediate_size": 7680} | LARGE,
+    "HuBERT large": ("hubert", "Hubert", wide(1024)),
+    "HuBERT xlarge": ("hubert", "Hubert", wide(1280)),
+    "XLS-R and MMS 1B": ("wav2vec2", "Wav2Vec2", wide(1280)),
+    "XLS-R 2B": ("wav2vec2", "Wav2Vec2", wide(1920)),
+    "WavLM large": ("wavlm", "WavLM", wide(1024)),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["Hubert", "Wav2Vec2"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_units_of_transformers_at_published_widths(tmp_path, network: str, width: str) -> None:
-    model = make(network, WIDTHS[width] | {"num_hidden_layers": 2})
-    assert_same_units(model, "hubert" if network == "Hubert" else "wav2vec2", tmp_path, (1,))
+def test_units_of_transformers_at_published_widths(tmp_path, width: str) -> None:
+    kind, network, sizes = WIDTHS[width]
+    assert_same_units(make(network, sizes | {"num_hidden_layers": 2}), kind, tmp_path, (1,))
 
 
 def make(network: str, sizes: dict) -> torch.nn.Module:
@@ -221,3 +226,18 @@ def test_far_and_many_frames_have_the_biases_of_transformers() -> None:
         want = attention(x)[0]
         got = ours(x, None, ours.biases(1100))
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+
+
+def test_weights_in_several_files(tmp_path) -> None:
+    model = make("Hubert", SMALL)
+    model.save_pretrained(tmp_path / "one" / "features")
+    model.save_pretrained(tmp_path / "many" / "features", max_shard_size="200KB")
+    assert len(list((tmp_path / "many" / "features").glob("*.safetensors"))) > 2
+    one, many = (read_reader(UnitConfig(layer=2), tmp_path / name).state_dict() for name in ("one", "many"))
+    assert one.keys() == many.keys()
+    assert all(torch.equal(one[name], many[name]) for name in one)
+    model.save_pretrained(tmp_path / "many" / "features" / "new")  # one file goes before a list
+    whole = tmp_path / "many" / "features" / "new" / "model.safetensors"
+    assert "features/model.safetensors.index.json" in find_files(tmp_path / "many")
+    whole.rename(tmp_path / "many" / "features" / "model.safetensors")
+    assert list(find_files(tmp_path / "many")) == ["features/model.safetensors", "features/config.json"]
