@@ -16,6 +16,7 @@ from speechtok.engine.settings import RunSettings
 from speechtok.errors import DatasetError
 from speechtok.loading import load_tokenizer, locate_files
 from speechtok.metrics.contender import Contender
+from speechtok.metrics.evaluation import Evaluation
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath, join, replacing
@@ -62,38 +63,35 @@ def compare_tokenizers(
     folder.mkdir(parents=True, exist_ok=True)
     chosen = corpus if limit is None else _selection(corpus, folder / "corpus.jsonl", limit)
     root, folders = corpus_folders(corpus)
+    run = RunSettings(device=settings.device, workers=1)
     contenders = []
     for name in names:
-        output = folder / cards[name]
-        report = tokenize_corpus(
-            chosen,
-            output,
-            tokenizer=name,
-            checkpoint=checkpoints.get(name),
-            run=RunSettings(device=settings.device, workers=1),
-        )
+        output, checkpoint = folder / cards[name], checkpoints.get(name)
+        report = tokenize_corpus(chosen, output, tokenizer=name, checkpoint=checkpoint, run=run)
         evaluation = evaluate_dataset(
             output,
             corpus_root=root,
             folders=folders,
             tokenizer=name,
-            checkpoint=checkpoints.get(name),
+            checkpoint=checkpoint,
             speaker=speakers.get(name),
             settings=settings,
             on_row=on_row,
         )
-        speed = read_run(Layout(output)).get("made", {}).get("times_real_time")
-        contenders.append(
-            Contender(
-                info=TokenDataset(output).info,
-                dataset=output,
-                evaluation=evaluation,
-                encode_speed=float(speed) if isinstance(speed, int | float) and speed else None,
-                failed=report.quarantined,
-            )
-        )
+        contenders.append(_contender(output, evaluation, report.quarantined))
     _write_figures(folder, contenders)
     return contenders
+
+
+def _contender(dataset: Path, evaluation: Evaluation, failed: int) -> Contender:
+    speed = read_run(Layout(dataset)).get("made", {}).get("times_real_time")
+    return Contender(
+        info=TokenDataset(dataset).info,
+        dataset=dataset,
+        evaluation=evaluation,
+        encode_speed=float(speed) if isinstance(speed, int | float) and speed else None,
+        failed=failed,
+    )
 
 
 def _check(names: Sequence[str], given: Mapping[str, Mapping[str, Any]]) -> None:

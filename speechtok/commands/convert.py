@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speechtok.commands.decode import choose_rows, write_speech
 from speechtok.commands.encode import encode_file
@@ -12,6 +13,9 @@ from speechtok.loading import load_for_dataset, load_tokenizer
 from speechtok.shards.reader import TokenDataset
 from speechtok.storage import AnyPath
 from speechtok.tokens import SpeechTokens
+
+if TYPE_CHECKING:
+    from speechtok.tokenizers.base import SpeechTokenizer
 
 SUFFIX = ".wav"
 """What the name of the output ends with."""
@@ -63,26 +67,17 @@ def convert_file(
     _check(output, reference, reference_id, speaker)
     stored_source = _stored(source, source_id, "--id")
     stored_reference = None if reference is None else _stored(reference, reference_id, "--reference-id")
-    name = tokenizer or next((item.info.name for item in (stored_source, stored_reference) if item), None)
-    if name is None:
-        raise ValueError("Name the tokenizer that converts with --tokenizer, such as facodec.")
-    stored = source if stored_source is not None else reference
-    loaded = (
-        load_tokenizer(name, checkpoint=checkpoint, device=device)
-        if tokenizer or stored is None
-        else load_for_dataset(stored, name, checkpoint=checkpoint, device=device)
-    )
-    options: dict[str, Any] = {}
+    stored = [(source, stored_source), (reference, stored_reference)]
+    loaded = _loaded(tokenizer, stored, checkpoint, device)
+    options: dict[str, Any] = {} if method is None else {"method": method}
     if method is not None:
         loaded.check_method(method)
-        options["method"] = method
     tokens = encode_file(loaded, source) if stored_source is None else stored_source
+    voice: Any = stored_reference
     if speaker is not None:
-        voice: Any = loaded.find_voice(speaker)
-    elif reference is not None and stored_reference is None:
+        voice = loaded.find_voice(speaker)
+    elif reference is not None and voice is None:
         voice = encode_file(loaded, reference)
-    else:
-        voice = stored_reference
     waveform = loaded.convert_voice(tokens, voice, **options)  # (1, samples)
     write_speech(output, waveform, loaded.sample_rate)
     return waveform.shape[1] / loaded.sample_rate
@@ -97,6 +92,21 @@ def _check(output: Path, reference: AnyPath | None, reference_id: str | None, sp
         )
     if reference is None and reference_id is not None:
         raise ValueError("--reference-id needs a REFERENCE that holds the row.")
+
+
+def _loaded(
+    tokenizer: str | None,
+    stored: Sequence[tuple[AnyPath | None, SpeechTokens | None]],
+    checkpoint: str | AnyPath | None,
+    device: str,
+) -> SpeechTokenizer:
+    """Return the tokenizer that was asked for, else that of the first tokens."""
+    if tokenizer:
+        return load_tokenizer(tokenizer, checkpoint=checkpoint, device=device)
+    for place, tokens in stored:
+        if place is not None and tokens is not None:
+            return load_for_dataset(place, tokens.info.name, checkpoint=checkpoint, device=device)
+    raise ValueError("Name the tokenizer that converts with --tokenizer, such as facodec.")
 
 
 def _stored(path: AnyPath, row_id: str | None, option: str) -> SpeechTokens | None:

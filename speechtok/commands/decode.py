@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterable
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,22 +76,20 @@ def decode_dataset(
     if limit is not None and limit < 0:
         raise ValueError(f"`limit` must be at least 0, got {limit}.")
     rows = TokenDataset(dataset, split=split, allow_partial=allow_partial)
-    chosen = choose_rows(dataset, split=split, ids=ids, allow_partial=allow_partial)
+    chosen = choose_rows(dataset, split=split, ids=ids, allow_partial=allow_partial)[:limit]
     loaded = load_for_dataset(
         dataset, rows.info.name, tokenizer=tokenizer, checkpoint=checkpoint, device=device
     )
     asked = None if speaker is None else loaded.find_voice(speaker)
     folder.mkdir(parents=True, exist_ok=True)
-    written = 0
-    for index, name in islice(chosen, limit):
+    for index, name in chosen:
         voice = loaded.voice_options(rows[index].get("speaker"), asked)
         waveform = loaded.decode(rows.tokens(index), accept_from=accept_from, **voice)  # (1, samples)
         path = wav_path(folder, name)
         write_speech(path, waveform, loaded.output_sample_rate)
-        written += 1
         if on_row is not None:
             on_row(name, path)
-    return written
+    return len(chosen)
 
 
 def write_speech(path: Path, waveform: torch.Tensor, sample_rate: int) -> None:

@@ -18,6 +18,7 @@ from speechtok.loading import load_for_dataset
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.rows import row_to_tokens
 from speechtok.storage import AnyPath, as_path, replacing
+from speechtok.tokens import TokenizerInfo
 
 FORMATS: dict[str, tuple[str, ...]] = {
     "funcodec-codecs": ("codecs.txt",),
@@ -65,11 +66,7 @@ def export_tokens(
     if to not in FORMATS:
         raise ValueError(f"`to` must be one of {', '.join(FORMATS)}, got '{to}'.")
     rows = TokenDataset(dataset, split=split, allow_partial=allow_partial)
-    if [stream.name for stream in rows.info.streams] != [STREAM]:
-        raise DatasetError(
-            f"{dataset} holds {', '.join(stream.name for stream in rows.info.streams)} of '{rows.info.name}'; "
-            f"the format {to} holds FunCodec's stream '{STREAM}' only."
-        )
+    _check_stream(rows.info, f"{dataset}", to)
     folder = _new_folder(folder, [*FORMATS[to], SAMPLES, *([SCALES] if rows.info.has_scale else [])])
     values = (
         _embeddings(as_path(dataset), rows, tokenizer, checkpoint)
@@ -93,6 +90,14 @@ def export_tokens(
     if rows.info.has_scale:
         write_table(folder / SCALES, scales)
     return len(samples)
+
+
+def _check_stream(info: TokenizerInfo, dataset: str, to: str) -> None:
+    names = [stream.name for stream in info.streams]
+    if names != [STREAM]:
+        raise DatasetError(
+            f"{dataset} holds {', '.join(names)} of '{info.name}'; the format {to} holds FunCodec's stream '{STREAM}' only."
+        )
 
 
 def _new_folder(folder: str | Path, names: list[str]) -> Path:

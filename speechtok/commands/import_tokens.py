@@ -74,13 +74,7 @@ def import_tokens(
         raise DatasetError(f"{source} is neither .jsonl nor .npy; its layout is known and cannot be chosen.")
     if is_unit_info(loaded.info) and not is_published:
         return import_units(source, output, loaded, split=split, on_row=on_row)
-    names = [stream.name for stream in loaded.streams]
-    if names != [STREAM] and (len(names) != 1 or not is_published):
-        what = "one stream" if is_published else f"FunCodec's stream '{STREAM}'"
-        raise DatasetError(
-            f"{source} holds {what} alone, but tokenizer '{loaded.name}' has {', '.join(names)}."
-        )
-    (stream,), layout = loaded.streams, layout or CodeLayout()
+    stream, layout = _only_stream(loaded, source, is_published), layout or CodeLayout()
     beside = source if source.is_dir() else source.parent
     scales = read_table(beside / SCALES, float)
     listed = _listed(_read(source, stream, layout), source, loaded, read_table(beside / SAMPLES, int), scales)
@@ -100,6 +94,16 @@ def import_tokens(
         on_row=on_row,
     )
     return len(listed)
+
+
+def _only_stream(tokenizer: SpeechTokenizer, source: Path, is_published: bool) -> StreamInfo:
+    names = [stream.name for stream in tokenizer.streams]
+    if names != [STREAM] and (len(names) != 1 or not is_published):
+        what = "one stream" if is_published else f"FunCodec's stream '{STREAM}'"
+        raise DatasetError(
+            f"{source} holds {what} alone, but tokenizer '{tokenizer.name}' has {', '.join(names)}."
+        )
+    return tokenizer.streams[0]
 
 
 def _holds_npy(source: Path) -> bool:

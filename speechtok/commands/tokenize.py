@@ -133,25 +133,10 @@ def retry_quarantined(
     run, observer, layout = run or RunSettings(), observer or Observer(), Layout(as_path(output))
     plan = read_plan(layout)
     check_output(layout)
-    about = read_run(layout).get("about")
-    last_root = about.get("corpus_root") if isinstance(about, dict) else None
-    if corpus_root is None and not isinstance(last_root, str):
-        raise DatasetError(
-            f"Nothing says where the corpus of {output} lies; give its folder with --corpus-root."
-        )
-    if tokenizer is None:  # a dataset may come from anybody, and does not choose what is loaded
-        given = options_of_last_run(layout.root)
-        if plan.info.name not in list_tokenizers() or (checkpoint is None and given):
-            suggestion = given or "--tokenizer, and --checkpoint where it needs files"
-            raise JobError(
-                f"{output} does not choose by itself which files to load for its tokenizer '{plan.info.name}'; if you trust "
-                f"what its last run took, give {suggestion}."
-            )
-    source = _Source(
-        corpus_root=str(last_root) if corpus_root is None else str(as_path(corpus_root).resolve()),
-        tokenizer=str(tokenizer or plan.info.name),
-        checkpoint=checkpoint,
-    )
+    root = _last_root(layout) if corpus_root is None else str(as_path(corpus_root).resolve())
+    if tokenizer is None:
+        tokenizer = _known_tokenizer(layout, plan.info.name, is_given=checkpoint is not None)
+    source = _Source(corpus_root=root, tokenizer=str(tokenizer), checkpoint=checkpoint)
     with output_lock(layout) as check_lock, open_executor(run, imports=PRELOADED) as executor:
         ledger = Ledger.read(layout, plan)
         missing = {task.number for task in ledger.missing(layout, plan.tasks)}
@@ -170,6 +155,29 @@ def retry_quarantined(
         return _make(
             layout, plan, ledger, tasks, source, run, executor, _checked(observer, check_lock), retries=True
         )
+
+
+def _last_root(layout: Layout) -> str:
+    """Return the folder that the last run took recordings from."""
+    about = read_run(layout).get("about")
+    root = about.get("corpus_root") if isinstance(about, dict) else None
+    if not isinstance(root, str):
+        raise DatasetError(
+            f"Nothing says where the corpus of {layout.root} lies; give its folder with --corpus-root."
+        )
+    return root
+
+
+def _known_tokenizer(layout: Layout, name: str, *, is_given: bool) -> str:
+    """Return the name of a dataset's tokenizer, where that says enough: a dataset may come from anybody, and does not choose what is loaded."""
+    given = options_of_last_run(layout.root)
+    if name not in list_tokenizers() or (given and not is_given):
+        suggestion = given or "--tokenizer, and --checkpoint where it needs files"
+        raise JobError(
+            f"{layout.root} does not choose by itself which files to load for its tokenizer '{name}'; if you trust what its last "
+            f"run took, give {suggestion}."
+        )
+    return name
 
 
 def _checked(observer: Observer, check_lock: Callable[[], None]) -> Observer:
