@@ -6,7 +6,6 @@ tokenizer is loaded and tried on a few utterances.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ import torch
 from speechtok.audio.io import read_waveform
 from speechtok.cards import find_card
 from speechtok.corpora import Corpus, read_corpus
+from speechtok.engine.executor import usable_cpus
 from speechtok.engine.looking import Lookers
 from speechtok.engine.planning import make_plan
 from speechtok.engine.settings import JobSettings
@@ -156,7 +156,7 @@ def _estimate(
     price: float | None,
 ) -> JobEstimate:
     tasks, seconds = plan.tasks, plan.seconds
-    count = min(workers or os.cpu_count() or 1, len(tasks))
+    count = min(workers or usable_cpus(), len(tasks))
     splits = {
         split: SplitEstimate(
             utterances=sum(task.num_rows for task in tasks if task.split == split),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -116,6 +117,21 @@ class Deaths:
 def cause_of_death(code: int) -> str:
     """Return what ended a process, by its exit code as `subprocess` tells it."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def limit_memory(megabytes: int) -> None:
+    """Bound the memory this process may allocate; where the system has no such limit, nothing happens."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, most))
+
+
+def set_alarm(seconds: float) -> None:
+    """End this process after some time, unless it is set anew before; 0 sets none.
+
+    It is a kernel timer whose signal nobody catches, so it holds inside any library.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _end_with_parent(lifeline: int) -> None:

@@ -7,15 +7,13 @@ to be segmented, and else with unknown length, which leaves the job to say what 
 
 from __future__ import annotations
 
-import os
 import pickle
-import resource
-import signal
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection
 
@@ -26,7 +24,16 @@ from speechtok.corpora import Corpus
 from speechtok.corpora.corpus import checked, nothing_in
 from speechtok.corpora.segments import WITHOUT_SPEECH, Segmenter, nobody_speaks
 from speechtok.corpora.slices import Slice, Source
-from speechtok.engine.child import MAX_KILLS, Children, Deaths, Verdict, cause_of_death
+from speechtok.engine.child import (
+    MAX_KILLS,
+    Children,
+    Deaths,
+    Verdict,
+    cause_of_death,
+    limit_memory,
+    set_alarm,
+)
+from speechtok.engine.executor import usable_cpus
 from speechtok.engine.listing import from_bytes, rows_of, to_bytes
 from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import DatasetError, JobError, StorageError
@@ -71,7 +78,6 @@ class Look:
 
 def serve(connection: Connection) -> None:
     """Answer requests until the other end closes: each `Found`, then a `Counter` of what was left out, or an error."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     known, source = b"", None
     while True:
         try:
@@ -96,11 +102,9 @@ def _sentence(error: Exception) -> str:
 
 
 def _answer(connection: Connection, look: Look, source: Source) -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (look.memory_mb << 20, most))
+    limit_memory(look.memory_mb)
     source.ignored.clear()
-    watch = _Watch(look.timeout_seconds)
-    looker = _Looker(look, source, watch.begin)
+    looker = _Looker(look, source, partial(set_alarm, look.timeout_seconds))
     held, since = list[list[Utterance]](), time.monotonic()
     taken = (pair for pair in source.read(look.part) if look.settings.is_taken(pair[0].id))
     for number, (utterance, place) in enumerate(islice(taken, look.settings.limit)):
@@ -113,7 +117,7 @@ def _answer(connection: Connection, look: Look, source: Source) -> None:
             )
         else:
             found = looker(item)
-        watch.end()
+        set_alarm(0)
         held.append(found)
         if look.is_careful or time.monotonic() - since > HELD_SECONDS:
             connection.send(_told(look, held))
@@ -125,19 +129,6 @@ def _answer(connection: Connection, look: Look, source: Source) -> None:
 def _told(look: Look, held: list[list[Utterance]]) -> Found:
     rows = rows_of([item for found in held for item in found], look.name, look.settings.split)
     return [len(found) for found in held], to_bytes(rows)
-
-
-class _Watch:
-    """Ends this process where something takes too long: by a kernel timer that nobody catches, so it holds inside any library."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def begin(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, self._seconds)
-
-    def end(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class _Looker:
@@ -193,12 +184,12 @@ class Lookers:
 
     Args:
         run: how long looking may take, and how much memory.
-        count: how many processes; None takes one per CPU.
+        count: how many processes; None takes one per CPU that may be used.
     """
 
     def __init__(self, run: RunSettings | None = None, count: int | None = None) -> None:
         self._run = run or RunSettings()
-        self._count = min(MAX_LOOKERS, count or os.cpu_count() or 1)
+        self._count = min(MAX_LOOKERS, count or usable_cpus())
         first = _Child()  # which starts at once; the others when there are slices for them
         self._idle, self._all_children = deque([first]), {first}
         self._is_over = False

@@ -3,18 +3,15 @@
 A decoder that hangs, crashes or takes all memory ends this process and nothing else; `isolated` starts the next. Requests arrive as JSON,
 a list of them at a time; each is answered by a `HEADER` with samples, or with JSON where something went wrong.
 
-- The time limit is a kernel timer that nobody catches, so it holds inside any library: the process dies of
-  SIGALRM.
+- The time limit is an alarm: the process dies of SIGALRM.
 - The memory limit bounds what this process may allocate, so an exploding decoder is refused memory.
 """
 
 from __future__ import annotations
 
 import json
-import signal
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -22,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechtok.audio.io import AudioReader, probe_audio, read_blocks
+from speechtok.engine.child import limit_memory, set_alarm
 from speechtok.errors import SpeechtokError, StorageError
 
 HEADER = struct.Struct("!BxxxIII")
@@ -44,8 +42,11 @@ class _Server:
     def answer(self, request: dict[str, Any]) -> None:
         """Answer a request: to read a recording or its first block, or one of the next."""
         try:
-            with _time_limit(self._settings["timeout_seconds"]):
+            set_alarm(self._settings["timeout_seconds"])
+            try:
                 kind, rate, samples = self._read(request)
+            finally:
+                set_alarm(0)
         except Exception as error:  # whatever a damaged file provokes is told to the worker
             self._send(FAILED, request, 0, self._described(error, request["audio"]))
         else:
@@ -54,7 +55,7 @@ class _Server:
     def set(self, settings: dict[str, Any]) -> None:
         """Read otherwise from now on, and forget what is known of files."""
         self._settings, self._long = settings, None
-        _limit_memory(settings["memory_mb"])
+        limit_memory(settings["memory_mb"])
         self._reader.close()
 
     def _read(self, request: dict[str, Any]) -> tuple[int, int, NDArray[np.float32]]:
@@ -71,7 +72,7 @@ class _Server:
         _, rate, blocks, place = self._long
         for _ in range(block - place):  # those that another process has read, each in its own time
             next(blocks, None)
-            signal.setitimer(signal.ITIMER_REAL, self._settings["timeout_seconds"])
+            set_alarm(self._settings["timeout_seconds"])
         found = next(blocks, None)
         self._long = (key, rate, blocks, block + 1)
         return (END, rate, np.zeros(0, np.float32)) if found is None else (BLOCK, rate, found)
@@ -101,26 +102,8 @@ def _seconds(request: dict[str, Any]) -> float:
     return float(rest if request["duration"] is None else min(rest, request["duration"]))
 
 
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _limit_memory(megabytes: int) -> None:
-    """Bound the memory this process may allocate; where the system has no such limit, nothing happens."""
-    import resource
-
-    _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, most))
-
-
 def serve(connection: Connection) -> None:
     """Answer until the other end closes."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     server = _Server(connection)
     try:
         while True:
