@@ -13,8 +13,6 @@ from speechtok.engine.observer import Observer
 from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import JobError
 from speechtok.shards.layout import Layout
-from speechtok.shards.ledger import Ledger
-from speechtok.shards.plan import read_plan
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.verify import verify
 
@@ -123,16 +121,6 @@ def test_they_are_errors_that_may_be_too_many(corpus, tmp_path):
     with pytest.raises(JobError, match=r"inputs failed, more than the 5 allowed"):
         run(corpus, tmp_path / "out", RunSettings(workers=1, max_errors=5))
     assert run(corpus, tmp_path / "out", RunSettings(workers=1, max_errors=6)).quarantined == 6
-
-
-def test_a_row_under_the_id_of_another_is_the_first_one(corpus, tmp_path):
-    """Parts have to hold these ids, whichever utterances of the plan have them too."""
-    run(corpus, tmp_path / "out")
-    layout = Layout(tmp_path / "out")
-    plan = read_plan(layout)
-    parts = Ledger.read(layout, plan).parts
-    expected = [task.expected_ids(parts[task.number]) for task in plan.tasks]
-    assert [name for names in expected for name in names] == ["g", "a", "b", "c", "e", "f"]
 
 
 def test_every_id_twice(tmp_path, write_corpus):
