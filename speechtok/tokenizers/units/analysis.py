@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from speechtok.audio.pitch import PEAK, extract_pitch, fill_gaps
 from speechtok.tokenizers.units.components import Components
@@ -29,6 +30,7 @@ def content(
     seconds: float | None,
     chunk: str,
     rate: int,
+    padding: int = 0,
 ) -> list[Tensor]:
     """Return the units of each utterance.
 
@@ -39,6 +41,7 @@ def content(
         seconds: longest piece, in seconds; None takes the default of the kind of cut.
         chunk: "silence", "reference" or "never", see `UnitTokenizer`.
         rate: samples per second.
+        padding: samples of silence on each side of an utterance, before it is cut.
 
     Returns:
         One `(frames,)` int64 tensor per utterance.
@@ -49,6 +52,10 @@ def content(
     if chunk not in ("silence", "reference", "never"):
         raise ValueError(f"`chunk` must be 'silence', 'reference' or 'never', got '{chunk}'.")
     default = REFERENCE_SECONDS if chunk == "reference" else WHOLE_SECONDS
+    if padding:
+        inside = torch.arange(waveform.shape[1], device=waveform.device) < num_samples[:, None]
+        waveform = functional.pad(waveform * inside, (padding, padding))
+        num_samples = num_samples + 2 * padding
     longest = max(parts.reader.min_samples, round((seconds or default) * rate))
     lengths = num_samples.tolist()
     if chunk == "never" or not isinstance(parts.reader, Hubert) or max(lengths) <= longest:

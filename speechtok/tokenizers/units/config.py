@@ -18,6 +18,10 @@ READERS = {
 }
 """Kinds of content features → samples per frame of most of their published models."""
 
+PADDED = ("hubert", "wav2vec2", "wavlm", "data2vec")
+"""Those that `padding` goes with."""
+_PADDING = 10_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnitConfig:
@@ -33,6 +37,9 @@ class UnitConfig:
     """Samples per unit."""
     normalize: bool = False
     """Whether audio is brought to zero mean and unit variance first, as the large models were trained."""
+    padding: int = 0
+    """Samples of silence put on each side of the audio before a HuBERT or one of its kin; with 40 there are as many units
+    as whole hops of audio."""
     sample_rate: int = 16_000
     """Hz."""
     f0_mean_hz: float | None = None
@@ -59,5 +66,9 @@ class UnitConfig:
             raise ValueError(f"`features` must be one of {', '.join(READERS)}, got '{self.features}'.")
         if self.f0_unvoiced not in UNVOICED:
             raise ValueError(f"`f0_unvoiced` must be one of {', '.join(UNVOICED)}, got '{self.f0_unvoiced}'.")
+        if not 0 <= self.padding <= _PADDING or (self.padding and self.features not in PADDED):
+            raise ValueError(
+                f"`padding` must be from 0 to {_PADDING}, and 0 but for features {', '.join(PADDED)}, got {self.padding}."
+            )
         if self.layer < 1:
             raise ValueError(f"`layer` counts from 1, got {self.layer}.")

@@ -90,6 +90,7 @@ class UnitTokenizer(SpeechTokenizer):
             name: value
             for name, value in asdict(self.config).items()
             if name not in ("speakers", "speaker_network", "feature_network")
+            and (name != "padding" or value)  # fingerprints are older than it
         }
         if isinstance(self.parts.reader, Hubert) and (other := unusual(self.parts.reader.settings)):
             settings["feature_network"] = other
@@ -106,7 +107,7 @@ class UnitTokenizer(SpeechTokenizer):
     @property
     def min_samples(self) -> int:  # type: ignore[override]
         """Fewest samples that give a unit: 400 for HuBERT."""
-        return self.parts.reader.min_samples
+        return max(1, self.parts.reader.min_samples - 2 * self.config.padding)
 
     @property
     def can_decode(self) -> bool:
@@ -223,7 +224,13 @@ class UnitTokenizer(SpeechTokenizer):
         `speaker`: whose pitch statistics are used, where they are known by speaker.
         """
         units = analysis.content(
-            self.parts, waveform, num_samples, seconds=chunk_seconds, chunk=chunk, rate=self.sample_rate
+            self.parts,
+            waveform,
+            num_samples,
+            seconds=chunk_seconds,
+            chunk=chunk,
+            rate=self.sample_rate,
+            padding=self.config.padding,
         )
         streams = {CONTENT: nn.utils.rnn.pad_sequence(units, batch_first=True)[:, None]}
         frames = {CONTENT: torch.tensor([len(row) for row in units], device=self.device)}
@@ -279,7 +286,7 @@ class UnitTokenizer(SpeechTokenizer):
         )
 
     def _units(self, num_samples: int) -> int:
-        return self.parts.reader.num_frames(num_samples)
+        return self.parts.reader.num_frames(num_samples + 2 * self.config.padding)
 
     def _networks(self) -> tuple[nn.Module, ...]:
         return self.parts.networks()

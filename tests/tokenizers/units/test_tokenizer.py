@@ -139,6 +139,51 @@ def test_long_audio_goes_in_segments(table) -> None:
         table.encode(signal, chunk="x")
 
 
+def test_silence_around_the_audio(tmp_path) -> None:
+    """With 40 samples on each side there are as many units as whole hops, those of audio that had the silence itself."""
+    folder = make_folder(tmp_path / "parts")
+    plain = load(folder)
+    text = (
+        (folder / "tokenizer.yaml").read_text().replace("features: hubert", "features: hubert, padding: 40")
+    )
+    (tmp_path / "padded.yaml").write_text(text)
+    padded = load_tokenizer(tmp_path / "padded.yaml", checkpoint=folder, dtype=torch.float64)
+    assert padded.fingerprint != plain.fingerprint
+    signals = [speech(1, 6400), speech(2, 9999), speech(3, 320)]
+    by_hand = [torch.nn.functional.pad(signal, (40, 40)) for signal in signals]
+    tokens, want = padded.encode(signals), plain.encode(by_hand)
+    assert (
+        tokens.num_frames["content"].tolist() == [20, 31, 1] == [padded.num_frames(len(s)) for s in signals]
+    )
+    assert torch.equal(tokens["content"], want["content"])
+    assert tokens.num_samples.tolist() == [6400, 9999, 320]
+    assert padded.num_samples(20) == 6719
+    with torch.inference_mode():
+        features = padded.parts.reader(
+            torch.nn.utils.rnn.pad_sequence(by_hand, batch_first=True),
+            torch.tensor([len(s) for s in by_hand]),
+        )
+    units = padded.parts.kmeans(features)  # as one batch
+    assert torch.equal(units[1, :31], tokens["content"][1, 0])
+    long = speech(4, 16000 * 3)
+    assert padded.encode(long, chunk_seconds=1.0).num_frames["content"].tolist() == [150]
+    padded.save_pretrained(tmp_path / "saved")
+    again = load_tokenizer(tmp_path / "saved", dtype=torch.float64)
+    assert again.fingerprint == padded.fingerprint
+    assert torch.equal(again.encode(signals)["content"], tokens["content"])
+    with pytest.raises(AudioError, match="needs at least 320"):
+        padded.encode(speech(5, 319))
+
+
+@pytest.mark.parametrize("fields", ["features: logmel, padding: 40", "features: hubert, padding: -1"])
+def test_silence_goes_with_networks_of_that_kind(tmp_path, fields: str) -> None:
+    folder = make_folder(tmp_path / "parts")
+    text = (folder / "tokenizer.yaml").read_text().replace("features: hubert", fields)
+    (tmp_path / "card.yaml").write_text(text)
+    with pytest.raises(CardError, match="`padding` must be from 0 to"):
+        load_tokenizer(tmp_path / "card.yaml", checkpoint=folder)
+
+
 def test_hours_are_not_held(table) -> None:
     block = np.zeros(2**20, np.float32)
     with pytest.raises(AudioError, match=r"longer than 4\.7 hours, .* `--segment silence` does"):
