@@ -55,6 +55,10 @@ class UnitConfig:
     through gaps."""
     speakers: dict[str, int] = field(default_factory=dict)
     """Name → row of the vocoder's table of voices."""
+    styles: dict[str, int] = field(default_factory=dict)
+    """Name → row of the vocoder's table of styles."""
+    style: str | None = None
+    """Style that speech has where none is asked for; None where one must be."""
 
     feature_network: dict[str, Any] = field(default_factory=dict)
     """What the files state about a HuBERT or one of its kin beside its shapes, see `hubert_config`."""

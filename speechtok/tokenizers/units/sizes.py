@@ -74,7 +74,13 @@ def vocoder_settings(shapes: Mapping[str, tuple[int, ...]], source: Source) -> V
     has_f0, speaker = "f0_dict.weight" in shapes, None
     if "spkr.weight" in shapes:
         speaker = "xvector" if "spkr.bias" in shapes else "table"
-    streams = 1 + has_f0 + (speaker is not None)
+    styles = shapes["style.weight"][0] if "style.weight" in shapes else 0
+    durations = shapes.get("dur_predictor.conv1.0.weight", (0, 0, VocoderSettings.duration_kernel))
+    if durations[2] % 2 == 0:
+        raise CheckpointError(
+            f"{source} has a predictor of durations whose convolutions see {durations[2]} frames; an odd number is needed."
+        )
+    streams = 1 + has_f0 + (speaker is not None) + (styles > 0)
     return VocoderSettings(
         has_statistics=table is not None and first[1] == table[1] * streams + 2,
         num_units=table[0] if table is not None else VocoderSettings.num_units,
@@ -87,5 +93,8 @@ def vocoder_settings(shapes: Mapping[str, tuple[int, ...]], source: Source) -> V
         f0_codes=shapes["f0_dict.weight"][0] if has_f0 else VocoderSettings.f0_codes,
         speaker=speaker,
         voices=shapes["spkr.weight"][0] if speaker == "table" else VocoderSettings.voices,
+        styles=styles,
+        duration_hidden=durations[0],
+        duration_kernel=durations[2],
         unit_encoder=learned,
     )

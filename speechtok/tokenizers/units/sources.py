@@ -17,7 +17,7 @@ from typing import Any
 
 from speechtok.checkpoints.read import INDEX, read_shapes
 from speechtok.errors import CheckpointError
-from speechtok.limits import read_json
+from speechtok.limits import JSON_BYTES, read_bytes, read_json
 from speechtok.tokenizers.units import convert, hubert_config
 from speechtok.tokenizers.units.config import UnitConfig
 from speechtok.tokenizers.units.pitch import read_statistics
@@ -27,11 +27,13 @@ PARTS = ("features", "kmeans", "f0", "speaker", "vocoder")
 STATISTICS = ("f0_stats.pth", "f0_stats.th")
 """Names of published pitch statistics; a config may state another."""
 SPEAKERS, CONFIG, PREPROCESSOR = "speakers.json", "config.json", "preprocessor_config.json"
+SPEAKER_LIST, STYLES = "speakers.txt", "styles.txt"
+"""Lists of names, one a line in the order of a table's rows."""
 _BESIDE = {
     "features": (CONFIG,),
     "f0": (*STATISTICS, CONFIG),
     "speaker": (CONFIG, PREPROCESSOR),
-    "vocoder": (*STATISTICS, SPEAKERS, CONFIG),
+    "vocoder": (*STATISTICS, SPEAKERS, SPEAKER_LIST, STYLES, CONFIG),
 }
 """Part → the files that are read beside its weights."""
 _CENTRES = (".safetensors", ".npy", ".bin", ".npz", ".pt", ".pth")
@@ -97,15 +99,21 @@ def find_sources(files: Mapping[str, Path]) -> dict[str, Source]:
             INDEX
         )  # the list comes before its files
         if part in PARTS and path.name not in beside and not listed:
-            sources[part] = Source(path=path, prefix="generator." if path.name.startswith("g_") else "")
+            is_trained = path.name.startswith("g_") or (part == "vocoder" and _holds_generator(path))
+            sources[part] = Source(path=path, prefix="generator." if is_trained else "")
     return sources
+
+
+def _holds_generator(path: Path) -> bool:
+    return any(name.startswith("generator.") for name in read_shapes(path))
 
 
 def _statistics_names(files: Mapping[str, Path]) -> tuple[str, ...]:
     """Return the names that pitch statistics have: those that the configs among the files ask for, and the usual."""
     stated = []
     for path in (files[name] for name in _CONFIGS if name in files):
-        asked = _read_json(path).get("f0_stats")
+        stated_there = _read_json(path)
+        asked = stated_there.get("f0_stats") if stated_there.get("f0") is not False else None
         if asked is not None and not isinstance(asked, str):
             raise CheckpointError(f"'{path}' must state a file name as f0_stats.")
         stated += [PurePosixPath(asked.replace("\\", "/")).name] if asked else []
@@ -133,6 +141,10 @@ def read_settings(config: UnitConfig, files: Mapping[str, Path]) -> UnitConfig:
             if not all(type(row) is int and 0 <= row < _ROWS for row in names.values()):
                 raise CheckpointError(f"'{path}' must map speaker names to rows, which are whole numbers.")
             config = replace(config, speakers=names)
+        elif path.name in (SPEAKER_LIST, STYLES):
+            names = _read_names(path)
+            is_styles = path.name == STYLES
+            config = replace(config, styles=names) if is_styles else replace(config, speakers=names)
         elif path.name == CONFIG and part == "speaker":
             level = _read_json(path.with_name(PREPROCESSOR)) if path.with_name(PREPROCESSOR).is_file() else {}
             network = _read_json(path) | {"do_normalize": _flag(level, "do_normalize", False, path)}
@@ -167,6 +179,17 @@ def _flag(values: Mapping[str, Any], name: str, default: bool, path: Path) -> bo
             f"'{path}' has {reprlib.repr(value)} in field {name}, which must be true or false."
         )
     return bool(value)
+
+
+def _read_names(path: Path) -> dict[str, int]:
+    """Return name → line of a list of names."""
+    text = read_bytes(path, JSON_BYTES, "list of names", error=CheckpointError).decode("utf-8", "replace")
+    names = text.splitlines()
+    if not names or len(set(names)) != len(names) or not all(name == name.strip() != "" for name in names):
+        raise CheckpointError(
+            f"'{path}' must hold one name a line, each once, in the order of the table's rows."
+        )
+    return {name: row for row, name in enumerate(names)}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

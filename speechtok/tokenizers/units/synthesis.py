@@ -1,15 +1,17 @@
 """What `decode` does: one utterance after the other through the vocoder.
 
-Contents: `speak`.
+Contents: `speak`, `with_predicted_durations`.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from speechtok.tokenizers.units.vocoder import UnitVocoder
 from speechtok.tokens import SpeechTokens
@@ -24,6 +26,7 @@ def speak(
     *,
     keep_tail: bool,
     statistics: Tensor | None = None,
+    style: Tensor | None = None,
 ) -> Tensor:
     """Return the waveforms of tokens.
 
@@ -34,6 +37,7 @@ def speak(
         keep_tail: whether the last unit and pitch code are repeated to the end of the audio; otherwise units
             after the last whole pitch code are left out and their time is silent.
         statistics: `(batch, 2)`, mean and deviation of pitch in Hz, for vocoders that take them.
+        style: rows `(batch,)` for vocoders with styles.
 
     Returns:
         `(batch, samples)`, zero past each utterance's `num_samples`.
@@ -59,9 +63,32 @@ def speak(
             continue
         voice = None if speaker is None else vocoder.voice(speaker[index : index + 1])
         pair = None if statistics is None else statistics[index : index + 1]
-        wave = vocoder(units, pitch, voice, pair)[0, :samples]
+        manner = None if style is None else style[index : index + 1]
+        wave = vocoder(units, pitch, voice, pair, manner)[0, :samples]
         out[index, : len(wave)] = wave
     return out
+
+
+def with_predicted_durations(vocoder: UnitVocoder, tokens: SpeechTokens) -> SpeechTokens:
+    """Return tokens whose runs of equal units last as long as the vocoder predicts.
+
+    Args:
+        vocoder: one with a predictor of durations and without pitch.
+        tokens: with the stream `content`; how long its runs are changes nothing.
+    """
+    rows = []
+    for index, frames in enumerate(tokens.num_frames["content"].tolist()):
+        runs = torch.unique_consecutive(tokens["content"][index, 0, :frames])
+        if len(runs):
+            runs = runs.repeat_interleave(vocoder.dur_predictor(vocoder.dict(runs[None]))[0])
+        rows.append(runs)
+    counts = torch.tensor([len(row) for row in rows], device=tokens.num_samples.device)
+    return replace(
+        tokens,
+        streams={"content": pad_sequence(rows, batch_first=True)[:, None]},
+        num_frames={"content": counts},
+        num_samples=counts * vocoder.settings.hop_length,
+    )
 
 
 def _extended(codes: Tensor, length: int) -> Tensor:

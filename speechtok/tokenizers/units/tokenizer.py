@@ -25,8 +25,14 @@ from speechtok.tokenizers.units.fit import CONTENT, PITCH, check_fit, streams_of
 from speechtok.tokenizers.units.hubert import Hubert
 from speechtok.tokenizers.units.hubert_config import unusual
 from speechtok.tokenizers.units.sources import Source, find_files, find_sources, read_settings
-from speechtok.tokenizers.units.synthesis import speak
-from speechtok.tokenizers.units.voices import SpeakerEncoder, choose_statistics, choose_voices, row_of
+from speechtok.tokenizers.units.synthesis import speak, with_predicted_durations
+from speechtok.tokenizers.units.voices import (
+    SpeakerEncoder,
+    choose_statistics,
+    choose_style,
+    choose_voices,
+    row_of,
+)
 from speechtok.tokenizers.units.vqvae_units import VqVaeUnits
 from speechtok.tokens import SpeechTokens
 
@@ -89,7 +95,7 @@ class UnitTokenizer(SpeechTokenizer):
         settings = {
             name: value
             for name, value in asdict(self.config).items()
-            if name not in ("speakers", "speaker_network", "feature_network")
+            if name not in ("speakers", "styles", "style", "speaker_network", "feature_network")
             and (name != "padding" or value)  # fingerprints are older than it
         }
         if isinstance(self.parts.reader, Hubert) and (other := unusual(self.parts.reader.settings)):
@@ -178,13 +184,16 @@ class UnitTokenizer(SpeechTokenizer):
         )
         return (nn.functional.embedding(codes, table) * inside[:, :, None]).transpose(1, 2)
 
-    def convert_voice(self, tokens: SpeechTokens, speaker: Any, *, tail: str = "reference") -> Tensor:
+    def convert_voice(
+        self, tokens: SpeechTokens, speaker: Any, *, style: Any = None, tail: str = "reference"
+    ) -> Tensor:
         """Return the speech of `tokens` in another voice.
 
         Args:
             tokens: the source, made by this tokenizer.
             speaker: name or row of a voice in the vocoder's table; or, for vocoders that take x-vectors, tokens of
                 the target, a vector `(512,)` or `(batch, 512)`, or the path of a recording.
+            style: name or row of a style in the vocoder's table, for vocoders that have one.
             tail: see `decode`.
 
         Returns:
@@ -195,8 +204,30 @@ class UnitTokenizer(SpeechTokenizer):
             TokensError: when the tokens are another tokenizer's.
             ValueError: when the vocoder does not know the speaker.
         """
-        result: Tensor = self.decode(tokens, speaker=speaker, tail=tail)
+        result: Tensor = self.decode(tokens, speaker=speaker, style=style, tail=tail)
         return result
+
+    def predict_durations(self, tokens: SpeechTokens) -> SpeechTokens:
+        """Return tokens in which each run of equal units lasts as long as the vocoder predicts, to be decoded.
+
+        For units whose durations are not known, such as those of a translation: one frame of each is enough.
+
+        Args:
+            tokens: made by this tokenizer, or of its units.
+
+        Raises:
+            CheckpointError: when the vocoder has no predictor of durations, as those of S2ST do, or takes pitch.
+            TokensError: when the tokens are another tokenizer's.
+        """
+        self.check_tokens(tokens)
+        vocoder = self.parts.vocoder
+        if vocoder is None or not vocoder.settings.duration_hidden or vocoder.settings.f0 is not None:
+            raise CheckpointError(
+                f"'{self.name}' has no vocoder with a predictor of durations and without pitch; put such a one, with its "
+                "config.json, into the folder vocoder/."
+            )
+        with torch.inference_mode():
+            return with_predicted_durations(vocoder, tokens.to(self.device))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move the tokenizer and return it; another dtype starts again from the stored weights."""
@@ -258,8 +289,10 @@ class UnitTokenizer(SpeechTokenizer):
             speaker_embedding=vectors,
         )
 
-    def _decode(self, tokens: SpeechTokens, *, speaker: Any = None, tail: str = "reference") -> Tensor:
-        """Decode; `speaker` as in `convert_voice`, `tail` is "reference" or "keep".
+    def _decode(
+        self, tokens: SpeechTokens, *, speaker: Any = None, style: Any = None, tail: str = "reference"
+    ) -> Tensor:
+        """Decode; `speaker` and `style` as in `convert_voice`, `tail` is "reference" or "keep".
 
         The published decoder leaves out what is left after whole pitch codes (under 80 ms, silent here);
         "keep" repeats the last unit and pitch code instead.
@@ -283,6 +316,7 @@ class UnitTokenizer(SpeechTokenizer):
             choose_voices(vocoder, self.config, tokens, speaker, self.speaker_encoder, self.name),
             keep_tail=tail == "keep",
             statistics=choose_statistics(vocoder, self.config, len(tokens), speaker, self.name),
+            style=choose_style(vocoder, self.config, len(tokens), style, self.name),
         )
 
     def _units(self, num_samples: int) -> int:

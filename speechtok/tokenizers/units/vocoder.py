@@ -21,6 +21,7 @@ from torch.nn import functional
 from speechtok.nets.fast_conv import FastConv1d
 from speechtok.nets.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
 from speechtok.nets.windows import plan_windows
+from speechtok.tokenizers.units.durations import DurationPredictor
 from speechtok.tokenizers.units.jukebox import Codebook, F0VqVae, VqEncoder, VqVaeSettings
 
 _SLOPE, _LAST_SLOPE = 0.1, 0.01
@@ -60,6 +61,12 @@ class VocoderSettings:
     """"table" (voices by index), "xvector" (a projection of 512 numbers), or None."""
     voices: int = TABLE_ROWS
     """Rows of the table of voices."""
+    styles: int = 0
+    """Rows of the table of styles; 0 for a vocoder without."""
+    duration_hidden: int = 0
+    """Channels inside the predictor of durations; 0 for a vocoder without."""
+    duration_kernel: int = 3
+    """Frames each of its convolutions sees."""
     has_statistics: bool = False
     """Whether mean and deviation of the speaker's pitch, in Hz, are two more channels (`f0_feats`)."""
     unit_encoder: VqVaeSettings | None = None
@@ -74,7 +81,7 @@ class VocoderSettings:
     def in_channels(self) -> int:
         """Channels of everything that is stacked."""
         return (
-            self.embedding * (1 + (self.f0 is not None) + (self.speaker is not None))
+            self.embedding * (1 + (self.f0 is not None) + (self.speaker is not None) + (self.styles > 0))
             + 2 * self.has_statistics
         )
 
@@ -94,7 +101,7 @@ class _Residual(nn.Module):
 
 
 class UnitVocoder(nn.Module):
-    """Tables and generator. Entries: `dict`, `f0_dict`, `spkr`, `quantizer`, `conv_pre`, `ups`, `resblocks`, …."""
+    """Tables and generator. Entries: `dict`, `f0_dict`, `spkr`, `style`, `quantizer`, `conv_pre`, `ups`, …."""
 
     def __init__(self, settings: VocoderSettings) -> None:
         super().__init__()
@@ -111,6 +118,10 @@ class UnitVocoder(nn.Module):
             self.spkr: nn.Module = nn.Embedding(s.voices, s.embedding)
         elif s.speaker == "xvector":
             self.spkr = nn.Linear(512, s.embedding)
+        if s.styles:
+            self.style = nn.Embedding(s.styles, s.embedding)
+        if s.duration_hidden:
+            self.dur_predictor = DurationPredictor(s.embedding, s.duration_hidden, s.duration_kernel)
         self.conv_pre = WeightNormConv1d(s.in_channels, s.channels, 7, padding=3)
         self.ups = nn.ModuleList()
         self.resblocks = nn.ModuleList()
@@ -135,7 +146,12 @@ class UnitVocoder(nn.Module):
         return out
 
     def stack(
-        self, units: Tensor, pitch: Tensor | None, voice: Tensor | None, statistics: Tensor | None = None
+        self,
+        units: Tensor,
+        pitch: Tensor | None,
+        voice: Tensor | None,
+        statistics: Tensor | None = None,
+        style: Tensor | None = None,
     ) -> Tensor:
         """Return the generator's input.
 
@@ -145,6 +161,7 @@ class UnitVocoder(nn.Module):
                 multiple of the other.
             voice: `(batch, embedding)` for vocoders with speakers.
             statistics: `(batch, 2)`, mean and deviation of pitch in Hz, for vocoders that take them.
+            style: rows `(batch,)` for vocoders with styles.
 
         Returns:
             `(batch, frames, in_channels)`, at the higher rate of the two.
@@ -168,8 +185,11 @@ class UnitVocoder(nn.Module):
             x = x.repeat_interleave(longer // x.shape[1], dim=1)
             y = y.repeat_interleave(longer // y.shape[1], dim=1)
             x = torch.cat([x, y], dim=2)
+        manner = None if style is None else self.style(style)
         constant = [
-            item[:, None].expand(-1, x.shape[1], -1) for item in (voice, statistics) if item is not None
+            item[:, None].expand(-1, x.shape[1], -1)
+            for item in (voice, manner, statistics)
+            if item is not None
         ]
         return torch.cat([x, *constant], dim=2)
 
@@ -193,13 +213,14 @@ class UnitVocoder(nn.Module):
         pitch: Tensor | None = None,
         voice: Tensor | None = None,
         statistics: Tensor | None = None,
+        style: Tensor | None = None,
     ) -> Tensor:
         """Return the waveforms of sequences of equal length, window by window; arguments as in `stack`.
 
         Returns:
             `(batch, frames · hop_length)`, in [-1, 1].
         """
-        x = self.stack(units, pitch, voice, statistics)
+        x = self.stack(units, pitch, voice, statistics, style)
         hop = self.settings.hop_length
         frames = x.shape[1]
         out = x.new_empty(x.shape[0], frames * hop)

@@ -1,6 +1,6 @@
 """Whose voice a vocoder speaks with: a row of its table, a vector, stored tokens or a recording.
 
-Contents: `SpeakerEncoder`, `row_of`, `choose_voices`, `choose_statistics`.
+Contents: `SpeakerEncoder`, `row_of`, `choose_voices`, `choose_style`, `choose_statistics`.
 """
 
 from __future__ import annotations
@@ -90,6 +90,37 @@ def choose_voices(
     return vectors.expand(batch, -1)
 
 
+def choose_style(
+    vocoder: UnitVocoder, config: UnitConfig, batch: int, style: Any, name: str
+) -> Tensor | None:
+    """Return rows `(batch,)` of the vocoder's table of styles; None for vocoders without.
+
+    Args:
+        vocoder: the network.
+        config: names of rows, and the style where none is asked for.
+        batch: utterances.
+        style: name or row, or None.
+        name: of the tokenizer, for messages.
+
+    Raises:
+        ValueError: when the vocoder has no such style, or a choice is needed.
+    """
+    rows, asked = vocoder.settings.styles, config.style if style is None else style
+    if not rows:
+        if style is not None:
+            raise ValueError(f"'{name}' has a vocoder without styles, so it takes no style=.")
+        return None
+    row = config.styles.get(asked, -1) if isinstance(asked, str) else asked
+    if type(row) is not int or not 0 <= row < rows:
+        wanted = "needs a style" if asked is None else f"has no style {asked!r}"
+        names = f"{', '.join(list(config.styles)[:5])}; " if config.styles else ""
+        raise ValueError(
+            f"'{name}' {wanted}; pass style=, a name or a row, or state `style` in the card's architecture. "
+            f"It has: {names}rows 0 to {rows - 1}."
+        )
+    return torch.full((batch,), row, device=next(vocoder.parameters()).device)
+
+
 def choose_statistics(
     vocoder: UnitVocoder, config: UnitConfig, batch: int, speaker: Any, name: str
 ) -> Tensor | None:
@@ -101,9 +132,8 @@ def choose_statistics(
     if not vocoder.settings.has_statistics:
         return None
     is_table = vocoder.settings.speaker == "table"
-    pair = analysis.statistics(
-        config, row_of(config, 0 if speaker is None else speaker, name) if is_table else None
-    )
+    rows, chosen = vocoder.settings.voices, 0 if speaker is None else speaker
+    pair = analysis.statistics(config, row_of(config, chosen, name, rows) if is_table else None)
     if pair is None:
         raise ValueError(
             f"'{name}' speaks with the mean and deviation of pitch, but none are known; "
