@@ -1,6 +1,7 @@
 """The composed tokenizer: published chains, laws, files and error sentences."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -14,12 +15,15 @@ from hypothesis import strategies as st
 
 from speechtok import load_tokenizer
 from speechtok.audio.pitch import extract_pitch, fill_gaps
+from speechtok.cards import find_card
 from speechtok.errors import AudioError, CardError, CheckpointError, TokensError
 from speechtok.tokenizers.units.pitch import normalize_pitch, read_statistics
 from speechtok.tokenizers.units.vocoder import UnitVocoder, VocoderSettings
 from tests.goldens import recipe
 from tests.tokenizers.units.conftest import GOLDENS, hubert_weights, recipe_centers, recipe_weights
 from tests.tokenizers.units.folder import fill, make_folder, save
+
+CARDS = Path(__file__).parents[3] / "tokenizers"
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float64):
@@ -279,6 +283,17 @@ def test_cards_of_the_family() -> None:
         load_tokenizer("hubert_base_l6_km100", checkpoint="/nowhere")
     with pytest.raises(CardError, match="There is no tokenizer 'hubert_base_l6_km101'; did you mean"):
         load_tokenizer("hubert_base_l6_km101")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CARDS.glob("*_km*.yaml")))
+def test_cards_name_where_each_file_lies(name: str) -> None:
+    card = find_card(name)[0]
+    published = card.published or ""
+    assert re.search(r"kmeans/ holds https://\S+\.(bin|pt)\b", published)
+    if card.architecture["features"] != "logmel":
+        assert re.search(r"features/ holds (https://\S+\.pt\b|\S+/\S+ of the Hugging Face Hub)", published)
+    stated = (card.architecture["num_units"], card.architecture["hop_length"])
+    assert stated == (card.streams[0].codebook_size, card.streams[0].hop_length)
 
 
 def test_a_stream_is_missing(table) -> None:
