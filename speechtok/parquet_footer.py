@@ -91,8 +91,8 @@ def open_file(source: Path | BinaryIO, metadata: Any = None, **options: Any) -> 
 
 def _footer(file: BinaryIO) -> bytes:
     size = file.seek(0, io.SEEK_END)
-    tail = b""
-    for length in (_TAIL_BYTES, FOOTER_BYTES):
+    length = _TAIL_BYTES
+    for _ in range(2):
         file.seek(-min(size, length + 8), io.SEEK_END)
         tail = file.read(length + 8)
         if tail[-4:] != _MAGIC:
@@ -104,6 +104,7 @@ def _footer(file: BinaryIO) -> bytes:
             )
         if stated <= len(tail) - 8:
             return tail[-8 - stated : -8]
+        length = stated
     raise ValueError("its footer is cut short")
 
 

@@ -180,6 +180,30 @@ def test_files_without_a_footer(tmp_path, content, reason):
         list(read_parquet_rows(path))
 
 
+class Counted(io.BytesIO):
+    """A file that counts the bytes that are read of it."""
+
+    count = 0
+
+    def read(self, size=-1):
+        found = super().read(size)
+        self.count += len(found)
+        return found
+
+
+def test_no_more_than_the_footer_is_read_of_a_file():
+    """Also where a file has so many row groups that its footer takes a second request."""
+    buffer = io.BytesIO()
+    numbers = pa.table({"number": np.random.default_rng(0).integers(0, 1 << 60, 400_000)})
+    pq.write_table(numbers, buffer, row_group_size=400)
+    content = buffer.getvalue()
+    footer = int.from_bytes(content[-8:-4], "little")
+    assert 1 << 16 < footer < len(content) // 8
+    file = Counted(content)
+    assert open_file(file).metadata.num_row_groups == 1000
+    assert file.count < 2 * footer + (1 << 16)
+
+
 def test_a_long_footer(tmp_path):
     path = tmp_path / "a.parquet"
     columns = {f"column {number}": [number] for number in range(1500)}
