@@ -56,7 +56,6 @@ def measure(folder: Path, repeats: int, settings: dict[str, Any]) -> dict[str, A
                 raise SystemExit(f"The batch after {place:.0%} of the epoch is another one.")
     return {
         "batches": count,
-        "rounds": len(stream._order.rounds(0)),
         "seconds_to_open": opened,
         "state_bytes": len(json.dumps(states[PLACES[-1]])),
         "places": {

@@ -63,8 +63,8 @@ class SpeechTokenDataset:
         collator: FlatCollator | None = None,
         seed: int = 0,
         shuffle: bool = True,
-        window: int = 4096,
-        lanes: int = 4,
+        window: int = 8192,
+        lanes: int = 8,
         num_accumulate: int = 1,
         num_workers: int = 0,
     ) -> TokenDataReader:
@@ -81,9 +81,8 @@ class SpeechTokenDataset:
             collator: makes the ids; `FlatCollator(vocabulary=dataset.vocabulary)` when left out.
             seed: decides the order.
             shuffle: mix rows and batches.
-            window: about how many rows are mixed with each other.
-            lanes: independent sequences that a window is woven from; ranks × workers of them let nearly every row
-                group be read once.
+            window: about how many rows a rank mixes with each other.
+            lanes: bundles of row groups that a rank weaves its window from; a multiple of `num_workers`.
             num_accumulate: batches that each step of the reader returns.
             num_workers: processes that read ahead; 0 reads in this one.
 

@@ -1,23 +1,24 @@
-"""In which order the rows of a token dataset pass by: a pure function of seed, epoch and row counts.
+"""In which order the rows of a token dataset pass by: a pure function of seed, epoch, row counts and ranks.
 
-An epoch is a sequence of *rounds*. The row groups of all shards are put in a random order and cut into
-rounds of about `window` rows; rows are mixed within a round only, so a reader never holds more than one.
-A round is woven from `lanes` independent sequences, each with row groups of its own: unit 0 of lane 0, unit 0
-of lane 1, …, unit 1 of lane 0. A *unit* is what a reader yields, a single row or a batch.
+An epoch is a random sequence of *bundles*, each of one or a few whole row groups. The rows of a bundle are mixed with each
+other and cut into *units*, which is what a reader yields: single rows or batches. A rank gets a run of that
+sequence, as many units as any other rank, and weaves its bundles on `lanes`: a unit of each open bundle in turn, and the
+next bundle of the run where one is through. Workers own lanes. So a row group is read by one worker of one rank, except
+in the bundles where one rank's run ends and the next begins, which are at most an eighth of all where there are enough row
+groups.
 
-Readers (every worker of every rank) are dealt the units of the epoch like cards, by number alone. A
-position is therefore a few integers, and means the same to any number of readers. Where the number of readers
-divides `lanes`, nearly every row group is read by one reader only.
+Where an epoch goes on with another number of ranks, what is left of it is dealt anew. A place is therefore a list of
+deals: among how many ranks, and how many steps each of them took.
 
 Random choices are hashes of (seed, epoch, number), so that no release of NumPy can change an order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,20 +26,22 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 GROUPS, ROWS, BATCHES = 1, 2, 3
 """What is shuffled; keeps the random choices of the three apart."""
+CUT_SHARE = 8
+"""Bundles for each cut between two ranks, at least, where there are row groups enough: each cut has one read twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrderSettings:
-    """What an order depends on besides the dataset and the epoch."""
+    """What an order depends on besides the dataset, the epoch and the ranks."""
 
     seed: int
     """Chooses the order."""
     shuffle: bool
     """Whether row groups, rows and batches are mixed; otherwise rows pass in the order of the files."""
     window: int
-    """About how many rows make up a round."""
+    """About how many rows a rank mixes with each other: those of `lanes` bundles."""
     lanes: int
-    """Independent sequences that a round is woven from; without `shuffle` there is one."""
+    """Bundles that a rank weaves together; without `shuffle` there is one."""
     batch_size: int | None
     """Most rows of a batch; None sets no bound."""
     max_tokens: int | None
@@ -58,16 +61,39 @@ class OrderSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a reader stands: the next unit it may take."""
+    """Where the ranks stand, all of them alike."""
 
     epoch: int = 0
     """Number of the epoch."""
-    round: int = 0
-    """Number of the round within the epoch."""
-    unit: int = 0
-    """Number of the unit within the round that is dealt as number 0; negative when it lay in an earlier round."""
-    dealt: int = 0
-    """Units dealt since then."""
+    deals: tuple[tuple[int, int], ...] = ()
+    """Among how many ranks the epoch, then what was left of it, was dealt, and how many units each rank took."""
+
+    @property
+    def steps(self) -> int:
+        """Units that each rank took since the last deal."""
+        return self.deals[-1][1]
+
+    def among(self, ranks: int) -> Place:
+        """Return the same place, for so many ranks to go on."""
+        deals = tuple(deal for deal in self.deals if deal[1])
+        if not deals or deals[-1][0] != ranks:
+            deals += ((ranks, 0),)
+        return replace(self, deals=deals)
+
+    def after(self, steps: int) -> Place:
+        """Return where each rank has taken so many units since the last deal."""
+        return replace(self, deals=(*self.deals[:-1], (self.deals[-1][0], steps)))
+
+
+class Span(NamedTuple):
+    """Some units of one bundle."""
+
+    bundle: int
+    """Number of the bundle in the epoch."""
+    start: int
+    """The first unit."""
+    stop: int
+    """The first that is not among them."""
 
 
 class Order:
@@ -81,71 +107,92 @@ class Order:
 
     def __init__(self, settings: OrderSettings, group_rows: Integers, lengths: Integers) -> None:
         self.settings, self.group_rows, self.lengths = settings, group_rows, lengths
+        self.lanes = settings.lanes if settings.shuffle else 1
         self._starts = np.concatenate([[0], np.cumsum(group_rows)])
-        self._rounds: tuple[int, list[Integers]] | None = None
+        self._planned: tuple[tuple[int, int], list[Integers], list[Span]] | None = None
 
-    def rounds(self, epoch: int) -> list[Integers]:
-        """Return the row groups of each round of an epoch."""
-        if self._rounds is None or self._rounds[0] != epoch:
-            groups = np.flatnonzero(self.group_rows)
-            if self.settings.shuffle:
-                groups = groups[np.argsort(self._keys(epoch, GROUPS, groups), kind="stable")]
-            self._rounds = (epoch, self._cut(groups))
-        return self._rounds[1]
+    def bundles(self, epoch: int, ranks: int) -> list[Integers]:
+        """Return the row groups of each bundle of an epoch that begins with so many ranks."""
+        return self._plan(epoch, ranks)[0]
 
-    def units(self, epoch: int, number: int) -> list[Integers]:
-        """Return the rows of each unit of a round, in order."""
-        lanes = [self._lane_units(epoch, groups) for groups in self._lanes(self.rounds(epoch)[number])]
-        return [unit for step in zip_longest(*lanes) for unit in step if unit is not None]
+    def spans(self, epoch: int, ranks: int) -> list[Span]:
+        """Return all units of an epoch that begins with so many ranks."""
+        return self._plan(epoch, ranks)[1]
 
-    def _cut(self, groups: Integers) -> list[Integers]:
-        """Cut a sequence of row groups into rounds of like size, `window` rows or nearly so."""
-        rows = np.cumsum(self.group_rows[groups])
-        if not len(rows):
-            return []
-        count = max(1, round(int(rows[-1]) / self.settings.window))
-        ends = np.searchsorted(rows, [rows[-1] * number // count for number in range(1, count)]) + 1
-        return [part for part in np.split(groups, ends) if len(part)]
-
-    def _lanes(self, groups: Integers) -> list[list[int]]:
-        """Deal row groups to lanes so that their rows are about equal in number."""
-        count = min(self.settings.lanes, len(groups)) if self.settings.shuffle else 1
-        lanes: list[list[int]] = [[] for _ in range(count)]
-        filled = [0] * len(lanes)
-        for group in groups.tolist():
-            lane = filled.index(min(filled))
-            lanes[lane].append(group)
-            filled[lane] += int(self.group_rows[group])
-        return lanes
-
-    def _lane_units(self, epoch: int, groups: list[int]) -> list[Integers]:
-        settings = self.settings
-        rows = np.concatenate([np.arange(self._starts[group], self._starts[group + 1]) for group in groups])
+    def units(self, epoch: int, groups: Integers) -> list[Integers]:
+        """Return the rows of each unit of a bundle, in order."""
+        settings, rows = self.settings, self._rows(groups)
         if settings.shuffle:
             rows = rows[np.argsort(self._keys(epoch, ROWS, rows), kind="stable")]
         if not settings.makes_batches:
             return list(rows[:, None])
-        batches = self._batches(rows)
-        if settings.max_tokens is not None:
-            first = np.array([batch.min() for batch in batches])
-            keys = self._keys(epoch, BATCHES, first) if settings.shuffle else first
-            batches = [batches[number] for number in np.argsort(keys, kind="stable")]
-        return batches
-
-    def _batches(self, rows: Integers) -> list[Integers]:
-        """Cut rows into batches; under a budget, rows of like length meet, the longest first."""
-        settings = self.settings
-        largest = settings.batch_size or len(rows)
         if settings.max_tokens is None:
-            return [rows[start : start + largest] for start in range(0, len(rows), largest)]
+            return np.split(rows, self._cuts(rows))
         rows = rows[np.argsort(-self.lengths[rows], kind="stable")]
-        batches, start = [], 0
-        while start < len(rows):
-            longest = max(1, int(self.lengths[rows[start]]))
-            size = min(largest, max(1, settings.max_tokens // longest))
-            batches.append(rows[start : start + size])
-            start += size
-        return batches
+        batches = np.split(rows, self._cuts(rows))
+        first = np.array([batch.min() for batch in batches])
+        keys = self._keys(epoch, BATCHES, first) if settings.shuffle else first
+        return [batches[number] for number in np.argsort(keys, kind="stable")]
+
+    def turns(self, place: Place, rank: int, *, drop_last: bool = False) -> Iterator[tuple[int, int, int]]:
+        """Yield lane, bundle and number within the bundle of each unit that a rank takes in the rest of an epoch.
+
+        Args:
+            place: where all ranks stand; its last deal is among those that go on.
+            rank: number of the rank.
+            drop_last: leave out the last units, of which not every rank would get one.
+        """
+        spans = self.spans(place.epoch, place.deals[0][0])
+        for ranks, steps in place.deals[:-1]:
+            *runs, rest = deal(spans, ranks, drop_last=drop_last)
+            spans = [span for run in runs for span in Weave(run, self.lanes, steps).left()] + rest
+        ranks, steps = place.deals[-1]
+        return Weave(deal(spans, ranks, drop_last=drop_last)[rank], self.lanes, steps)
+
+    def _plan(self, epoch: int, ranks: int) -> tuple[list[Integers], list[Span]]:
+        if self._planned is None or self._planned[0] != (epoch, ranks):
+            groups = np.flatnonzero(self.group_rows)
+            if self.settings.shuffle:
+                groups = groups[np.argsort(self._keys(epoch, GROUPS, groups), kind="stable")]
+            bundles = self._bundled(groups, ranks)
+            spans = [Span(number, 0, self._count(bundle)) for number, bundle in enumerate(bundles)]
+            self._planned = (epoch, ranks), bundles, spans
+        return self._planned[1:]
+
+    def _bundled(self, groups: Integers, ranks: int) -> list[Integers]:
+        """Cut a sequence of row groups into bundles of like size.
+
+        As many as let a window hold one for each lane, and each rank have one for each lane, and few be read twice.
+        """
+        rows = np.cumsum(self.group_rows[groups])
+        if not len(rows):
+            return []
+        by_window = round(int(rows[-1]) * self.lanes / self.settings.window)
+        count = max(1, by_window, ranks * self.lanes, (ranks - 1) * CUT_SHARE)
+        ends = np.searchsorted(rows, [rows[-1] * number // count for number in range(1, count)]) + 1
+        return [part for part in np.split(groups, ends) if len(part)]
+
+    def _rows(self, groups: Integers) -> Integers:
+        return np.concatenate([np.arange(self._starts[group], self._starts[group + 1]) for group in groups])
+
+    def _count(self, groups: Integers) -> int:
+        """Return how many units a bundle has."""
+        settings, count = self.settings, int(self.group_rows[groups].sum())
+        if settings.max_tokens is not None:
+            rows = self._rows(groups)
+            return len(self._cuts(rows[np.argsort(-self.lengths[rows], kind="stable")])) + 1
+        return -(-count // settings.batch_size) if settings.batch_size else count
+
+    def _cuts(self, rows: Integers) -> list[int]:
+        """Return where rows are cut into batches; under a budget they come by length, the longest first."""
+        largest = self.settings.batch_size or len(rows)
+        if self.settings.max_tokens is None:
+            return list(range(largest, len(rows), largest))
+        lengths, budget = self.lengths[rows].tolist(), self.settings.max_tokens
+        cuts, start = [], 0
+        while (start := start + min(largest, max(1, budget // max(1, lengths[start])))) < len(lengths):
+            cuts.append(start)
+        return cuts
 
     def _keys(self, epoch: int, what: int, numbers: Integers) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """Return a random key for each number."""
@@ -155,46 +202,67 @@ class Order:
         return _mixed(state ^ _mixed(numbers.astype(np.uint64)))
 
 
-def deal(
-    order: Order, place: Place, *, reader: int, readers: int, ranks: int, drop_last: bool = False
-) -> Iterator[tuple[Integers, Place, Place]]:
-    """Yield one reader's units of the rest of an epoch.
+class Weave(Iterator[tuple[int, int, int]]):
+    """The units of a run, as one rank takes them: lane, bundle and number within the bundle.
 
     Args:
-        order: the dataset's order.
-        place: where to begin; all readers begin at the same `unit` and `round`.
-        reader: this reader's number; rank + ranks × worker.
-        readers: how many there are.
-        ranks: how many ranks they belong to; rank r gets units r, r + ranks, ….
-        drop_last: leave out the last units, of which not every rank would get one.
-
-    Returns:
-        For each unit: its rows; where this reader alone goes on; where any number of readers go on, once
-        every rank has had as many units as this one.
+        run: what the rank takes, in the order in which it is begun.
+        lanes: how many bundles are open at once.
+        steps: units that were taken before.
     """
-    number, origin, dealt = place.round, place.unit, max(place.dealt, reader)
-    dealt += (reader - dealt) % readers
-    while number < len(order.rounds(place.epoch)):
-        units = order.units(place.epoch, number)
-        while origin + dealt < len(units):
-            together = origin + (dealt // ranks + 1) * ranks
-            if drop_last and not _has(order, place.epoch, number, together, len(units)):
-                return
-            own = Place(epoch=place.epoch, round=number, unit=origin, dealt=dealt + readers)
-            shared = replace(own, unit=together, dealt=0)
-            if together >= len(units):
-                shared = replace(shared, round=number + 1, unit=together - len(units))
-            yield units[origin + dealt], own, shared
-            dealt += readers
-        number, origin = number + 1, origin - len(units)
+
+    def __init__(self, run: Sequence[Span], lanes: int, steps: int = 0) -> None:
+        self._waiting = list(reversed(run))
+        self._open = [self._waiting.pop() if self._waiting else None for _ in range(lanes)]
+        self._lane = 0
+        while (lengths := [span.stop - span.start for span in self._open if span]) and steps >= len(lengths):
+            rounds = min(steps // len(lengths), *lengths)
+            for lane, span in enumerate(self._open):
+                if span:
+                    self._take(lane, span, rounds)
+            steps -= rounds * len(lengths)
+        for _ in islice(self, steps):
+            pass
+
+    def __next__(self) -> tuple[int, int, int]:
+        for _ in self._open:
+            lane, self._lane = self._lane, (self._lane + 1) % len(self._open)
+            if span := self._open[lane]:
+                self._take(lane, span, 1)
+                return lane, span.bundle, span.start
+        raise StopIteration
+
+    def left(self) -> list[Span]:
+        """Return what has not been taken."""
+        return [span for span in self._open if span] + self._waiting[::-1]
+
+    def _take(self, lane: int, span: Span, count: int) -> None:
+        rest = span._replace(start=span.start + count)
+        if rest.start == rest.stop:
+            self._open[lane] = self._waiting.pop() if self._waiting else None
+        else:
+            self._open[lane] = rest
 
 
-def _has(order: Order, epoch: int, number: int, needed: int, count: int) -> bool:
-    """Return whether the rounds from `number` on, the first with `count` units, have at least `needed`."""
-    while count < needed and number + 1 < len(order.rounds(epoch)):
-        number += 1
-        count += len(order.units(epoch, number))
-    return count >= needed
+def deal(spans: Sequence[Span], ranks: int, *, drop_last: bool = False) -> list[list[Span]]:
+    """Cut a sequence of units into a run for each rank, and what no rank gets.
+
+    The runs are equally long, or the first ones longer by one unit, which `drop_last` leaves to nobody.
+    """
+    steps, more = divmod(sum(span.stop - span.start for span in spans), ranks)
+    waiting = list(reversed(spans))
+    runs: list[list[Span]] = []
+    for rank in range(ranks):
+        run, wanted = [], steps + (rank < more and not drop_last)
+        while wanted:
+            span = waiting.pop()
+            end = min(span.stop, span.start + wanted)
+            run.append(span._replace(stop=end))
+            wanted -= end - span.start
+            if end < span.stop:
+                waiting.append(span._replace(start=end))
+        runs.append(run)
+    return [*runs, waiting[::-1]]
 
 
 def _mixed(values: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:

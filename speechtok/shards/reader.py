@@ -130,8 +130,8 @@ class TokenDataset(Base):
         *,
         seed: int = 0,
         shuffle: bool = True,
-        window: int = 4096,
-        lanes: int = 4,
+        window: int = 8192,
+        lanes: int = 8,
         batch_size: int | None = None,
         max_tokens: int | None = None,
         drop_last: bool = False,
@@ -140,14 +140,16 @@ class TokenDataset(Base):
     ) -> TokenStream:
         """Return the rows as a stream for training: mixed, batched, dealt to ranks and workers, resumable.
 
+        An epoch's order depends on the number of ranks with which it begins, and not on that of workers.
+
         Args:
             seed: chooses the order; the same seed gives the same order everywhere.
             shuffle: mix row groups, rows and batches; otherwise rows pass in the order of the files, sorted by
-                length within a window where `max_tokens` asks for it.
-            window: about how many rows are mixed with each other, and held in memory by all readers together.
-            lanes: independent sequences that a window is woven from. Where ranks × workers divide it, nearly
-                every row group is read once; each lane needs a thousand rows or more of the window to
-                keep padding low.
+                length within a window where `max_tokens` asks for it, each rank's after those of the rank before it.
+            window: about how many rows a rank mixes with each other, and holds in memory with all its workers.
+            lanes: bundles of whole row groups that a rank weaves its window from; a thousand rows or more for each keep
+                padding low. Workers own lanes, so take a multiple of their number: with more workers than lanes, and
+                without `shuffle`, several workers read the same row groups.
             batch_size: most rows of a batch.
             max_tokens: most frames of a batch, padding included: rows × frames of the longest, at the
                 highest frame rate of the streams. Rows of like length meet; a longer row is a batch alone.

@@ -1,6 +1,6 @@
 """A token dataset as a stream for training: shuffled, batched, shared by ranks and workers, resumable.
 
-The order is that of `speechtok.shards.order`. Because it is known without reading a row, the state of a stream
+The order is that of `speechtok.shards.order`. Because it is known without reading a row's codes, the state of a stream
 is a few integers: going on takes as long at the end of an epoch as at its beginning, and the number of ranks
 and workers may change.
 """
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,12 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from speechtok.errors import DatasetError
-from speechtok.shards.order import Integers, Order, OrderSettings, Place, deal
+from speechtok.shards.order import Integers, Order, OrderSettings, Place
 from speechtok.shards.packing import Packing, unpacked
 from speechtok.shards.rows import RowGroups, Rows, tokens_of
 from speechtok.tokens import SpeechTokens
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Version of `TokenStream.state_dict`."""
 
 
@@ -36,6 +37,12 @@ _NOT_FOR_LOADERS = {
     "persistent_workers": "leave it out, since each epoch begins with new workers, which know where the stream stands",
 }
 """Options of torch's loaders that a stream takes over, and what to do instead."""
+
+
+class Turn(Enum):
+    """What a worker yields where another one has an item; torch asks its workers one after the other."""
+
+    PASSED = "passed"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,19 +111,7 @@ class TokenStream(IterableDataset[Any]):
             self._place, self._ended = Place(epoch=epoch), False
 
     def __iter__(self) -> Iterator[Any]:
-        self._enter()
-        worker, workers = _worker()
-        cached: dict[int, Rows] = {}
-        for rows, own, shared in self._deal(worker, workers):
-            if own.round != self._place.round:
-                cached.clear()
-            item = self._item(rows, cached)
-            self._place = own if workers > 1 else shared
-            yield item
-        # Other workers may not be through yet, so this worker's state has to say that it is.
-        self._ended = True
-        if workers == 1:
-            self._enter()
+        return (item for item in self._turns() if item is not Turn.PASSED)
 
     def loader(self, **options: Any) -> TokenLoader:
         """Return a loader that reads in worker processes while this stream keeps the state.
@@ -128,8 +123,10 @@ class TokenStream(IterableDataset[Any]):
         return TokenLoader(self, **options)
 
     def count(self, epoch: int | None = None) -> int:
-        """Return how many rows or batches an epoch has, for all ranks together."""
-        return sum(len(units) for units in self._epoch_units(epoch))
+        """Return how many rows or batches an epoch has that begins with these ranks, for all of them together."""
+        return sum(
+            span.stop for span in self._order.spans(self.epoch if epoch is None else epoch, self.world_size)
+        )
 
     def padding(self, epoch: int | None = None) -> float:
         """Return the share of padding among the frames of an epoch's batches.
@@ -138,20 +135,28 @@ class TokenStream(IterableDataset[Any]):
         """
         lengths = self._order.lengths if len(self._order.lengths) else self._lengths()
         valid = padded = 0
-        for units in self._epoch_units(epoch):
+        epoch = self.epoch if epoch is None else epoch
+        for groups in self._order.bundles(epoch, self.world_size):
+            units = self._order.units(epoch, groups)
             valid += sum(int(lengths[rows].sum()) for rows in units)
             padded += sum(int(lengths[rows].max()) * len(rows) for rows in units)
         return 1 - valid / padded if padded else 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the stream stands: plain values, the same few whatever has passed.
+        """Return where the stream stands: a few plain values, and two integers for each change of ranks within the epoch.
 
         Every rank's state is good for all ranks, as long as each has taken equally many rows or batches. Only in a
         worker process of a loader the state belongs to that worker, and needs the same ranks and workers again.
         """
         worker, workers = _worker()
         reader = [self.rank, self.world_size, worker, workers] if workers > 1 else None
-        return {**self._identity(), **asdict(self._place), "ended": self._ended, "reader": reader}
+        return {
+            **self._identity(),
+            "epoch": self._place.epoch,
+            "deals": [list(deal) for deal in self._place.deals],
+            "ended": self._ended,
+            "reader": reader,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, with this stream's number of ranks and workers.
@@ -175,23 +180,42 @@ class TokenStream(IterableDataset[Any]):
                     *state["reader"], *reader
                 )
             )
-        self._place = Place(**{name: int(state[name]) for name in asdict(Place())})
+        deals = tuple((int(ranks), int(steps)) for ranks, steps in state["deals"])
+        self._place = Place(epoch=int(state["epoch"]), deals=deals)
         self._ended = bool(state["ended"])
 
     def _enter(self) -> None:
-        """Begin the next epoch where this one is through."""
+        """Begin the next epoch where this one is through, and deal what is to come among the ranks there are."""
         if self._ended:
             self._place, self._ended = Place(epoch=self._place.epoch + 1), False
+        self._place = self._place.among(self.world_size)
 
-    def _deal(self, worker: int, workers: int) -> Iterator[tuple[Integers, Place, Place]]:
-        return deal(
-            self._order,
-            self._place,
-            reader=self.rank + self.world_size * worker,
-            readers=self.world_size * workers,
-            ranks=self.world_size,
-            drop_last=self.drop_last,
-        )
+    def _turns(self) -> Iterator[Any]:
+        """Yield this worker's items, and `Turn.PASSED` as often as its rank's order needs when workers are asked in turn."""
+        self._enter()
+        worker, workers = _worker()
+        order, place = self._order, self._place
+        bundles, turn = order.bundles(place.epoch, place.deals[0][0]), 0
+        opened: dict[int, tuple[int, list[Integers], dict[int, Rows]]] = {}
+        taken = order.turns(place, self.rank, drop_last=self.drop_last)
+        for step, (lane, number, unit) in enumerate(taken, start=place.steps):
+            owner = (lane if workers <= order.lanes else step) % workers
+            passed = (owner - turn) % workers
+            if (worker - turn) % workers < passed:
+                yield Turn.PASSED
+            turn += passed + 1
+            if owner != worker:
+                continue
+            if lane not in opened or opened[lane][0] != number:
+                opened[lane] = number, order.units(place.epoch, bundles[number]), {}
+            _, units, groups = opened[lane]
+            item = self._item(units[unit], groups)
+            self._place = place.after(step + 1)
+            yield item
+        # Other workers may not be through yet, so this worker's state has to say that it is.
+        self._ended = True
+        if workers == 1:
+            self._enter()
 
     def _item(self, rows: Integers, cached: dict[int, Rows]) -> Any:
         """Return one row or batch; row groups that were read stay in `cached`."""
@@ -220,10 +244,6 @@ class TokenStream(IterableDataset[Any]):
         samples: Integers = self.dataset.column("num_samples").to_numpy()
         return -(-samples // hop)
 
-    def _epoch_units(self, epoch: int | None) -> Iterator[list[Integers]]:
-        epoch = self.epoch if epoch is None else epoch
-        return (self._order.units(epoch, number) for number in range(len(self._order.rounds(epoch))))
-
     def _identity(self) -> dict[str, Any]:
         """Return what a state must agree with."""
         content = hashlib.sha256(self.dataset.info.fingerprint.encode())
@@ -250,16 +270,21 @@ class TokenLoader:
         collate = options.get("collate_fn") or _as_it_is
         if not options.get("pin_memory"):  # which has to find tensors
             collate = Packing(collate)
-        self._loader = DataLoader(stream, **{**options, "collate_fn": collate, "batch_size": None})
+        options |= {"collate_fn": _as_it_is, "batch_size": None}
+        self._loader = DataLoader(_Collated(stream, collate), **options)
 
     def __iter__(self) -> Iterator[Any]:
         stream = self.stream
         stream._enter()
-        places = stream._deal(0, 1)
-        for item in self._loader:
-            _, _, stream._place = next(places)
-            yield unpacked(item)
-        stream._ended = True
+        place = stream._place
+        items = (unpacked(item) for item in self._loader if item is not Turn.PASSED)
+        for step, item in enumerate(items, start=place.steps + 1):
+            stream._place = place.after(step)
+            yield item
+        stream._place, stream._ended = (
+            Place(epoch=place.epoch),
+            True,
+        )  # without workers, the stream said it already
         stream._enter()
 
     def state_dict(self) -> dict[str, Any]:
@@ -269,6 +294,17 @@ class TokenLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.stream.load_state_dict(state)
+
+
+class _Collated(IterableDataset[Any]):
+    """What a worker makes of its items, with its passed turns."""
+
+    def __init__(self, stream: TokenStream, collate: Callable[[Any], Any]) -> None:
+        self._stream, self._collate = stream, collate
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._stream._turns():
+            yield item if item is Turn.PASSED else self._collate(item)
 
 
 def _as_it_is(item: Any) -> Any:

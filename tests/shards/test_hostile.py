@@ -53,12 +53,12 @@ def read_all(path):
 
 
 def test_more_shards_than_a_process_may_open(tmp_path, shard, toy_row):
-    """Four hundred shards, with 300 files allowed: random access, threads, and a copy in another process."""
+    """Four hundred shards, with 256 files allowed: random access, threads, a stream, and a copy in another process."""
     first = shard("data/train-00000-of-00400.parquet", [toy_row("a", 640), toy_row("b", 960, 1)])
     for number in range(1, 400):
         os.link(first, first.with_name(f"train-{number:05d}-of-00400.parquet"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
         dataset = TokenDataset(tmp_path, columns=["id", "num_samples", "content"])
         assert len(dataset) == 800
