@@ -1,9 +1,9 @@
 """What a job of very many parts costs beside the audio: bookkeeping, joining, reading back, and the end of it in a slow store.
 
-    python benchmarks/parts.py [--tasks 1000 10000 100000] [--parts 20000] [--stored 10000] [--latency 30] [--json FILE]
+    python benchmarks/parts.py [--tasks 1000 10000 100000] [--parts 20000] [--stored 10000] [--latency 30] [--seconds 1] [--json FILE]
 
 `tasks`: the driver's ledger, log and progress are driven as a job drives them, with records instead of parts, in CPU seconds; then a
-restart reads all records. `parts`: parts of two utterances of a second on a disk become files of 16 MiB, and every row is read back. `stored`: the same in
+restart reads all records. `parts`: parts of two utterances of so many seconds on a disk become files of 16 MiB, and every row is read back. `stored`: the same in
 the memory of this process, where each request waits so many milliseconds; the end of a job is all that comes after its last part.
 """
 
@@ -13,7 +13,7 @@ import argparse
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -39,16 +39,16 @@ from speechtok.storage import StorePath, as_path
 from speechtok.storage.stores import Store, store_of
 from speechtok.version import __version__
 
-ROWS, SECONDS = 2, 1.0
-"""Utterances of a part, and their length."""
+ROWS = 2
+"""Utterances of a part."""
 FILE_MB = 16.0
 """Size of a file."""
 PAGE = 1000
 """Names or objects of one request."""
 
 
-def plan_of(layout: Layout, parts: int) -> Plan:
-    """Freeze a plan of so many parts."""
+def plan_of(layout: Layout, parts: int, seconds: float) -> Plan:
+    """Freeze a plan of so many parts, of utterances of so many seconds."""
     card = find_card("dmel_16k")[0]
     settings = {
         "tokenizer": card.info("f00d").to_dict(),
@@ -68,7 +68,7 @@ def plan_of(layout: Layout, parts: int) -> Plan:
                         "audio": f"{part:06d}-{row}.flac",
                         "start": 0.0,
                         "split": "train",
-                        "seconds": SECONDS,
+                        "seconds": seconds,
                         "shard": part,
                     }
                     for part in range(start, min(parts, start + 10_000))
@@ -98,7 +98,7 @@ class Clock:
 def bookkeeping(count: int, folder: Path) -> dict[str, Any]:
     """Drive what a driver keeps of its tasks; then read it as a restart does."""
     layout = Layout(folder / f"tasks{count}")
-    plan, found = plan_of(layout, count), dict[str, Any](tasks=count)
+    plan, found = plan_of(layout, count, 1.0), dict[str, Any](tasks=count)
     layout.parts.mkdir()  # type: ignore[union-attr]
 
     def made(task: ShardTask) -> PartRecord:
@@ -123,22 +123,22 @@ def bookkeeping(count: int, folder: Path) -> dict[str, Any]:
     return found | {"restart": clock.lap()}
 
 
-def write_parts(layout: Layout, plan: Plan, tasks: Iterable[ShardTask]) -> None:
+def write_parts(layout: Layout, plan: Plan, seconds: float) -> None:
     """Commit parts of random codes."""
     schema, info = token_schema(plan.info, plan.card, plan.extra_types), plan.info
     (stream,) = info.streams
     random = np.random.default_rng(0)
-    samples = int(SECONDS * info.sample_rate)
-    shape = (stream.num_codebooks, int(SECONDS * stream.frame_rate))
-    plain = {"num_samples": samples, "duration": SECONDS, "source_sample_rate": info.sample_rate}
-    for task in tasks:
+    samples = int(seconds * info.sample_rate)
+    shape = (stream.num_codebooks, int(seconds * stream.frame_rate))
+    plain = {"num_samples": samples, "duration": seconds, "source_sample_rate": info.sample_rate}
+    for task in plan.tasks:
         with layout.temporary(layout.part(task.number)) as temporary:
             with ShardWriter(temporary, schema, info) as writer:
                 for row in task_ids(task):
                     codes = random.integers(0, stream.codebook_size, shape).astype(np.uint16)
                     columns = {"id": row, "audio": f"{row}.flac", stream.name: codes, **plain}
                     writer.add({**dict.fromkeys(schema.names), **columns})
-            record = part_record(task.number, temporary, task.split, rows=ROWS, seconds=ROWS * SECONDS)
+            record = part_record(task.number, temporary, task.split, rows=ROWS, seconds=ROWS * seconds)
             commit(layout, temporary, record)
 
 
@@ -146,11 +146,11 @@ def task_ids(task: ShardTask) -> list[str]:
     return [f"{task.index:06d}-{row}" for row in range(ROWS)]
 
 
-def joined(layout: Layout, parts: int) -> dict[str, Any]:
+def joined(layout: Layout, parts: int, seconds: float) -> dict[str, Any]:
     """Write parts, end the job, and read all rows back."""
-    found, clock = dict[str, Any](parts=parts), Clock()
-    plan = plan_of(layout, parts)
-    write_parts(layout, plan, plan.tasks)
+    found, clock = dict[str, Any](parts=parts, seconds=seconds), Clock()
+    plan = plan_of(layout, parts, seconds)
+    write_parts(layout, plan, seconds)
     found["write_parts"] = clock.lap()
     ledger = Ledger.read(layout, plan)
     found["read_records"] = clock.lap()
@@ -193,12 +193,17 @@ def slowed(store: Store, seconds: float) -> Counter[str]:
     return counts
 
 
-def stored(parts: int, latency_ms: float) -> dict[str, Any]:
+def stored(parts: int, seconds: float, latency_ms: float) -> dict[str, Any]:
     """End a job in a store whose every request takes a while."""
     layout, clock = Layout(as_path("memory://bench/out")), Clock()
-    plan = plan_of(layout, parts)
-    write_parts(layout, plan, plan.tasks)
-    found: dict[str, Any] = {"parts": parts, "latency_ms": latency_ms, "write_parts": clock.lap()}
+    plan = plan_of(layout, parts, seconds)
+    write_parts(layout, plan, seconds)
+    found: dict[str, Any] = {
+        "parts": parts,
+        "seconds": seconds,
+        "latency_ms": latency_ms,
+        "write_parts": clock.lap(),
+    }
     for task in plan.tasks:
         note = layout.attempts(task.split, task.index)
         assert isinstance(note, StorePath)
@@ -224,6 +229,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=20_000)
     parser.add_argument("--stored", type=int, default=10_000)
     parser.add_argument("--latency", type=float, default=30.0, help="milliseconds of each request")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of each utterance")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     figures = describe_machine()
@@ -232,10 +238,10 @@ def main() -> None:
         figures["bookkeeping"] = [bookkeeping(count, folder) for count in arguments.tasks]
         print(figures["bookkeeping"], flush=True)
         if arguments.parts:
-            figures["joined"] = joined(Layout(folder / "joined"), arguments.parts)
+            figures["joined"] = joined(Layout(folder / "joined"), arguments.parts, arguments.seconds)
             print(figures["joined"], flush=True)
     if arguments.stored:
-        figures["stored"] = stored(arguments.stored, arguments.latency)
+        figures["stored"] = stored(arguments.stored, arguments.seconds, arguments.latency)
         print(figures["stored"], flush=True)
     write_figures({**figures, "peak_mb": round(peak_megabytes())}, arguments.json)
 

@@ -13,7 +13,7 @@ from typing import Any
 from speechtok.cards import merge, split_head, with_head
 from speechtok.corpora import Corpus, read_corpus
 from speechtok.corpora.originals import read_run
-from speechtok.engine.executor import Executor, open_executor
+from speechtok.engine.executor import Executor, open_executor, usable_cpus
 from speechtok.engine.job_log import JobLog, check_errors
 from speechtok.engine.looking import Lookers
 from speechtok.engine.observer import Observer, Progress
@@ -25,9 +25,10 @@ from speechtok.engine.worker import ShardWorker, WorkerSettings, describe_tokeni
 from speechtok.errors import DatasetError, JobError, SpeechtokError, StorageError
 from speechtok.loading import list_tokenizers, options_of_last_run
 from speechtok.shards.dataset_readme import OF_ROWS, front_matter, read_readme, readme_body, summary
-from speechtok.shards.joining import clear, join, restore_parts
+from speechtok.shards.joining import MAX_FILES_AT_ONCE, clear, join, restore_parts
 from speechtok.shards.layout import Layout
 from speechtok.shards.ledger import Ledger, is_version_1
+from speechtok.shards.manifest import FileRecord
 from speechtok.shards.plan import DUPLICATE_ID, Plan, ShardTask, has_plan, read_plan
 from speechtok.shards.verify import has_quarantine, quarantine_table
 from speechtok.shards.writer import write_table
@@ -229,7 +230,7 @@ def _make(
         with log.kept(plan, ledger, tasks):
             _make_shards(layout, ShardWorker(worker), tasks, executor, log, allowed)
             layout.clear_attempts()
-            finish(layout, plan, ledger)
+            finish(layout, plan, ledger, on_file=log.joined)
             log.update(made=log.summary(), versions=_versions())
     else:
         layout.clear_attempts()  # of a run that was killed when it had made the last shard
@@ -330,13 +331,26 @@ def _check_version(layout: Layout, missing: Sequence[ShardTask]) -> None:
         )
 
 
-def finish(layout: Layout, plan: Plan, ledger: Ledger) -> None:
+def finish(
+    layout: Layout,
+    plan: Plan,
+    ledger: Ledger,
+    *,
+    on_file: Callable[[FileRecord], None] = lambda record: None,
+) -> None:
     """Join the parts, then write what summarises them; files that are right already are left alone.
+
+    Args:
+        layout: the dataset.
+        plan: what it holds.
+        ledger: all its parts.
+        on_file: called after each file that was made.
 
     Raises:
         DatasetError: when a part or its record is lost, since there would be less than was made.
     """
-    join(layout, plan, ledger, file_mb=frozen_settings(plan).file_mb)
+    at_once = min(MAX_FILES_AT_ONCE, usable_cpus())
+    join(layout, plan, ledger, file_mb=frozen_settings(plan).file_mb, at_once=at_once, on_file=on_file)
     for split in plan.splits:
         if not has_quarantine(layout, ledger, split):
             with layout.replacing(layout.quarantine(split)) as path:

@@ -27,6 +27,7 @@ from speechtok.errors import JobError, StorageError
 from speechtok.redaction import redact_all
 from speechtok.shards.layout import Layout, write_json
 from speechtok.shards.ledger import Ledger
+from speechtok.shards.manifest import FileRecord
 from speechtok.shards.parts import PartRecord
 from speechtok.shards.plan import Plan, ShardTask
 from speechtok.wording import count_text
@@ -144,6 +145,12 @@ class JobLog:
             quarantined=failed,
         )
         self.update(shards_done=len(self.ledger.parts))
+        self._show(self._finished)
+
+    def joined(self, record: FileRecord) -> None:
+        """Note that parts were joined to a file; the job is still at work, and its output still to be ours."""
+        self.event("file", file=record.file, rows=record.rows, bytes=record.bytes)
+        self.update()
         self._show(self._finished)
 
     def summary(self) -> dict[str, Any]:

@@ -38,7 +38,9 @@ from speechtok.storage import StorePath, file_sha256, local_copy, put_in_place, 
 from speechtok.tokens import TokenizerInfo
 
 FILES_AT_ONCE = 2
-"""Files that are written at the same time."""
+"""Files that are written at the same time, unless more are asked for …"""
+MAX_FILES_AT_ONCE = 8
+"""… which so many have room for: each takes its size on the local disk, and a row group in memory."""
 MIB = 1 << 20
 
 Result = TypeVar("Result")
@@ -98,6 +100,7 @@ def join(
     ledger: Ledger,
     *,
     file_mb: float,
+    at_once: int | None = None,
     on_file: Callable[[FileRecord], None] = lambda record: None,
 ) -> None:
     """Make the files of a dataset, then its manifest; what is there already stays.
@@ -107,6 +110,7 @@ def join(
         plan: what it holds.
         ledger: all its parts.
         file_mb: size of a file, in MiB.
+        at_once: files that are written at the same time; None takes a few.
         on_file: called after each file that was made.
 
     Raises:
@@ -135,7 +139,7 @@ def join(
         if not stale:
             break
         restore_parts(layout, plan, ledger, stale)
-    _make_files(layout, plan, ledger, tasks, on_file)
+    _make_files(layout, plan, ledger, tasks, at_once or FILES_AT_ONCE, on_file)
     files = [ledger.files[name] for name in tasks]
     if read_manifest(layout) != files or listing(layout.parts):
         ledger.write(layout)
@@ -147,18 +151,19 @@ def _make_files(
     plan: Plan,
     ledger: Ledger,
     tasks: Mapping[str, FileTask],
+    at_once: int,
     on_file: Callable[[FileRecord], None],
 ) -> None:
     """Make the files that are missing, and remove the parts of those that are there."""
     schema = token_schema(plan.info, plan.card, plan.extra_types)
     waiting = {number: len(part.splits) for number, part in ledger.parts.items()}
-    with ThreadPoolExecutor(FILES_AT_ONCE) as makers, ThreadPoolExecutor(THREADS) as fetchers:
+    with ThreadPoolExecutor(at_once) as makers, ThreadPoolExecutor(THREADS) as fetchers:
         missing = (
             partial(_make, layout, plan.info, schema, task, fetchers)
             for name, task in tasks.items()
             if name not in ledger.files
         )
-        made = _ahead(makers, missing, FILES_AT_ONCE)
+        made = _ahead(makers, missing, at_once)
         for name, task in tasks.items():
             if name not in ledger.files:
                 ledger.files[name] = next(made)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,7 @@ from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.engine.worker import Stopwatch
 from speechtok.errors import DatasetError, JobError
 from speechtok.shards.layout import Layout
+from speechtok.shards.verify import verify
 
 SETTINGS = JobSettings(shard_seconds=1.0, batch_seconds=0.5)
 
@@ -61,6 +63,25 @@ def test_while_it_runs(corpus, tmp_path, monkeypatch):
     assert {status.state for status in seen} == {"running"}
     assert [status.shards_done for status in seen] == sorted(status.shards_done for status in seen)
     assert seen[-1].shards_done == 3
+
+
+def test_while_parts_are_joined(corpus, tmp_path, monkeypatch):
+    """The state is kept fresh, and what is asked at each progress, whether the output is still ours, is asked then too."""
+    monkeypatch.setattr(job_log, "STATE_SECONDS", 0.0)
+    settings, run = replace(SETTINGS, file_mb=1e-6), RunSettings(workers=1)
+    told, out = [], tmp_path / "out"
+
+    def stop(progress):
+        told.append([event["event"] for event in read_status(out).events].count("file"))
+        if told[-1] == 2:
+            raise JobError("the output is no longer ours")
+
+    with pytest.raises(JobError, match="no longer ours"):
+        tokenize_corpus(corpus, out, settings=settings, run=run, observer=Observer(progressed=stop))
+    assert told[-2:] == [1, 2]
+    assert read_status(out).state == "failed"
+    assert tokenize_corpus(corpus, out, settings=settings, run=run).files == 3
+    assert verify(Layout(out)).problems == ()
 
 
 def test_after_a_failure(corpus, tmp_path):
