@@ -18,6 +18,7 @@ from torch import Tensor
 
 from speechtok.errors import AudioError
 from speechtok.nets.mel import slaney_filters
+from speechtok.nets.spectrum import centred, spectra
 
 Samples = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -66,9 +67,8 @@ def _mel_db(samples: Samples, sample_rate: int) -> Tensor:
     window, hop = round(MEL_WINDOW_SECONDS * sample_rate), round(MEL_HOP_SECONDS * sample_rate)
     hann, filters = _mel_tables(window, sample_rate)
     padded = torch.nn.functional.pad(torch.from_numpy(samples), (window // 2, window - window // 2))
-    frames = padded.unfold(0, window, hop)  # (frames, window)
-    magnitude = torch.fft.rfft(frames * hann).abs() @ filters  # (frames, bands)
-    levels: Tensor = 20 * magnitude.clamp(min=MEL_FLOOR).log10().T
+    mel = spectra(padded, hann, hop).abs() @ filters  # (frames, bands)
+    levels: Tensor = 20 * mel.clamp(min=MEL_FLOOR).log10().T
     return levels
 
 
@@ -83,14 +83,7 @@ def _mel_tables(window: int, sample_rate: int) -> tuple[Tensor, Tensor]:
 
 
 def _magnitude(samples: Samples, points: int, window: int, hop: int) -> Tensor:
-    """Return `(bins, frames)`, at least the root of `STFT_FLOOR`."""
-    spectrum = torch.stft(
-        torch.from_numpy(samples),
-        points,
-        hop_length=hop,
-        win_length=window,
-        window=torch.hann_window(window, dtype=torch.float64),
-        return_complex=True,
-    )
-    magnitude: Tensor = spectrum.abs().square().clamp(min=STFT_FLOOR).sqrt()
-    return magnitude
+    """Return `(frames, bins)`, at least the root of `STFT_FLOOR`."""
+    hann = torch.hann_window(window, dtype=torch.float64)
+    waveform = centred(torch.from_numpy(samples)[None], window)[0]
+    return spectra(waveform, hann, hop, fft_length=points).abs().square().clamp(min=STFT_FLOOR).sqrt()

@@ -7,7 +7,7 @@ arXiv:2107.03312, Algorithm 1 (residual stages); Yu et al. 2021, arXiv:2110.0462
 
 Conventions: features are `(batch, frames, channels)`; codes `(batch, codebooks, frames)`, int64.
 
-Contents: `Table`, `FactorizedQuantizer`, `ResidualQuantizer`, `Quantized`.
+Contents: `nearest`, `half_norms_of`, `Table`, `FactorizedQuantizer`, `ResidualQuantizer`, `Quantized`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class FactorizedQuantizer(nn.Module):
         Returns:
             `(batch, frames)`, int64, in [0, codebook_size).
         """
-        return torch.matmul(self.in_proj(features), self.keys).argmax(dim=-1)
+        return nearest(self.in_proj(features), self.keys)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return `(batch, frames, channels)`, the projected codebook rows of codes `(batch, frames)`."""
@@ -113,7 +113,7 @@ class FactorizedQuantizer(nn.Module):
         """
         projected = self.in_proj(features)
         keys = functional.normalize(self.rows.detach(), dim=-1)
-        codes = torch.matmul(projected.detach(), keys.t()).argmax(dim=-1)
+        codes = nearest(projected.detach(), keys.t())
         rows = functional.embedding(codes, self.rows)
         return Quantized(
             features=self.out_proj(projected + (rows - projected).detach()),
@@ -121,6 +121,29 @@ class FactorizedQuantizer(nn.Module):
             commitment_loss=_mean_square(projected - rows.detach(), used),
             codebook_loss=_mean_square(rows - projected.detach(), used),
         )
+
+
+def nearest(features: Tensor, keys: Tensor, half_norms: Tensor | None = None) -> Tensor:
+    """Return the code that is nearest to each feature, the lowest of several on the CPU.
+
+    Nearest is the greatest x·k - ‖k‖²/2, which orders codes as their distance to x does.
+
+    Args:
+        features: `(..., channels)`.
+        keys: `(channels, codes)`.
+        half_norms: `(codes,)`, half the squared length of every code; None where all are equally long.
+
+    Returns:
+        `(...)`, int64.
+    """
+    with torch.no_grad():
+        score = features @ keys
+        return (score if half_norms is None else score.sub_(half_norms)).argmax(dim=-1)
+
+
+def half_norms_of(rows: Tensor) -> Tensor:
+    """Return half the squared length of each row, `(...)` of `(..., channels)`."""
+    return rows.detach().square().sum(dim=-1) / 2
 
 
 def _mean_square(difference: Tensor, used: Tensor | None) -> Tensor:

@@ -12,16 +12,19 @@ Signals are `(batch, frames, channels)` here, and weights keep PyTorch's layout.
 form of float32 two to four times as fast on a CPU as `(batch, channels, frames)`, which it would first
 have to rearrange; for other types and devices the axes are swapped and PyTorch's own layers are used.
 
-Contents: `WeightNormConv1d`, `WeightNormConvTranspose1d`, `WeightNormLinear`, `fold`.
+Contents: `WeightNormConv1d`, `WeightNormConvTranspose1d`, `WeightNormLinear`, `fold`, `fold_weight_norm`,
+`fold_parametrized`, `normed_weight`, `lengths_of`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 
 @runtime_checkable
@@ -58,6 +61,36 @@ def fold_weight_norm(module: nn.Module) -> None:
                 part.fold_constants()
 
 
+def fold_parametrized(module: nn.Module) -> None:
+    """Fold the weight norm of torch's own layers, in networks that come from other packages.
+
+    Args:
+        module: Network whose layers are folded in place, after loading.
+    """
+    for layer in module.modules():
+        if is_parametrized(layer, "weight"):
+            remove_parametrizations(layer, "weight", leave_parametrized=True)
+            layer._load_state_dict_pre_hooks.clear()  # what weight norm leaves there cannot be pickled
+
+
+def normed_weight(length: Tensor, direction: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+    """Return the weight that a length and a direction stand for: length · direction / ‖direction‖.
+
+    Args:
+        length: broadcast against `direction`.
+        direction: any shape.
+        axes: of the norm; None takes all but the first.
+    """
+    return direction * (length / lengths_of(direction, axes))
+
+
+def lengths_of(direction: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+    """Return the norm over all axes but the first, or over those given; the axes remain."""
+    dim = list(range(1, direction.dim()) if axes is None else axes)
+    lengths: Tensor = torch.linalg.vector_norm(direction, dim=dim, keepdim=True)
+    return lengths
+
+
 class _WeightNormed(nn.Module):
     """A weight as length `weight_g` and direction `weight_v`, or plainly as `weight`; with a bias."""
 
@@ -79,10 +112,7 @@ class _WeightNormed(nn.Module):
     def effective_weight(self) -> Tensor:
         """Return the weight that acts, in the layout of the plain layer."""
         if hasattr(self, "weight_v"):
-            axes = list(range(1, self.weight_v.dim()))
-            norm = torch.linalg.vector_norm(self.weight_v, dim=axes, keepdim=True)
-            folded: Tensor = self.weight_v * (self.weight_g / norm)
-            return folded
+            return normed_weight(self.weight_g, self.weight_v)
         weight: Tensor = self.weight
         return weight
 

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import nn
 
-from speechtok.nets.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
+from speechtok.nets.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d, lengths_of
 
 
 @torch.no_grad()
@@ -30,4 +30,4 @@ def _draw(layer: WeightNormConv1d | WeightNormConvTranspose1d) -> None:
     bound = 1 / math.sqrt(direction[0].numel())
     nn.init.uniform_(layer.bias, -bound, bound)
     if hasattr(layer, "weight_v"):
-        layer.weight_g.copy_(torch.linalg.vector_norm(direction, dim=(1, 2), keepdim=True))
+        layer.weight_g.copy_(lengths_of(direction))

@@ -5,7 +5,7 @@ advantages of careful seeding, SODA. Defaults are those the published speech uni
 2021, GSLM): 20 seedings, 150 passes, batches of 10,000 frames, and small clusters moved as long as they hold less
 than half of the largest.
 
-Contents: `KMeansSettings`, `fit_kmeans`.
+Contents: `KMeansSettings`, `fit_kmeans`, `nearest_centers`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def fit_kmeans(
             _seeded(sample[: max(s.num_clusters, s.batch_size)], s.num_clusters, random)
             for _ in range(s.seedings)
         ),
-        key=lambda start: float(_nearest(sample, start)[1].mean()),
+        key=lambda start: float(nearest_centers(sample, start)[1].mean()),
     )
     counts = np.zeros(s.num_clusters)
     smooth, best, waited, since_move, number = np.inf, np.inf, 0, 0, 0
@@ -80,7 +80,7 @@ def fit_kmeans(
             if since_move >= 10 * s.num_clusters:
                 since_move = 0
                 _move_small(centers, counts, batch, s.reassignment_ratio, random)
-            labels, distance = _nearest(batch, centers)
+            labels, distance = nearest_centers(batch, centers)
             inertia = float(distance.mean())
             _update(centers, counts, batch, labels)
             number += 1
@@ -93,7 +93,7 @@ def fit_kmeans(
     return centers
 
 
-def _nearest(features: Array, centers: Array) -> tuple[Array, Array]:
+def nearest_centers(features: Array, centers: Array) -> tuple[Array, Array]:
     """Return the nearest centre of each frame and the squared distance to it."""
     distance = (centers * centers).sum(axis=1) - 2 * features @ centers.T
     labels = distance.argmin(axis=1)

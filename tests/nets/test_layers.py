@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from speechtok.nets import transformer as transformer_module
 from speechtok.nets.transformer import Transformer
-from speechtok.nets.vector_quantizer import FactorizedQuantizer, ResidualQuantizer
+from speechtok.nets.vector_quantizer import FactorizedQuantizer, ResidualQuantizer, half_norms_of, nearest
 from speechtok.nets.weight_norm import (
     WeightNormConv1d,
     WeightNormConvTranspose1d,
@@ -130,3 +130,17 @@ def test_windows_keep_each_frame_once_with_full_context() -> None:
                 assert w.start == max(0, w.first - 4)
                 assert w.end == min(frames, w.stop + 4)
                 assert list(range(w.start, w.end))[w.kept] == list(range(w.first, w.stop))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_nearest_code_is_that_of_the_least_distance(dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 30, 16, generator=generator, dtype=dtype)
+    rows = torch.randn(50, 16, generator=generator, dtype=dtype)
+    found = nearest(features, rows.t(), half_norms_of(rows))
+    assert torch.equal(found, torch.cdist(features, rows[None]).argmin(dim=-1))
+    assert torch.equal(nearest(rows, rows.t(), half_norms_of(rows)), torch.arange(50))
+    twice = torch.cat([rows, rows])  # of codes as near, the lowest
+    assert torch.equal(nearest(features, twice.t(), half_norms_of(twice)), found)
+    unit = torch.nn.functional.normalize(rows, dim=-1)
+    assert torch.equal(nearest(features, unit.t()), nearest(features, unit.t(), half_norms_of(unit)))

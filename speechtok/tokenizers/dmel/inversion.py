@@ -31,8 +31,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from speechtok.nets.spectrum import magnitude as magnitude_of
+from speechtok.nets.spectrum import spectra
 from speechtok.tokenizers.dmel.config import DMelConfig
-from speechtok.tokenizers.dmel.mel import complex_magnitude
 from speechtok.tokenizers.dmel.scales import hann_window, level_values_db, mel_filters
 
 BLOCK_FRAMES = 256
@@ -117,7 +118,7 @@ def decode_block(codes: Tensor, first: int, last: int, known: Tensor, config: DM
         momentum = config.griffin_lim_momentum if step else 0.0
         spectrum = torch.lerp(before, now, 1 + momentum)
         before = now
-        present = complex_magnitude(spectrum) @ tables.filters  # (frames, channels)
+        present = magnitude_of(spectrum) @ tables.filters  # (frames, channels)
         spectrum *= (mel / present.clamp_(min=FLOOR)) @ tables.spread
     return continued(spectrum)
 
@@ -205,9 +206,9 @@ class ShortTimeTransform:
     def forward(self, waveform: Tensor, first: int = 0, last: int | None = None) -> Tensor:
         """Return the spectrum `(frames, bins)` of `(samples,)`, which are zero outside."""
         padded = torch.nn.functional.pad(waveform, (self.margin, self.margin))
-        frames = padded.unfold(0, len(self.window), self.hop_length)[first:last]
-        spectrum: Tensor = torch.fft.rfft(frames * self.window)
-        return spectrum
+        last = self.num_frames if last is None else last
+        stop = (last - 1) * self.hop_length + len(self.window)
+        return spectra(padded[first * self.hop_length : stop], self.window, self.hop_length)
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """Return the samples whose transform is nearest to a spectrum `(frames, bins)`."""

@@ -26,6 +26,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from speechtok.nets.spectrum import magnitude, spectra
 from speechtok.tokenizers.dmel.config import DMelConfig
 from speechtok.tokenizers.dmel.scales import hann_window, level_edges, mel_filters
 
@@ -182,21 +183,8 @@ def block_codes(samples: Tensor, config: DMelConfig) -> Tensor:
         `(channels, frames)`, int64, in [0, `num_levels`).
     """
     window, filters, edges = _tables(config, samples.dtype, samples.device)
-    frames = samples.unfold(0, config.window_length, config.hop_length)  # (frames, window)
-    magnitude = complex_magnitude(torch.fft.rfft(frames * window, n=config.fft_length))  # (frames, bins)
-    return torch.bucketize(magnitude @ filters, edges, right=True).T  # (channels, frames)
-
-
-def complex_magnitude(spectrum: Tensor) -> Tensor:
-    """Return the absolute value of complex numbers, about three times as fast as `abs`.
-
-    Args:
-        spectrum: any shape, complex. Squares must neither overflow nor matter when they vanish.
-
-    Returns:
-        Same shape, real.
-    """
-    return (spectrum.real.square() + spectrum.imag.square()).sqrt_()
+    spectrum = spectra(samples, window, config.hop_length, fft_length=config.fft_length)  # (frames, bins)
+    return torch.bucketize(magnitude(spectrum) @ filters, edges, right=True).T  # (channels, frames)
 
 
 @lru_cache(maxsize=8)

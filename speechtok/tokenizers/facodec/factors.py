@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechtok.nets.spectrum import log_mel, stretch_of
 from speechtok.nets.transformer import Transformer
 from speechtok.nets.vector_quantizer import ResidualQuantizer
 from speechtok.tokenizers.facodec.config import FacodecConfig
@@ -119,10 +120,9 @@ class MelFeature(nn.Module):
         self.register_buffer("hann_window", torch.zeros(800))
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Return the lowest mel bands of one utterance.
+        """Return the lowest mel bands of one utterance, see `nets.spectrum.log_mel`.
 
-        Magnitudes are sqrt(power + 1e-9); the logarithm is natural, of at least 1e-5. The ends are
-        mirrored, so that frame t is centred on the 200 samples it stands for.
+        The ends are mirrored, so that frame t is centred on the 200 samples it stands for.
 
         Args:
             waveform: `(samples,)`, at least 413 samples.
@@ -130,20 +130,16 @@ class MelFeature(nn.Module):
         Returns:
             `(samples // hop_length, num_mels)`.
         """
-        samples, hop = len(waveform), self.hop_length
-        margin = (N_FFT - hop) // 2
+        hop, count = self.hop_length, len(waveform) // self.hop_length
         window = functional.pad(self.hann_window, ((N_FFT - len(self.hann_window)) // 2,) * 2)
         basis = self.mel_basis[: self.num_mels].t()
         blocks = []
-        for first in range(0, samples // hop, _MEL_BLOCK):
-            stop = min(first + _MEL_BLOCK, samples // hop)
-            start, end = hop * first - margin, hop * (stop - 1) - margin + N_FFT
-            piece = waveform[max(0, start) : min(samples, end)]
-            piece = functional.pad(piece[None], (max(0, -start), max(0, end - samples)), mode="reflect")[0]
-            frames = piece.unfold(0, N_FFT, hop) * window  # (frames, 1024)
-            spectrum = torch.view_as_real(torch.fft.rfft(frames))
-            magnitude = (spectrum.square().sum(dim=-1) + 1e-9).sqrt()
-            blocks.append((magnitude @ basis).clamp(min=1e-5).log())
+        for first in range(0, count, _MEL_BLOCK):
+            stop = min(first + _MEL_BLOCK, count)
+            stretch = stretch_of(
+                waveform[None], first, stop, size=N_FFT, hop_length=hop, before=(N_FFT - hop) // 2
+            )
+            blocks.append(log_mel(stretch[0], window, basis, hop))
         return torch.cat(blocks)
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from speechtok.nets.spectrum import power, spectra, stretch_of
 
 FLOOR = 1e-5
 """Added to the power before the logarithm."""
@@ -52,22 +53,13 @@ class LogMel(nn.Module):
         Returns:
             `(batch, frames, num_mels)`.
         """
-        half, samples = self.window_length // 2, waveform.shape[-1]
-        if stop is None:
-            stop = samples // self.hop_length
-        begin = self.hop_length * first - half - start
-        end = self.hop_length * (stop - 1) - half + self.window_length - start
-        after = max(0, end - samples) if is_end else 0
-        piece = waveform[:, max(0, begin) : min(samples, end)]
-        if begin < 0 or after:
-            # mirror more than the frames need, since the mirrored part must lie within the stretch
-            piece = functional.pad(waveform, (max(0, -begin), after), mode="reflect")
-            offset = max(0, begin)
-            piece = piece[:, offset : offset + end - begin]
-        frames = piece.unfold(1, self.window_length, self.hop_length) * self.spectrogram.value
-        spectrum = torch.view_as_real(torch.fft.rfft(frames, n=self.fft_length))
-        power = spectrum.square().sum(dim=-1)  # (batch, frames, bins)
-        return ((power @ self.mel_scale.value + FLOOR).log() - MEAN) / SCALE
+        size, hop = self.window_length, self.hop_length
+        stop = waveform.shape[-1] // hop if stop is None else stop
+        piece = stretch_of(
+            waveform, first, stop, size=size, hop_length=hop, before=size // 2, start=start, is_end=is_end
+        )
+        spectrum = spectra(piece, self.spectrogram.value, hop, fft_length=self.fft_length)
+        return ((power(spectrum) @ self.mel_scale.value.to(piece.dtype) + FLOOR).log() - MEAN) / SCALE
 
 
 class _Constant(nn.Module):

@@ -22,7 +22,7 @@ from speechtok.cards import TokenizerCard
 from speechtok.cards.yaml_file import read_yaml
 from speechtok.checkpoints.read import check_entries, load_strict, read_shapes, read_state_dict
 from speechtok.errors import CardError, CheckpointError
-from speechtok.nets.weight_norm import fold
+from speechtok.nets.weight_norm import fold, normed_weight
 from speechtok.tokenizers.funcodec.codec import Codec
 from speechtok.tokenizers.funcodec.config import FuncodecConfig
 from speechtok.tokenizers.funcodec.published_config import SECTIONS
@@ -161,10 +161,7 @@ def folded_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in weights.items():
         parent, _, last = name.rpartition(".")
         if last == "weight_g":
-            direction = weights[f"{parent}.weight_v"]
-            axes = list(range(1, direction.dim()))
-            norm = torch.linalg.vector_norm(direction, dim=axes, keepdim=True)
-            folded[f"{parent}.weight"] = direction * (value / norm)
+            folded[f"{parent}.weight"] = normed_weight(value, weights[f"{parent}.weight_v"])
         elif last == "weight_orig":
             matrix = value.transpose(0, _rows_axis(parent)).flatten(1)
             u, v = weights[f"{parent}.weight_u"], weights[f"{parent}.weight_v"]

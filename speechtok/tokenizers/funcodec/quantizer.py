@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechtok.nets.vector_quantizer import half_norms_of, nearest
+
 BLOCK_FRAMES = 2048
 """Frames that are searched together."""
 
@@ -56,7 +58,7 @@ class Quantizer(nn.Module):
 
     def fold_constants(self) -> None:
         """Compute half the squared length of every code."""
-        self.half_norms = self._codebooks.detach().square().sum(dim=-1) / 2
+        self.half_norms = half_norms_of(self._codebooks)
 
     @property
     def _codebooks(self) -> Tensor:
@@ -66,8 +68,7 @@ class Quantizer(nn.Module):
     def encode(self, features: Tensor, num_codebooks: int | None = None) -> Tensor:
         """Return, for each frame, the nearest code of each stage.
 
-        Nearest is the least ‖e‖²/2 - r·e, which orders codes e as the distance to the residual r does;
-        ties fall to the lowest code on the CPU. Frames go through all stages in blocks, so the products with
+        Ties fall to the lowest code on the CPU. Frames go through all stages in blocks, so the products with
         a codebook never take more than `BLOCK_FRAMES * codebook_size` values.
 
         Args:
@@ -89,7 +90,7 @@ class Quantizer(nn.Module):
         """Return the codes `(codebooks, frames)` of `(frames, codebook_dim)`."""
         codes: list[Tensor] = []
         for codebook, half_norm in list(zip(self._codebooks, self.half_norms, strict=True))[:num_codebooks]:
-            code = torch.addmm(half_norm, residual, codebook.t(), alpha=-1).argmin(dim=-1)
+            code = nearest(residual, codebook.t(), half_norm)
             residual = residual - functional.embedding(code, codebook)
             codes.append(code)
         return torch.stack(codes)

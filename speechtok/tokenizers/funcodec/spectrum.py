@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechtok.nets.spectrum import centred, spectra
+
 FLOOR = 1e-6
 """Least magnitude, before the logarithm and as a divisor."""
 
@@ -53,15 +55,7 @@ class Spectrum(nn.Module):
             `(batch, channels, bins, frames)`, 3 channels for "mag_phase", 2 for "mag_angle".
         """
         exact = waveform.double()  # the phase of a quiet bin is lost in float32's rounding
-        spectrum = torch.stft(
-            exact,
-            len(self.window),
-            self.hop_length,
-            window=self.window.double(),
-            center=True,
-            pad_mode="reflect",
-            return_complex=True,
-        )
+        spectrum = spectra(centred(exact, len(self.window)), self.window, self.hop_length).transpose(1, 2)
         magnitude = spectrum.abs().clamp(min=FLOOR)
         if self.domain == "mag_angle":
             parts = [magnitude.log(), spectrum.angle()]

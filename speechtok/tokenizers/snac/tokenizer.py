@@ -19,6 +19,7 @@ from speechtok.cards import CardFile, TokenizerCard
 from speechtok.checkpoints.read import read_state_dict
 from speechtok.errors import CheckpointError, TokensError
 from speechtok.limits import read_json
+from speechtok.nets.weight_norm import fold_parametrized
 from speechtok.tokenizers.base import WEIGHTS_FILE, SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
 from speechtok.tokenizers.writing import write_tokenizer
@@ -219,10 +220,7 @@ def _build(config: Path, weights: Path, dtype: torch.dtype) -> tuple[Any, dict[s
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise CheckpointError(f"'{weights}' does not fit the network of '{config}': {reason}") from error
-    for layer in model.modules():  # weight norm is folded in: its values, computed once
-        if torch.nn.utils.parametrize.is_parametrized(layer, "weight"):
-            torch.nn.utils.parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-            layer._load_state_dict_pre_hooks.clear()  # what weight norm leaves there cannot be pickled
+    fold_parametrized(model)
     return model.eval().requires_grad_(False), stored, settings
 
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from speechtok.cards import TokenizerCard
 from speechtok.checkpoints.read import read_state_dict
 from speechtok.errors import CheckpointError
 from speechtok.limits import read_json
+from speechtok.nets.weight_norm import fold_parametrized
 from speechtok.tokenizers.transformers_codecs.architectures import CODECS, Codec
 from speechtok.tokenizers.transformers_codecs.config import CodecCardConfig
 
@@ -149,10 +149,7 @@ def build_codec(codec: Codec, weights: Mapping[str, Tensor], path: Path, *, dtyp
         raise CheckpointError(
             f"'{path}' does not fit the network that {CONFIG_FILE} describes: it {'; it '.join(problems)}."
         )
-    for layer in model.modules():  # weight norm is folded in: its values, computed once
-        if is_parametrized(layer, "weight"):
-            remove_parametrizations(layer, "weight", leave_parametrized=True)
-            layer._load_state_dict_pre_hooks.clear()  # what weight norm leaves there cannot be pickled
+    fold_parametrized(model)
     return type(codec)(codec.config, model.eval().requires_grad_(False))
 
 

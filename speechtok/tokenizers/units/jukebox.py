@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechtok.nets.vector_quantizer import half_norms_of, nearest
+
 
 @dataclass(frozen=True, kw_only=True)
 class VqVaeSettings:
@@ -151,9 +153,7 @@ class Codebook(nn.Module):
 
     def encode(self, features: Tensor) -> Tensor:
         """Return the nearest code of each frame: `(batch, frames)` of `(batch, channels, frames)`."""
-        rows = features.transpose(1, 2)
-        distance = self.vectors.square().sum(dim=1) - 2 * rows @ self.vectors.T
-        return distance.argmin(dim=2)
+        return nearest(features.transpose(1, 2), self.vectors.T, half_norms_of(self.vectors))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return code vectors: `(batch, channels, frames)` of `(batch, frames)`."""

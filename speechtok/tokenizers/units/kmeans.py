@@ -19,6 +19,7 @@ from speechtok.checkpoints.read import load_content, read_state_dict
 from speechtok.errors import CheckpointError
 from speechtok.limits import require_regular_file
 from speechtok.nets.precision import exact_fast_matmul
+from speechtok.nets.vector_quantizer import half_norms_of, nearest
 from speechtok.tokenizers.units.joblib_file import read_arrays
 
 ENTRY = "cluster_centers_"
@@ -47,10 +48,8 @@ class KMeans(nn.Module):
             `(...)`, int64, in [0, num_units).
         """
         centers = self.cluster_centers_
-        # ‖x‖² is the same for every centre and is left out.
         with exact_fast_matmul(features.device, features.dtype):
-            distance = centers.square().sum(dim=1) - 2 * features @ centers.T
-        return distance.argmin(dim=-1)
+            return nearest(features, centers.T, half_norms_of(centers))
 
 
 def read_centers(path: str | Path) -> Tensor:

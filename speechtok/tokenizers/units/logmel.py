@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 _WINDOW = 400
 _HOP = 160
@@ -59,7 +58,7 @@ class LogMel(nn.Module):
         frames = frames - frames.mean(dim=2, keepdim=True)
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
         frames = (frames - _PRE_EMPHASIS * before) * self.window.to(dtype)
-        power = torch.fft.rfft(functional.pad(frames, (0, _FFT - _WINDOW))).abs().square()
+        power = torch.fft.rfft(frames, n=_FFT).abs().square()
         energy: Tensor = power @ self.bank.to(dtype)
         return energy.clamp(min=_FLOOR).log()
 

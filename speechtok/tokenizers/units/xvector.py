@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechtok.nets.spectrum import power, spectra
+
 _FFT, _HOP, _BANDS = 400, 160, 24
 _FLOOR, _RANGE_DB = 1e-10, 80.0
 _BLOCKS = ((24, 512, 5, 1), (512, 512, 3, 2), (512, 512, 3, 3), (512, 512, 1, 1), (512, 1500, 1, 1))
@@ -91,12 +93,9 @@ class XVector(nn.Module):
 
     def log_mel(self, waveform: Tensor) -> Tensor:
         """Return `(1, 24, frames)` mel energies in dB of one utterance, at most 80 dB below its loudest."""
-        window = self._window.to(waveform.device, waveform.dtype)
-        spectrum = torch.stft(
-            waveform, _FFT, _HOP, window=window, center=True, pad_mode="constant", return_complex=True
-        )
-        power = spectrum.real.square() + spectrum.imag.square()
-        energy = power.transpose(1, 2) @ self._bank.to(waveform.device, waveform.dtype)
+        padded = functional.pad(waveform, (_FFT // 2, _FFT // 2))
+        spectrum = spectra(padded, self._window.to(waveform.device), _HOP)
+        energy = power(spectrum) @ self._bank.to(waveform.device, waveform.dtype)
         level = 10 * energy.clamp(min=_FLOOR).log10().transpose(1, 2)
         return torch.maximum(level, level.amax() - _RANGE_DB)
 

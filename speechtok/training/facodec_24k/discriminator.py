@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
+from speechtok.nets.spectrum import centred, spectra
 from speechtok.training.period_discriminator import SLOPE, PeriodDiscriminator
 
 PERIODS = (2, 3, 5, 7, 11)
@@ -120,10 +121,8 @@ class _SpectrogramDiscriminator(nn.Module):
         """Return `(batch, 2, frames, bins)` with one frame for every hop, the last one begun."""
         margin = (self.window - self.hop) // 2
         x = functional.pad(x[:, None], (margin, margin + -x.shape[-1] % self.hop), mode="reflect")[:, 0]
-        spectrum = torch.stft(
-            x, self.window, hop_length=self.hop, window=self.hann.to(x.dtype), return_complex=True
-        )
-        return torch.view_as_real(spectrum[..., 2:-2]).permute(0, 3, 2, 1)
+        spectrum = spectra(centred(x, self.window), self.hann, self.hop)[:, 2:-2]
+        return torch.view_as_real(spectrum).permute(0, 3, 1, 2)
 
 
 def _conv(

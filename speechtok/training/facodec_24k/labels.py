@@ -25,7 +25,7 @@ from speechtok.training.facodec_24k.corpus import Speech, read_audio
 from speechtok.training.facodec_24k.examples import Targets
 from speechtok.training.facodec_24k.prepare import Helpers, Prepared, Voices, prepare
 from speechtok.training.facodec_24k.settings import FacodecSettings
-from speechtok.training.minibatch_kmeans import KMeansSettings, fit_kmeans
+from speechtok.training.minibatch_kmeans import KMeansSettings, fit_kmeans, nearest_centers
 from speechtok.training.units import fit_units
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -153,8 +153,7 @@ def _clusters(vectors: Array, most: int, seed: int) -> tuple[Array, int]:
     vectors = (vectors - vectors.mean(axis=0)) / np.maximum(vectors.std(axis=0), 1e-6)
     count = min(most, len(vectors))
     centers = fit_kmeans(vectors, KMeansSettings(num_clusters=count, reassignment_ratio=0.1, seed=seed))
-    distance = ((vectors[:, None] - centers[None]) ** 2).sum(axis=2)
-    return distance.argmin(axis=1).astype(np.int64), count
+    return nearest_centers(vectors, centers)[0].astype(np.int64), count
 
 
 def _fitted_units(speech: Speech, folder: Path, settings: FacodecSettings) -> Path:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechtok.nets.mel import slaney_filters
+from speechtok.nets.spectrum import centred, spectra
 from speechtok.training.adversarial import adversarial_loss, discriminator_loss, feature_loss
 
 __all__ = [
@@ -64,7 +65,7 @@ class MelLoss(nn.Module):
 
     def _log_mel(self, waveform: Tensor, window: int) -> Tensor:
         filters: Tensor = getattr(self, f"filters_{window}")
-        mel = _magnitude(waveform, window).transpose(1, 2) @ filters.to(waveform.dtype)
+        mel = _magnitude(waveform, window) @ filters.to(waveform.dtype)
         return mel.clamp(min=FLOOR).log10()
 
 
@@ -91,7 +92,6 @@ def focal_loss(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def _magnitude(waveform: Tensor, window: int) -> Tensor:
-    """Return `(batch, bins, frames)`."""
-    hann = torch.hann_window(window, dtype=torch.float64, device=waveform.device).to(waveform.dtype)
-    spectrum = torch.stft(waveform, window, hop_length=window // 4, window=hann, return_complex=True)
-    return spectrum.abs()
+    """Return `(batch, frames, bins)`."""
+    hann = torch.hann_window(window, dtype=torch.float64, device=waveform.device)
+    return spectra(centred(waveform, window), hann, window // 4).abs()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from speechtok.nets.mel import htk_filters
-from speechtok.tokenizers.facodec_24k.mel import FLOOR, MEAN, SCALE
+from speechtok.tokenizers.facodec_24k.mel import MEAN, SCALE, LogMel
 
 LEAST_HZ = 5.0
 """F0 at or below this is unvoiced."""
@@ -36,30 +36,16 @@ class TargetMel(nn.Module):
         num_mels: bands.
     """
 
-    window: Tensor
-    filters: Tensor
-
     def __init__(self, hop_length: int, fft_length: int, window_length: int, num_mels: int) -> None:
         super().__init__()
-        self.hop_length, self.fft_length, self.window_length = hop_length, fft_length, window_length
-        self.register_buffer("window", torch.hann_window(window_length), persistent=False)
-        filters = htk_filters(
+        self.log_mel = LogMel(hop_length, fft_length, window_length, num_mels)
+        self.log_mel.mel_scale.fb = htk_filters(
             num_mels, fft_length=fft_length, sample_rate=_FILTER_RATE, min_hz=0.0, max_hz=_FILTER_RATE / 2
         )
-        self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return `(batch, samples // hop_length + 1, num_mels)` for `waveform` `(batch, samples)`."""
-        spectrum = torch.stft(
-            waveform,
-            self.fft_length,
-            hop_length=self.hop_length,
-            win_length=self.window_length,
-            window=self.window.to(waveform.dtype),
-            return_complex=True,
-        )
-        power = torch.view_as_real(spectrum).square().sum(dim=-1).transpose(1, 2)
-        mel: Tensor = ((power @ self.filters.to(waveform.dtype) + FLOOR).log() - MEAN) / SCALE
+        mel: Tensor = self.log_mel(waveform, 0, waveform.shape[-1] // self.log_mel.hop_length + 1)
         return mel
 
 

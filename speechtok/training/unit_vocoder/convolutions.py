@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechtok.nets.weight_norm import lengths_of, normed_weight
+
 _LEAST = 1e-12
 """Norms below this count as this."""
 
@@ -60,10 +62,10 @@ class WeightNormConv(_Conv):
         super().__init__(channels, kernel, stride, groups)
         self.weight_v = nn.Parameter(torch.empty(channels, channels_in // groups, *kernel))
         self._draw(self.weight_v)
-        self.weight_g = nn.Parameter(_lengths(self.weight_v).detach())
+        self.weight_g = nn.Parameter(lengths_of(self.weight_v).detach())
 
     def _weight(self) -> Tensor:
-        return self.weight_v * (self.weight_g / _lengths(self.weight_v))
+        return normed_weight(self.weight_g, self.weight_v)
 
 
 class SpectralNormConv(_Conv):
@@ -99,11 +101,6 @@ class SpectralNormConv(_Conv):
                 self.weight_u.copy_(u)
                 self.weight_v.copy_(v)
         return self.weight_orig / (u @ (matrix @ v))
-
-
-def _lengths(weight: Tensor) -> Tensor:
-    lengths: Tensor = torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.dim())), keepdim=True)
-    return lengths
 
 
 def _unit(vector: Tensor) -> Tensor:

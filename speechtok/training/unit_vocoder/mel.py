@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechtok.nets.mel import slaney_filters
+from speechtok.nets.spectrum import log_mel
 
 WINDOW, HOP, BANDS = 1024, 256, 80
 """Samples, samples, and filters up to half the rate."""
-_UNDER_ROOT, _FLOOR = 1e-9, 1e-5
 
 
 class LogMel(nn.Module):
@@ -39,11 +39,5 @@ class LogMel(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return `(batch, samples / 256, bands)` of `(batch, samples)`."""
-        margin = (WINDOW - HOP) // 2
-        x = functional.pad(waveform[:, None], (margin, margin), mode="reflect")[:, 0]
-        spectrum = torch.stft(
-            x, WINDOW, hop_length=HOP, window=self.hann.to(x.dtype), center=False, return_complex=True
-        )
-        magnitude = (spectrum.real.square() + spectrum.imag.square() + _UNDER_ROOT).sqrt()
-        mel = magnitude.transpose(1, 2) @ self.filters.to(x.dtype)
-        return mel.clamp(min=_FLOOR).log()
+        x = functional.pad(waveform, ((WINDOW - HOP) // 2,) * 2, mode="reflect")
+        return log_mel(x, self.hann, self.filters, HOP)
