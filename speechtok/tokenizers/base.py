@@ -28,7 +28,7 @@ from torch import Tensor
 
 import speechtok.nets.threads  # noqa: F401 - for children of `fork`, which compute in one thread
 from speechtok.audio.io import probe_audio, read_blocks
-from speechtok.cards import CARD_FILE, CardFile, TokenizerCard
+from speechtok.cards import TokenizerCard
 from speechtok.cards.readme import tokenizer_readme
 from speechtok.errors import AudioError, CardError, TokensError
 from speechtok.hub import Pushed, push_files
@@ -37,10 +37,10 @@ from speechtok.nets.devices import usable_device, usable_dtype
 from speechtok.nets.precision import exact
 from speechtok.tokenizers.streaming import Coder, TokenStream
 from speechtok.tokenizers.waveforms import other_rate, to_batch
+from speechtok.tokenizers.writing import WEIGHTS_FILE as WEIGHTS_FILE
+from speechtok.tokenizers.writing import write_tokenizer
 from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
-WEIGHTS_FILE = "model.safetensors"
-"""Name of the weights inside a folder that `save_pretrained` wrote."""
 BLOCK_SECONDS = 4.0
 """Audio that `encode_blocks` processes at once unless `chunk_seconds` says otherwise."""
 _EXACT = ("encode", "encode_blocks", "stream", "decode", "embed", "convert_voice")
@@ -438,28 +438,31 @@ class SpeechTokenizer(ABC):
             )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move the tokenizer and return it.
+        """Move the tokenizer and return it; another dtype starts again from the stored weights.
 
         Raises:
+            CheckpointError: when the dtype is another, but the files that the tokenizer was loaded from are gone.
             ValueError: when `device` cannot be used here, or `dtype` is no float type.
         """
+        before = self.dtype
         self.device = self.device if device is None else usable_device(device)
         self.dtype = self.dtype if dtype is None else usable_dtype(dtype)
+        if self.dtype != before:
+            self._rebuild()
         for network in self._networks():
-            network.to(device=self.device, dtype=self.dtype)
+            network.to(device=self.device)
         return self
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write card and weights (safetensors) so that `load_tokenizer(folder)` gives this tokenizer."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = self._state_dict()
-        if weights:
-            from safetensors.torch import save_file
+        """Write card, weights (safetensors) and what else the family reads, each file whole or not at all.
 
-            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE)
-        files = (CardFile(path=WEIGHTS_FILE),) if weights else ()
-        self.card.with_files(files).write(folder / CARD_FILE)
+        `load_tokenizer(folder)` then gives this tokenizer.
+
+        Raises:
+            CheckpointError: when the files that the tokenizer was loaded from are gone.
+            OSError: when it cannot be written.
+        """
+        write_tokenizer(Path(folder), self.card, self._state_dict(), self._texts())
 
     def push_to_hub(
         self,
@@ -554,8 +557,17 @@ class SpeechTokenizer(ABC):
         """Return the networks that `to` moves; none for families without weights."""
         return ()
 
+    def _rebuild(self) -> None:
+        """Give the networks the tokenizer's dtype: families make them again from the stored weights."""
+        for network in self._networks():
+            network.to(dtype=self.dtype)
+
     def _state_dict(self) -> dict[str, Tensor]:
-        """Return the weights by published name; empty for families without any."""
+        """Return the weights as they were stored, by published name; empty for families without any."""
+        return {}
+
+    def _texts(self) -> dict[str, str]:
+        """Return the other files of a saved tokenizer: name → text."""
         return {}
 
     def _check_length(self, num_samples: Tensor) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from speechtok.errors import TokensError
+from speechtok.nets.padding import valid_frames
 from speechtok.tokenizers.base import SpeechTokenizer
+from speechtok.tokenizers.ragged import check_streams
 from speechtok.tokens import SpeechTokens, StreamInfo
 
 GPU_WINDOWS = 16
@@ -88,9 +90,8 @@ class FactorCodec(nn.Module):
         Returns:
             `(batch, channels, frames)`, zero past `num_frames`.
         """
-        embedding = self.quantized(codes)
-        inside = torch.arange(embedding.shape[1], device=embedding.device) < num_frames[:, None]
-        return (embedding * inside[..., None]).transpose(1, 2)
+        embedding = self.quantized(codes).transpose(1, 2)
+        return embedding * valid_frames(embedding, num_frames)
 
     def pass_size(self, device: torch.device) -> int:
         """Return the windows to compute at once."""
@@ -124,18 +125,13 @@ class FactorTokenizer(SpeechTokenizer):
         self.check_tokens(tokens)
         tokens = tokens.to(self.device)
         if stream is not None:
-            self._check_streams(tokens, (stream,))
+            check_streams(tokens, (self.info.stream(stream).name,))
             tokens = tokens.select(stream)
         return self.codec.embed(tokens.streams, common_frames(tokens))
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move the tokenizer and return it; another dtype starts again from the stored weights."""
-        before = self.dtype
-        super().to(device, dtype)
-        if self.dtype != before:
-            for part in [name for name, _ in self.codec.named_children()]:
-                self._build(part, self._read(part))
-        return self
+    def _rebuild(self) -> None:
+        for part in [name for name, _ in self.codec.named_children()]:
+            self._build(part, self._read(part))
 
     def _networks(self) -> tuple[nn.Module, ...]:
         return (self.codec,)
@@ -169,7 +165,7 @@ class FactorTokenizer(SpeechTokenizer):
     def _source(self, tokens: SpeechTokens, streams: tuple[str, ...]) -> SpeechTokens:
         """Return tokens to convert on the tokenizer's device, once they are known to fit and have the streams."""
         self.check_tokens(tokens)
-        self._check_streams(tokens, streams)
+        check_streams(tokens, streams)
         return tokens.to(self.device)
 
     def _target(self, speaker: SpeechTokens | Tensor | str, batch: int) -> Tensor:
@@ -203,14 +199,6 @@ class FactorTokenizer(SpeechTokenizer):
                 f"'{self.name}' speaks with a timbre, but these tokens hold no `speaker_embedding`. Keep that column."
             )
         return tokens.speaker_embedding.to(self.device, self.dtype)
-
-    def _check_streams(self, tokens: SpeechTokens, names: tuple[str, ...]) -> None:
-        for name in names:
-            self.info.stream(name)
-            if name not in tokens.streams:
-                raise TokensError(
-                    f"These tokens lack the stream '{name}'; they have: {', '.join(tokens.streams)}."
-                )
 
 
 def factor_streams(config: FactorConfig) -> tuple[StreamInfo, ...]:

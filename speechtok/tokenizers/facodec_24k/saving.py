@@ -72,7 +72,7 @@ def save_with_redecoder(
     """
     entries = tokenizer.stored_entries("codec")
     entries |= {f"redecoder.{name}": value for name, value in redecoder.state_dict().items()}
-    card = replace(tokenizer.card, architecture=_architecture(config), files=(CardFile(path=WEIGHTS_FILE),))
+    card = replace(tokenizer.card, architecture=_architecture(config))
     write_tokenizer(folder, card, entries)
 
 

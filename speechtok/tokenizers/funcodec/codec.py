@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from speechtok.nets.padding import valid_frames
 from speechtok.tokenizers.funcodec.config import FuncodecConfig
 from speechtok.tokenizers.funcodec.network import Decoder, Encoder, Stack
 from speechtok.tokenizers.funcodec.quantizer import Quantizer
@@ -159,9 +160,8 @@ class Codec(nn.Module):
         Returns:
             `(batch, channels, frames)`, zero past `num_frames`.
         """
-        embedding = self.quantizer.decode(codes)
-        inside = torch.arange(embedding.shape[1], device=embedding.device) < num_frames[:, None]
-        return (embedding * inside[..., None]).transpose(1, 2)
+        embedding = self.quantizer.decode(codes).transpose(1, 2)
+        return embedding * valid_frames(embedding, num_frames)
 
     @torch.no_grad()
     def decode(

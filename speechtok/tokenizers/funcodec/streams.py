@@ -4,21 +4,18 @@ Conventions: `acoustic` holds the codes. A model that codes segments has the str
 frame per segment, and one with semantic augmentation the stream `phones`; published models have neither. A
 *row* is one utterance's part of a stream, `(codebooks, frames)`.
 
-Contents: `STREAM`, `LEVEL`, `PHONES`, `streams_of`, `joined`, `rows_of`, `phone_rows`.
+Contents: `STREAM`, `LEVEL`, `PHONES`, `streams_of`, `phone_rows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from speechtok.errors import TokensError
 from speechtok.tokenizers.funcodec.config import FuncodecConfig
-from speechtok.tokens import SpeechTokens, StreamInfo
+from speechtok.tokens import StreamInfo
 
 STREAM = "acoustic"
 """Codes of the residual quantizer, coarse first."""
@@ -46,30 +43,6 @@ def streams_of(config: FuncodecConfig) -> tuple[StreamInfo, ...]:
         )
         for name, codebooks, size, hop in forms
     )
-
-
-def joined(rows: Mapping[str, Sequence[Tensor]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return streams `(batch, codebooks, frames)`, zero past each row, and their `num_frames` `(batch,)`."""
-    streams, num_frames = {}, {}
-    for name, items in rows.items():
-        padded = pad_sequence([item.t() for item in items], batch_first=True)
-        streams[name] = padded.transpose(1, 2).contiguous()
-        num_frames[name] = torch.tensor([item.shape[1] for item in items], device=padded.device)
-    return streams, num_frames
-
-
-def rows_of(tokens: SpeechTokens, stream: str) -> list[Tensor]:
-    """Return the rows of a stream.
-
-    Raises:
-        TokensError: when the tokens do not hold it.
-    """
-    if stream not in tokens.streams:
-        raise TokensError(
-            f"'{tokens.info.name}' decodes with its stream '{stream}', which these tokens lack."
-        )
-    counts = tokens.num_frames[stream].tolist()
-    return [row[:, :count] for row, count in zip(tokens[stream], counts, strict=True)]
 
 
 def phone_rows(config: FuncodecConfig, phones: Any, num_samples: Tensor) -> list[Tensor]:

@@ -32,11 +32,10 @@ from speechtok.tokenizers.funcodec.streams import (
     LEVEL,
     PHONES,
     STREAM,
-    joined,
     phone_rows,
-    rows_of,
     streams_of,
 )
+from speechtok.tokenizers.ragged import rows_of, stack_speech, stack_tokens
 from speechtok.tokens import SpeechTokens, StreamInfo
 
 METHOD = "funcodec/1"
@@ -162,13 +161,12 @@ class FuncodecTokenizer(SpeechTokenizer):
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move the tokenizer and return it; another dtype starts again from the stored weights."""
-        before = self.dtype
         super().to(device, dtype)
-        if self.dtype != before:
-            self._build(self._state_dict())
-        else:
-            fold(self.codec)
+        fold(self.codec)
         return self
+
+    def _rebuild(self) -> None:
+        self._build(self._state_dict())
 
     def _whole(self, blocks: Iterable[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
         held, samples = [np.zeros(0, np.float32)], 0
@@ -208,10 +206,7 @@ class FuncodecTokenizer(SpeechTokenizer):
             encoded[STREAM], scale = whole.items(), whole.scale
         if self.config.phones is not None or phones is not None:
             encoded[PHONES] = phone_rows(self.config, phones, num_samples)
-        streams, num_frames = joined(encoded)
-        return SpeechTokens(
-            streams=streams, num_frames=num_frames, num_samples=num_samples, scale=scale, info=self.info
-        )
+        return stack_tokens(encoded, num_samples, self.info, scale=scale)
 
     def _decode(
         self,
@@ -232,17 +227,13 @@ class FuncodecTokenizer(SpeechTokenizer):
         scale = None if tokens.scale is None else tokens.scale.to(self.device, self.dtype)
         if self.config.segments is not None:
             levels = rows_of(tokens, LEVEL) if LEVEL in tokens.streams else None
-            rows = [row[:, :count] for row, count in zip(codes, frames.tolist(), strict=True)]
+            rows = [row[: codes.shape[1]] for row in rows_of(tokens, STREAM)]
             waveforms = decode_rows(self.codec, self.config.segments, rows, lengths, levels)
         elif isinstance(self.codec, SemanticCodec):
             waveforms = self.codec.decode_with_phones(codes, frames, rows_of(tokens, PHONES), lengths, scale)
         else:
             waveforms = self.codec.decode(codes, frames, scale)
-        out = torch.zeros(len(lengths), max(lengths), device=self.device, dtype=self.dtype)
-        for row, waveform, length in zip(out, waveforms, lengths, strict=True):
-            end = min(length, len(waveform))  # FreqCodec may end a hop before the recording did
-            row[:end] = waveform[:end]
-        return out
+        return stack_speech(waveforms, lengths)  # FreqCodec may end a hop before the recording did
 
     def _networks(self) -> tuple[torch.nn.Module, ...]:
         return (self.codec,)

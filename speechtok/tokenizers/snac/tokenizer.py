@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechtok.cards import CardFile, TokenizerCard
+from speechtok.cards import TokenizerCard
 from speechtok.checkpoints.read import read_state_dict
 from speechtok.errors import CheckpointError, TokensError
 from speechtok.limits import read_json
 from speechtok.nets.weight_norm import fold_parametrized
-from speechtok.tokenizers.base import WEIGHTS_FILE, SpeechTokenizer
+from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
-from speechtok.tokenizers.writing import write_tokenizer
+from speechtok.tokenizers.ragged import padded, rows_of, stack_speech, stack_tokens
 from speechtok.tokens import SpeechTokens, StreamInfo
 
 METHOD = "snac/1"
@@ -117,16 +117,7 @@ class SnacTokenizer(SpeechTokenizer):
         """
         self.check_tokens(tokens)
         chosen = [self.info.stream(stream).name] if stream else [item.name for item in self.streams]
-        rows = [self._latents(item, chosen)[0].T for item in tokens.to(self.device)]
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).transpose(1, 2)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write card, configuration and weights, so that `load_tokenizer(folder)` gives this tokenizer."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(self._config_text, encoding="utf-8")
-        card = self.card.with_files((CardFile(path=CONFIG_FILE), CardFile(path=WEIGHTS_FILE)))
-        write_tokenizer(folder, card, self._state_dict())
+        return padded(self._latents(item, chosen)[0] for item in tokens.to(self.device))
 
     def _encode(
         self,
@@ -136,21 +127,12 @@ class SnacTokenizer(SpeechTokenizer):
         chunk_seconds: float | None = None,
         num_codebooks: int | None = None,
     ) -> SpeechTokens:
-        items = []
+        rows: dict[str, list[Tensor]] = {item.name: [] for item in self.streams}
         for row, samples in zip(waveform, num_samples.tolist(), strict=True):
-            padded = torch.nn.functional.pad(row[:samples], (0, -samples % self._padded_to))
-            codes = self.model.encode(padded[None, None])
-            streams = {item.name: found[:, None] for item, found in zip(self.streams, codes, strict=True)}
-            frames = {name: torch.tensor([found.shape[2]]) for name, found in streams.items()}
-            items.append(
-                SpeechTokens(
-                    streams=streams,
-                    num_frames=frames,
-                    num_samples=torch.tensor([samples]),
-                    info=self.info,
-                ).to(self.device)
-            )
-        return SpeechTokens.cat(items)
+            filled = torch.nn.functional.pad(row[:samples], (0, -samples % self._padded_to))
+            for name, codes in zip(rows, self.model.encode(filled[None, None]), strict=True):
+                rows[name].append(codes)
+        return stack_tokens(rows, num_samples, self.info)
 
     def _decode(self, tokens: SpeechTokens) -> Tensor:
         rows = []
@@ -160,8 +142,8 @@ class SnacTokenizer(SpeechTokenizer):
             with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
                 torch.manual_seed(seed)
                 waveform = self.model.decoder(latents)[0, 0]
-            rows.append(waveform[: int(item.num_samples)])
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            rows.append(waveform)
+        return stack_speech(rows, tokens.num_samples.tolist())
 
     def _latents(self, item: SpeechTokens, chosen: list[str]) -> Tensor:
         """Return the latents `(1, channels, frames)` of one utterance.
@@ -175,9 +157,7 @@ class SnacTokenizer(SpeechTokenizer):
         ):
             if stream.name not in chosen:
                 continue
-            if stream.name not in item.streams:
-                raise TokensError(f"The tokens lack the stream '{stream.name}', which '{self.name}' decodes.")
-            codes = item[stream.name][:, 0, : int(item.num_frames[stream.name])]
+            codes = rows_of(item, stream.name)[0]
             parts.append(quantizer.out_proj(quantizer.decode_code(codes)).repeat_interleave(stride, dim=-1))
         if len({part.shape[2] for part in parts}) != 1:
             raise TokensError(
@@ -192,6 +172,9 @@ class SnacTokenizer(SpeechTokenizer):
 
     def _networks(self) -> tuple[torch.nn.Module, ...]:
         return (self.model,)
+
+    def _texts(self) -> dict[str, str]:
+        return {CONFIG_FILE: self._config_text}
 
     def _state_dict(self) -> dict[str, Tensor]:
         return read_state_dict(self._weights_path)

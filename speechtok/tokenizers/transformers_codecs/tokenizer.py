@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechtok.cards import CardFile, TokenizerCard
-from speechtok.errors import TokensError
+from speechtok.cards import TokenizerCard
 from speechtok.nets.windows import plan_windows
-from speechtok.tokenizers.base import WEIGHTS_FILE, SpeechTokenizer
+from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
+from speechtok.tokenizers.ragged import padded, rows_of, stack_speech, stack_tokens
 from speechtok.tokenizers.streaming import Coder
 from speechtok.tokenizers.transformers_codecs.architectures import Dac
 from speechtok.tokenizers.transformers_codecs.config import STREAM
@@ -26,7 +26,6 @@ from speechtok.tokenizers.transformers_codecs.convert import (
     read_config,
     read_weights,
 )
-from speechtok.tokenizers.writing import write_tokenizer
 from speechtok.tokens import SpeechTokens, StreamInfo
 
 METHOD = "transformers_codecs/1"
@@ -96,7 +95,6 @@ class TransformersCodecTokenizer(SpeechTokenizer):
         self.info.stream(stream)
         return self.codec.num_frames(num_samples)
 
-    @torch.no_grad()
     def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
         """Return the quantized latents of the codec.
 
@@ -112,16 +110,7 @@ class TransformersCodecTokenizer(SpeechTokenizer):
         """
         self.check_tokens(tokens)
         self.info.stream(stream or STREAM)
-        rows = [self.codec.latents(codes) for codes in self._rows(tokens.to(self.device))]
-        return torch.nn.utils.rnn.pad_sequence([row.T for row in rows], batch_first=True).transpose(1, 2)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write card, configuration and weights, so that `load_tokenizer(folder)` gives this tokenizer."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(self._config_text, encoding="utf-8")
-        card = self.card.with_files((CardFile(path=CONFIG_FILE), CardFile(path=WEIGHTS_FILE)))
-        write_tokenizer(folder, card, self._state_dict())
+        return padded(self.codec.latents(codes) for codes in rows_of(tokens.to(self.device), STREAM))
 
     def _encode(
         self,
@@ -135,7 +124,7 @@ class TransformersCodecTokenizer(SpeechTokenizer):
             self._encode_one(item[:samples], chunk_seconds)[:num_codebooks]
             for item, samples in zip(waveform, num_samples.tolist(), strict=True)
         ]
-        return self._tokens(rows, num_samples)
+        return stack_tokens({STREAM: rows}, num_samples, self.info)
 
     def _encode_one(self, waveform: Tensor, chunk_seconds: float | None) -> Tensor:
         codec = self.codec
@@ -158,29 +147,8 @@ class TransformersCodecTokenizer(SpeechTokenizer):
         return self.codec.stream(frames, num_codebooks)
 
     def _decode(self, tokens: SpeechTokens) -> Tensor:
-        rows = []
-        for codes, samples in zip(self._rows(tokens), tokens.num_samples.tolist(), strict=True):
-            samples = self.output_samples(samples)
-            waveform = self.codec.decode(codes)[:samples]
-            rows.append(torch.nn.functional.pad(waveform, (0, samples - len(waveform))))
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-
-    def _rows(self, tokens: SpeechTokens) -> list[Tensor]:
-        """Return the codes `(codebooks, frames)` of each utterance without padding."""
-        if STREAM not in tokens.streams:
-            raise TokensError(f"The tokens lack the stream '{STREAM}', which '{self.name}' decodes.")
-        frames = tokens.num_frames[STREAM].tolist()
-        return [codes[:, :count] for codes, count in zip(tokens[STREAM], frames, strict=True)]
-
-    def _tokens(self, rows: list[Tensor], num_samples: Tensor) -> SpeechTokens:
-        frames = torch.tensor([row.shape[1] for row in rows], device=self.device)
-        codes = torch.nn.utils.rnn.pad_sequence([row.T for row in rows], batch_first=True).transpose(1, 2)
-        return SpeechTokens(
-            streams={STREAM: codes.contiguous()},
-            num_frames={STREAM: frames},
-            num_samples=num_samples,
-            info=self.info,
-        )
+        lengths = [self.output_samples(samples) for samples in tokens.num_samples.tolist()]
+        return stack_speech(map(self.codec.decode, rows_of(tokens, STREAM)), lengths)
 
     def _window(self, seconds: float | None) -> int:
         """Return the frames of a piece of so many seconds, at least one."""
@@ -188,6 +156,9 @@ class TransformersCodecTokenizer(SpeechTokenizer):
 
     def _networks(self) -> tuple[torch.nn.Module, ...]:
         return (self.codec.model,)
+
+    def _texts(self) -> dict[str, str]:
+        return {CONFIG_FILE: self._config_text}
 
     def _state_dict(self) -> dict[str, Tensor]:
         return read_weights(self.card, {self._weights_path.name: self._weights_path})[1]

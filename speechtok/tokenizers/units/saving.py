@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from speechtok.cards import CardFile
-from speechtok.tokenizers.base import WEIGHTS_FILE
 from speechtok.tokenizers.units.components import stored_entries, with_own_quantizer
 from speechtok.tokenizers.units.tokenizer import UnitTokenizer
 from speechtok.tokenizers.units.vocoder import UnitVocoder
@@ -41,5 +39,5 @@ def save_with_vocoder(
     }
     entries |= {f"vocoder.{name}": value.detach().cpu() for name, value in vocoder.state_dict().items()}
     config = replace(tokenizer.config, speakers=dict(speakers))
-    card = replace(tokenizer.card, architecture=asdict(config), files=(CardFile(path=WEIGHTS_FILE),))
+    card = replace(tokenizer.card, architecture=asdict(config))
     write_tokenizer(folder, card, entries)

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from speechtok.cards import TokenizerCard
-from speechtok.errors import CheckpointError, TokensError
+from speechtok.errors import CheckpointError
 from speechtok.tokenizers.base import SpeechTokenizer
 from speechtok.tokenizers.fingerprint import fingerprint
+from speechtok.tokenizers.ragged import check_streams, padded, rows_of, stack_tokens
 from speechtok.tokenizers.units import analysis
 from speechtok.tokenizers.units.components import Components, stored_entries, with_own_quantizer
 from speechtok.tokenizers.units.config import UnitConfig
@@ -177,12 +178,9 @@ class UnitTokenizer(SpeechTokenizer):
         else:
             assert self.parts.kmeans is not None  # noqa: S101 - every other reader has one
             table = self.parts.kmeans.cluster_centers_
-        codes = tokens[name].to(self.device)[:, 0]
-        inside = (
-            torch.arange(codes.shape[1], device=self.device)
-            < tokens.num_frames[name].to(self.device)[:, None]
+        return padded(
+            nn.functional.embedding(codes[0], table).t() for codes in rows_of(tokens.to(self.device), name)
         )
-        return (nn.functional.embedding(codes, table) * inside[:, :, None]).transpose(1, 2)
 
     def convert_voice(
         self, tokens: SpeechTokens, speaker: Any, *, style: Any = None, tail: str = "reference"
@@ -229,14 +227,6 @@ class UnitTokenizer(SpeechTokenizer):
         with torch.inference_mode():
             return with_predicted_durations(vocoder, tokens.to(self.device))
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move the tokenizer and return it; another dtype starts again from the stored weights."""
-        if dtype is not None and dtype != self.dtype:
-            own = self.speaker_encoder is self.parts.speaker
-            self.parts = Components.read(self.config, self.sources, dtype)
-            self.speaker_encoder = self.parts.speaker if own else self.speaker_encoder
-        return super().to(device, dtype)
-
     def _encode(
         self,
         waveform: Tensor,
@@ -263,31 +253,22 @@ class UnitTokenizer(SpeechTokenizer):
             rate=self.sample_rate,
             padding=self.config.padding,
         )
-        streams = {CONTENT: nn.utils.rnn.pad_sequence(units, batch_first=True)[:, None]}
-        frames = {CONTENT: torch.tensor([len(row) for row in units], device=self.device)}
+        rows = {CONTENT: [own[None] for own in units]}
         if self.parts.f0 is not None:
             row = row_of(self.config, speaker, self.name) if speaker is not None else None
-            codes = [
+            rows[PITCH] = [
                 analysis.pitch_codes(
                     self.parts.f0,
                     self.config,
                     item[: min(len(own), samples // self.hop_length) * self.hop_length],
                     row,
-                )
+                )[None]
                 for item, own, samples in zip(waveform, units, num_samples.tolist(), strict=True)
             ]
-            streams[PITCH] = nn.utils.rnn.pad_sequence(codes, batch_first=True)[:, None]
-            frames[PITCH] = torch.tensor([len(own) for own in codes], device=self.device)
         vectors = None
         if self.speaker_embedding_dim is not None and self.speaker_encoder is not None:
             vectors = self.speaker_encoder(analysis.leveled(waveform, num_samples), num_samples)
-        return SpeechTokens(
-            streams=streams,
-            num_frames=frames,
-            num_samples=num_samples,
-            info=self.info,
-            speaker_embedding=vectors,
-        )
+        return stack_tokens(rows, num_samples, self.info, speaker_embedding=vectors)
 
     def _decode(
         self, tokens: SpeechTokens, *, speaker: Any = None, style: Any = None, tail: str = "reference"
@@ -305,11 +286,7 @@ class UnitTokenizer(SpeechTokenizer):
             )
         if tail not in ("reference", "keep"):
             raise ValueError(f"`tail` must be 'reference' or 'keep', got '{tail}'.")
-        missing = [stream.name for stream in self.streams if stream.name not in tokens.streams]
-        if missing:
-            raise TokensError(
-                f"These tokens lack the stream '{missing[0]}'; they have: {', '.join(tokens.streams)}."
-            )
+        check_streams(tokens, [stream.name for stream in self.streams])
         return speak(
             vocoder,
             tokens,
@@ -321,6 +298,11 @@ class UnitTokenizer(SpeechTokenizer):
 
     def _units(self, num_samples: int) -> int:
         return self.parts.reader.num_frames(num_samples + 2 * self.config.padding)
+
+    def _rebuild(self) -> None:
+        own = self.speaker_encoder is self.parts.speaker
+        self.parts = Components.read(self.config, self.sources, self.dtype)
+        self.speaker_encoder = self.parts.speaker if own else self.speaker_encoder
 
     def _networks(self) -> tuple[nn.Module, ...]:
         return self.parts.networks()

@@ -300,7 +300,7 @@ def test_phones(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=sentence):
             tokenizer.encode(items[0], phones=phones)
-    with pytest.raises(TokensError, match="decodes with its stream 'phones', which these tokens lack"):
+    with pytest.raises(TokensError, match="These tokens lack the stream 'phones'; they have: acoustic"):
         tokenizer.decode(tokens.select("acoustic"))
 
 
