@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from speechtok.nets.precision import exact
+from speechtok.nets.precision import full_precision
 
 
 class MeanOfParts:
@@ -41,6 +41,6 @@ class MeanOfParts:
         return torch.stack(self._weighted).sum(dim=0) / self._num_frames
 
     def _work_off(self, frames: Tensor) -> None:
-        with exact(frames.device):
+        with full_precision(frames.device):
             self._weighted.append(self._function(frames) * frames.shape[1])
         self._num_frames += frames.shape[1]

@@ -9,7 +9,7 @@ On the CPU, float32 products go to MKL unless `torch.set_float32_matmul_precisio
 is up to twice as fast on processors MKL was not written for. On some processors "medium" means bfloat16 inside; a
 measured error decides, once per process.
 
-Contents: `exact`, `exact_fast_matmul`.
+Contents: `exact`, `full_precision`, `exact_fast_matmul`.
 """
 
 from __future__ import annotations
@@ -113,13 +113,19 @@ _fast_products = _Shared(_set_fast)
 
 @contextmanager
 def exact(device: torch.device) -> Iterator[None]:
-    """Compute without gradients and at full precision, in this thread and every other.
+    """Compute without gradients, otherwise as in `full_precision`."""
+    with torch.no_grad(), full_precision(device):
+        yield
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Compute at full precision, in this thread and every other.
 
     Args:
         device: Where tensors are; autocast is switched off there and on the CPU, for this thread alone.
     """
     with (
-        torch.no_grad(),
         torch.autocast("cpu", enabled=False),
         torch.autocast(device.type, enabled=False),
         _full_precision(),

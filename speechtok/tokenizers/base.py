@@ -2,8 +2,9 @@
 
 Conventions: `waveform` is `(batch, samples)`, float in [-1, 1]; `num_samples` is `(batch,)`, int64;
 codes are `(batch, codebooks, frames)`. A family implements `__init__` with the arguments of `from_card`,
-`num_frames`, `_encode`, `_decode`, when it has weights `_state_dict`, and when its codes have a finite context `_coder`;
-everything else is here.
+`num_frames`, `_encode`, `_decode`; when it has weights `_networks`, `_state_dict` and `_rebuild`, when its codes have a finite
+context `_coder`, when it has latents `_analyse` and `_synthesise`; everything else is here. A pickled tokenizer holds the networks that
+it has loaded, and needs no file for what they do.
 
 Whatever computes codes, waveforms or latents does so without gradients and at full precision: `torch.autocast`
 and reduced precision of float32, which change codes, are switched off until it returns.
@@ -34,9 +35,11 @@ from speechtok.errors import AudioError, CardError, TokensError
 from speechtok.hub import Pushed, push_files
 from speechtok.limits import RECORDING_SECONDS, WAVEFORM_SAMPLES
 from speechtok.nets.devices import usable_device, usable_dtype
-from speechtok.nets.precision import exact
+from speechtok.nets.precision import exact, full_precision
+from speechtok.tokenizers.latents import Latents
+from speechtok.tokenizers.ragged import padded, stack_speech
 from speechtok.tokenizers.streaming import Coder, TokenStream
-from speechtok.tokenizers.waveforms import other_rate, to_batch
+from speechtok.tokenizers.waveforms import WaveformBatch, other_rate, to_batch
 from speechtok.tokenizers.writing import WEIGHTS_FILE as WEIGHTS_FILE
 from speechtok.tokenizers.writing import write_tokenizer
 from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
@@ -164,6 +167,11 @@ class SpeechTokenizer(ABC):
         return type(self).embed is not SpeechTokenizer.embed
 
     @property
+    def has_latents(self) -> bool:
+        """Whether there are `encode_latents` and `decode_latents`."""
+        return type(self)._synthesise is not SpeechTokenizer._synthesise
+
+    @property
     def can_convert_voice(self) -> bool:
         """Whether there is `convert_voice`."""
         return type(self).convert_voice is not SpeechTokenizer.convert_voice
@@ -241,15 +249,7 @@ class SpeechTokenizer(ABC):
         if chunk_seconds is not None and isinstance(waveform, str | PathLike):
             blocks = self._read_blocks(waveform, chunk_seconds, resample)
             return self.encode_blocks(blocks, chunk_seconds=chunk_seconds, **options)
-        batch = to_batch(
-            waveform,
-            num_samples,
-            sample_rate=sample_rate,
-            resample=resample,
-            target_rate=self.sample_rate,
-            device=self.device,
-            dtype=self.dtype,
-        )
+        batch = self.batch(waveform, num_samples, sample_rate=sample_rate, resample=resample)
         self._check_length(batch.num_samples)
         return self._encode(batch.waveform, batch.num_samples, chunk_seconds=chunk_seconds, **options)
 
@@ -350,6 +350,86 @@ class SpeechTokenizer(ABC):
         """
         raise TypeError(self._lack("latents to embed tokens in"))
 
+    def encode_latents(self, waveform: Any, num_samples: Any = None) -> Latents:
+        """Return what codes are taken from, differentiable, for models of continuous speech.
+
+        Each utterance is computed whole and as if alone, so memory grows with length. Precision is full, whatever the caller's context.
+
+        Args:
+            waveform: see `encode`, at the tokenizer's rate; gradients reach float tensors.
+            num_samples: `(batch,)` valid samples of a padded `(batch, samples)` waveform.
+
+        Raises:
+            AudioError: for stereo, NaN, empty or too short audio, or another rate.
+            TypeError: for what is not audio, or when the family has no latents.
+        """
+        batch = self.batch(waveform, num_samples)
+        self._check_length(batch.num_samples)
+        with full_precision(self.device):
+            found = [
+                self._analyse(row[:length])
+                for row, length in zip(batch.waveform, batch.num_samples.tolist(), strict=True)
+            ]
+        rows, speakers, scales = zip(*found, strict=True)
+        return Latents(
+            values=padded(rows),
+            num_frames=torch.tensor([row.shape[1] for row in rows], device=self.device),
+            num_samples=batch.num_samples,
+            speaker_embedding=None if speakers[0] is None else torch.stack(speakers),
+            scale=None if scales[0] is None else torch.stack(scales),
+        )
+
+    def decode_latents(
+        self,
+        latents: Latents | Tensor,
+        num_samples: Any = None,
+        *,
+        speaker_embedding: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> Tensor:
+        """Return the speech of latents, differentiable; what `embed` returns is spoken as `decode` speaks its tokens.
+
+        Args:
+            latents: from `encode_latents`, or as `embed` returns them: `(batch, channels, frames)`.
+            num_samples: `(batch,)` samples of each utterance; None takes those of `Latents`, or all that the frames give.
+            speaker_embedding: `(batch, channels)`, for families that speak with a timbre; None takes that of `Latents`.
+            scale: `(batch,)`, the level to restore, for families that removed it; None takes that of `Latents`.
+
+        Returns:
+            `(batch, samples)` at `output_sample_rate`, float, zero past `output_samples(num_samples[i])`.
+
+        Raises:
+            TypeError: when the family does not speak latents.
+            ValueError: when there is no timbre where one is needed, or the sizes do not fit each other.
+        """
+        if isinstance(latents, Latents):
+            num_samples = latents.num_samples if num_samples is None else num_samples
+            speaker_embedding = latents.speaker_embedding if speaker_embedding is None else speaker_embedding
+            scale = latents.scale if scale is None else scale
+            latents = latents.values
+        if self.speaker_embedding_dim is not None and speaker_embedding is None:
+            raise ValueError(f"'{self.name}' speaks with a timbre; pass `speaker_embedding`.")
+        finest = max(self.streams, key=lambda stream: stream.frame_rate)
+        if num_samples is None:
+            num_samples = [latents.shape[2] * finest.hop_length] * len(latents)
+        lengths = [int(length) for length in num_samples]
+        frames = [min(self.num_frames(length, finest.name), latents.shape[2]) for length in lengths]
+        sides = (speaker_embedding, scale)
+        if any(len(side) != len(latents) for side in (lengths, *sides) if side is not None):
+            raise ValueError(
+                f"`num_samples`, `speaker_embedding` and `scale` must be of {len(latents)} utterances, as `latents` are."
+            )
+        speakers, scales = (
+            [None] * len(latents) if side is None else side.to(self.device, self.dtype) for side in sides
+        )
+        with full_precision(self.device):
+            rows = latents.to(self.device, self.dtype)
+            found = [
+                self._synthesise(row[:, :count], speaker, level)
+                for row, count, speaker, level in zip(rows, frames, speakers, scales, strict=True)
+            ]
+            return stack_speech(found, [self.output_samples(length) for length in lengths])
+
     def convert_voice(self, tokens: SpeechTokens, speaker: SpeechTokens | Tensor | str) -> Tensor:
         """Return what `tokens` say in the voice of `speaker`, where the family can.
 
@@ -366,6 +446,25 @@ class SpeechTokenizer(ABC):
             TokensError: when the tokens are another tokenizer's.
         """
         raise TypeError(self._lack("voice conversion"))
+
+    def batch(
+        self,
+        waveform: Any,
+        num_samples: Any = None,
+        *,
+        sample_rate: int | None = None,
+        resample: bool = False,
+    ) -> WaveformBatch:
+        """Return what `encode` takes as one batch at the tokenizer's rate, on its device and of its dtype."""
+        return to_batch(
+            waveform,
+            num_samples,
+            sample_rate=sample_rate,
+            resample=resample,
+            target_rate=self.sample_rate,
+            device=self.device,
+            dtype=self.dtype,
+        )
 
     def check_tokens(self, tokens: SpeechTokens, *, accept_from: str | None = None) -> None:
         """Raise `TokensError` unless the tokens are this tokenizer's and every code is in range, `TypeError` for others."""
@@ -518,6 +617,14 @@ class SpeechTokenizer(ABC):
     @abstractmethod
     def _decode(self, tokens: SpeechTokens) -> Tensor:
         """Decode checked tokens on the tokenizer's device; families add their own options."""
+
+    def _analyse(self, waveform: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the latent `(channels, frames)` of one utterance `(samples,)`, its speaker vector and its level."""
+        raise TypeError(self._lack("latents"))
+
+    def _synthesise(self, latent: Tensor, speaker: Tensor | None, scale: Tensor | None) -> Tensor:
+        """Return the waveform `(samples,)` of a latent `(channels, frames)`, with a speaker vector and a level `()`."""
+        raise TypeError(self._lack("speech from latents"))
 
     def _coder(self, *arguments: Any, **options: Any) -> Coder | None:
         """Return what codes one utterance in blocks, or None where codes depend on the whole.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from speechtok.errors import TokensError
@@ -68,9 +69,10 @@ def check_streams(tokens: SpeechTokens, names: Iterable[str]) -> None:
 
 def stack_speech(waveforms: Iterable[Tensor], lengths: Sequence[int]) -> Tensor:
     """Return waveforms `(samples,)` as one batch `(batch, samples)`, cut to their lengths or filled with zeros."""
-    rows = list(waveforms)
-    out = rows[0].new_zeros(len(lengths), max(lengths))
-    for row, waveform, length in zip(out, rows, lengths, strict=True):
-        end = min(length, len(waveform))
-        row[:end] = waveform[:end]
-    return out
+    most = max(lengths)
+    return torch.stack(
+        [
+            functional.pad(waveform[:length], (0, most - min(length, len(waveform))))
+            for waveform, length in zip(waveforms, lengths, strict=True)
+        ]
+    )

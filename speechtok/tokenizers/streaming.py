@@ -14,7 +14,6 @@ from torch import Tensor
 
 from speechtok.errors import AudioError
 from speechtok.nets.precision import exact
-from speechtok.tokenizers.waveforms import to_batch
 from speechtok.tokens import SpeechTokens
 
 if TYPE_CHECKING:
@@ -62,19 +61,11 @@ class TokenStream:
         coder, tokenizer = self._open(), self._tokenizer
         if np.ndim(samples) != 1:
             raise AudioError(f"A block must be mono, of shape (samples,), got {np.shape(samples)}.")
-        block = torch.zeros(0, dtype=tokenizer.dtype, device=tokenizer.device)
-        if len(samples):
-            block = to_batch(
-                samples,
-                None,
-                sample_rate=None,
-                resample=False,
-                target_rate=tokenizer.sample_rate,
-                device=tokenizer.device,
-                dtype=tokenizer.dtype,
-            ).waveform[0]
-        self.num_samples += len(block)
         with exact(tokenizer.device):
+            block = torch.zeros(0, dtype=tokenizer.dtype, device=tokenizer.device)
+            if len(samples):
+                block = tokenizer.batch(samples).waveform[0]
+            self.num_samples += len(block)
             codes = coder.feed(block)
         hops = {stream.name: stream.hop_length for stream in tokenizer.streams}
         return self._tokens(codes, max(hops[name] * part.shape[1] for name, part in codes.items()))

@@ -29,7 +29,7 @@ class WaveformBatch:
     """Waveforms of unequal length, padded with zeros."""
 
     waveform: Tensor
-    """`(batch, samples)`, float, zero past `num_samples`."""
+    """`(batch, samples)`, float, zero past `num_samples`; with the gradient of float tensors that were not resampled."""
     num_samples: Tensor
     """`(batch,)`, int64."""
 
@@ -155,7 +155,7 @@ def _one(
     if rate != target_rate:
         samples = array.detach().to("cpu", torch.promote_types(array.dtype, torch.float32))
         array = torch.from_numpy(resample_array(samples.numpy(), rate, target_rate))
-    waveform: Tensor = array.detach().to(device=device, dtype=dtype)
+    waveform: Tensor = array.to(device=device, dtype=dtype)
     return waveform
 
 

@@ -6,9 +6,8 @@ import queue
 import pytest
 import torch
 
-import speechtok
+from tests.tokenizers.small import load_small
 from tests.tokenizers.surroundings import threads
-from tests.tokenizers.units.folder import make_folder
 
 SECONDS = 120
 
@@ -19,13 +18,10 @@ def encode(tokenizer, waveform, answers) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("kind", ["dmel", "hubert"])
+@pytest.mark.parametrize("kind", ["dmel", "hubert", "cpc", "time", "freq", "encodec", "mimi"])
 def test_a_child_encodes_after_its_parent_used_threads(kind, speech, tmp_path) -> None:
-    tokenizer = speechtok.load_tokenizer("dmel_16k")
-    if kind == "hubert":
-        make_folder(tmp_path)
-        tokenizer = speechtok.load_tokenizer(tmp_path / "tokenizer.yaml", checkpoint=tmp_path)
-    waveform = torch.from_numpy(speech(0.5)).float()
+    tokenizer = load_small(kind, tmp_path)
+    waveform = torch.from_numpy(speech(0.5, rate=tokenizer.sample_rate)).float()
     with threads(2):
         large = torch.randn(600, 600)
         large @ large  # OpenMP now has threads, which a child of `fork` lacks

@@ -1,35 +1,45 @@
 """Codes do not depend on what the caller set for the rest of the program."""
 
+import pickle
+import shutil
 import threading
 
 import pytest
 import torch
 
 import speechtok
-from speechtok.errors import AudioError
+from speechtok.errors import AudioError, CheckpointError
 from speechtok.nets.precision import exact, exact_fast_matmul
-from tests.tokenizers.funcodec.published import write_small_folder
-from tests.tokenizers.surroundings import assert_surroundings_change_nothing, precision
-from tests.tokenizers.units.folder import make_folder
+from tests.tokenizers.small import load_small
+from tests.tokenizers.surroundings import assert_surroundings_change_nothing, precision, results
 
 CPU = torch.device("cpu")
 
 
-def load_small(kind, folder):
-    if kind == "dmel":
-        return speechtok.load_tokenizer("dmel_16k")
-    if kind in ("time", "freq"):
-        folder = write_small_folder(folder, kind)
-        return speechtok.load_tokenizer(folder)
-    speaker = None if kind in ("cpc", "logmel") else "table"
-    folder = make_folder(folder, speaker=speaker, features=kind)
-    return speechtok.load_tokenizer(folder / "tokenizer.yaml", checkpoint=folder)
+KINDS = ("dmel", "time", "freq", "hubert", "cpc", "logmel", "vqvae", "snac", "encodec", "dac", "mimi")
 
 
-@pytest.mark.parametrize("kind", ["dmel", "time", "freq", "hubert", "cpc", "logmel"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_codes_in_all_surroundings(kind, speech, tmp_path) -> None:
-    waveform = torch.from_numpy(speech(0.5)).float()
-    assert_surroundings_change_nothing(load_small(kind, tmp_path), waveform)
+    if kind == "snac":
+        pytest.importorskip("snac")
+    tokenizer = load_small(kind, tmp_path)
+    waveform = torch.from_numpy(speech(0.5, rate=tokenizer.sample_rate)).float()
+    assert_surroundings_change_nothing(tokenizer, waveform)
+
+
+@pytest.mark.parametrize("kind", ["time", "hubert", "encodec"])
+def test_a_pickled_tokenizer_needs_no_files(kind, speech, tmp_path) -> None:
+    tokenizer = load_small(kind, tmp_path / "files")
+    waveform = torch.from_numpy(speech(0.3, rate=tokenizer.sample_rate)).float()
+    tokens, made = results(tokenizer, waveform)
+    content = pickle.dumps(tokenizer)
+    shutil.rmtree(tmp_path / "files")
+    again, here = results(pickle.loads(content), waveform)
+    assert all(torch.equal(again[name], codes) for name, codes in tokens.streams.items())
+    assert all(torch.equal(ours, other) for ours, other in zip(made, here, strict=True))
+    with pytest.raises(CheckpointError, match="file"):
+        pickle.loads(content).save_pretrained(tmp_path / "saved")
 
 
 @pytest.fixture

@@ -63,6 +63,16 @@ def wav(tmp_path):
     return write
 
 
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: x[None], lambda x: [x, x[:3]]])
+def test_gradients_pass(wrap):
+    x = torch.from_numpy(ramp(50)).requires_grad_()
+    found = batch(wrap(x))
+    found.waveform.sum().backward()
+    assert bool((x.grad >= 1).all())
+    with torch.no_grad():
+        assert not batch(wrap(x)).waveform.requires_grad
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -80,7 +90,6 @@ def wav(tmp_path):
         lambda x: {"array": x, "sampling_rate": RATE},
         lambda x: {"array": x.tolist(), "sampling_rate": RATE, "path": None},
         lambda x: [{"array": torch.from_numpy(x), "sampling_rate": RATE}],
-        lambda x: torch.from_numpy(x).requires_grad_(),
         lambda x: Samples(torch.from_numpy(x)[None], RATE),
         lambda x: Decoder(torch.from_numpy(x)[None], RATE),
         lambda x: [Decoder(torch.from_numpy(x)[None], RATE)],

@@ -140,6 +140,18 @@ class FacodecTokenizer(FactorTokenizer):
             use_residual=use_residual,
         )
 
+    def _analyse(self, waveform: Tensor) -> tuple[Tensor, Tensor, None]:
+        latent = self.codec.encoder(waveform[None])[:, : self.codec.num_frames(len(waveform))]
+        timbre = self.codec.timbre()
+        timbre.add(latent)
+        return latent[0].t(), timbre.vector()[0], None
+
+    def _synthesise(self, latent: Tensor, speaker: Tensor | None, scale: Tensor | None) -> Tensor:
+        assert speaker is not None  # noqa: S101 - `decode_latents` saw to it
+        self._need("generator")
+        waveform: Tensor = self.codec.generator(latent.t()[None], speaker[None], None)[0]
+        return waveform
+
     def _coder(self, chunk_seconds: float | None = None, num_codebooks: int | None = None) -> Coder | None:
         if self.config.version == 2:
             return None

@@ -143,6 +143,10 @@ class Codec(FactorCodec):
                 _write(out[item, : lengths[item]], hop * window.first, kept)
         return out
 
+    def timbre(self) -> MeanOfParts:
+        """Return what collects the mel frames of one utterance and gives its speaker vector."""
+        return MeanOfParts(self.quantizer.timbre_encoder, TIMBRE_FRAMES)
+
     def stream(self, *, window: int | None = None, limits: Mapping[str, int] | None = None) -> CodecStream:
         """Return what encodes one utterance that arrives in blocks.
 
@@ -245,7 +249,7 @@ class _Utterance:
 
     def __init__(self, codec: Codec, signal: JoinedBlocks) -> None:
         self.config, self.signal = codec.config, signal
-        self.timbre = MeanOfParts(codec.quantizer.timbre_encoder, TIMBRE_FRAMES)
+        self.timbre = codec.timbre()
         self._to_mel = codec.quantizer.to_mel
         self._past: Tensor | None = None
         self._codes: dict[str, list[Tensor]] = {}

@@ -205,6 +205,17 @@ class Facodec24kTokenizer(FactorTokenizer):
         codes = {name: codes for name, codes in tokens.streams.items() if use_residual or name != "residual"}
         return self.codec.decode(codes, common_frames(tokens), speaker, tokens.num_samples)
 
+    def _analyse(self, waveform: Tensor) -> tuple[Tensor, Tensor, None]:
+        latent, timbre = self.codec.encoder(waveform[None])[0], self.codec.timbre()
+        timbre.add(self.codec.quantizer.to_mel(waveform[None]))
+        return latent[: len(waveform) // self.config.hop_length].t(), timbre.vector()[0], None
+
+    def _synthesise(self, latent: Tensor, speaker: Tensor | None, scale: Tensor | None) -> Tensor:
+        assert speaker is not None  # noqa: S101 - `decode_latents` saw to it
+        self._need("decoder")
+        waveform: Tensor = self.codec.decoder(self.codec.quantizer.inject(latent.t()[None], speaker[None]))[0]
+        return waveform
+
     def _state_dict(self) -> dict[str, Tensor]:
         return {name: value for role in self._sources for name, value in self.stored_entries(role).items()}
 

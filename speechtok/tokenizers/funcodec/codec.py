@@ -97,7 +97,6 @@ class Codec(nn.Module):
         steps = 1 + num_samples // hop if self.config.is_spectral else num_samples
         return -(-steps // ratio)
 
-    @torch.no_grad()
     def features(
         self, waveform: Tensor, num_samples: Tensor, *, padded: bool | None = None
     ) -> tuple[list[Tensor], Tensor | None]:
@@ -185,7 +184,6 @@ class Codec(nn.Module):
         embedding = self.quantizer.decode(codes).transpose(1, 2)
         return [item[None, :, :count] for item, count in zip(embedding, num_frames.tolist(), strict=True)]
 
-    @torch.no_grad()
     def generate(
         self, latents: Sequence[Tensor], scale: Tensor | None = None, *, padded: bool | None = None
     ) -> list[Tensor]:

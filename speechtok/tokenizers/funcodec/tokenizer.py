@@ -235,6 +235,22 @@ class FuncodecTokenizer(SpeechTokenizer):
             waveforms = self.codec.decode(codes, frames, scale)
         return stack_speech(waveforms, lengths)  # FreqCodec may end a hop before the recording did
 
+    def _analyse(self, waveform: Tensor) -> tuple[Tensor, None, Tensor | None]:
+        self._check_latents()
+        latents, scale = self.codec.features(waveform[None], torch.tensor([len(waveform)]))
+        return latents[0].t(), None, None if scale is None else scale[0]
+
+    def _synthesise(self, latent: Tensor, speaker: Tensor | None, scale: Tensor | None) -> Tensor:
+        self._check_latents()
+        return self.codec.generate([latent[None]], None if scale is None else scale[None])[0]
+
+    def _check_latents(self) -> None:
+        if self.config.segments is not None or self.config.phones is not None:
+            raise TypeError(
+                f"'{self.name}' has no latents of its own: it codes segments, or speaks with phones. Use a FunCodec model "
+                "without them."
+            )
+
     def _networks(self) -> tuple[torch.nn.Module, ...]:
         return (self.codec,)
 

@@ -129,8 +129,7 @@ class SnacTokenizer(SpeechTokenizer):
     ) -> SpeechTokens:
         rows: dict[str, list[Tensor]] = {item.name: [] for item in self.streams}
         for row, samples in zip(waveform, num_samples.tolist(), strict=True):
-            filled = torch.nn.functional.pad(row[:samples], (0, -samples % self._padded_to))
-            for name, codes in zip(rows, self.model.encode(filled[None, None]), strict=True):
+            for name, codes in zip(rows, self.model.encode(self._filled(row[:samples])), strict=True):
                 rows[name].append(codes)
         return stack_tokens(rows, num_samples, self.info)
 
@@ -139,11 +138,25 @@ class SnacTokenizer(SpeechTokenizer):
         for item in tokens:
             latents = self._latents(item, [stream.name for stream in self.streams])
             seed = zlib.crc32(b"".join(codes.cpu().numpy().tobytes() for codes in item.streams.values()))
-            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-                torch.manual_seed(seed)
-                waveform = self.model.decoder(latents)[0, 0]
-            rows.append(waveform)
+            rows.append(self._speak(latents, seed))
         return stack_speech(rows, tokens.num_samples.tolist())
+
+    def _speak(self, latents: Tensor, seed: int) -> Tensor:
+        """Return the waveform `(samples,)` of latents `(1, channels, frames)`, with the noise of a seed."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            waveform: Tensor = self.model.decoder(latents)[0, 0]
+        return waveform
+
+    def _filled(self, waveform: Tensor) -> Tensor:
+        """Return `(1, 1, samples)` with zeros up to a whole frame of the coarsest stream."""
+        return torch.nn.functional.pad(waveform, (0, -len(waveform) % self._padded_to))[None, None]
+
+    def _analyse(self, waveform: Tensor) -> tuple[Tensor, None, None]:
+        return self.model.encoder(self._filled(waveform))[0], None, None
+
+    def _synthesise(self, latent: Tensor, speaker: Tensor | None, scale: Tensor | None) -> Tensor:
+        return self._speak(latent[None], 0)  # the noise cannot follow from codes here
 
     def _latents(self, item: SpeechTokens, chosen: list[str]) -> Tensor:
         """Return the latents `(1, channels, frames)` of one utterance.

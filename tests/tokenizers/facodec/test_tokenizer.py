@@ -12,6 +12,7 @@ import speechtok
 from speechtok import load_tokenizer
 from speechtok.errors import AudioError, CardError, CheckpointError, TokensError
 from speechtok.tokens import SpeechTokens
+from tests.tokenizers.latents import assert_latents
 from tests.tokenizers.surroundings import assert_surroundings_change_nothing
 
 NAMES = pytest.mark.parametrize("name", ["facodec", "facodec_v2"])
@@ -247,3 +248,9 @@ def test_unusable_cards_are_named(checkpoint, tmp_path) -> None:
         path.write_text(json.dumps({**card.to_dict(), **change}))
         with pytest.raises(CardError, match=message):
             load_tokenizer(path, checkpoint=checkpoint)
+
+
+@pytest.mark.slow
+@NAMES
+def test_latents(name, load, signal) -> None:
+    assert_latents(load(name), [signal(3, 2400), signal(4, 3011)])

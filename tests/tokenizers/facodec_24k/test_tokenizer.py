@@ -18,6 +18,7 @@ from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.tokenizers.facodec_24k.convert import Source
 from speechtok.tokens import SpeechTokens
 from tests.goldens.facodec_24k.weights import CONFIGS, write_published
+from tests.tokenizers.latents import assert_latents
 from tests.tokenizers.surroundings import assert_surroundings_change_nothing
 
 
@@ -344,3 +345,27 @@ def test_numpy_in_and_files_in(load, signal, tmp_path) -> None:
     soundfile.write(tmp_path / "x.wav", x.numpy(), 24_000, subtype="DOUBLE")
     want = load().encode(x.numpy().astype(np.float64))
     assert torch.equal(load().encode(tmp_path / "x.wav", chunk_seconds=0.03).codes, want.codes)
+
+
+def test_latents(load, signal) -> None:
+    tokenizer = load()
+    assert_latents(tokenizer, [signal(3, 1500), signal(4, 2011)])
+    latents = tokenizer.encode_latents(signal(3, 1500))
+    with pytest.raises(ValueError, match="speaks with a timbre; pass `speaker_embedding`"):
+        tokenizer.decode_latents(latents.values)
+    found = tokenizer.codec.quantizer.stream("content").encode(latents.values.transpose(1, 2))
+    assert torch.equal(found, tokenizer.encode(signal(3, 1500))["content"])
+
+
+def test_num_content_reaches_every_path(load, signal) -> None:
+    tokenizer, waveform = load(), signal(3, 3000)
+    expected = tokenizer.encode(waveform, num_content=1)
+    assert expected["content"].shape[1] == 1
+    stream = tokenizer.stream(num_content=1)
+    pieces = [stream.feed(block) for block in waveform.split(700)]
+    for found in (
+        tokenizer.encode(waveform, num_content=1, chunk_seconds=0.05),
+        tokenizer.encode_blocks([block.numpy() for block in waveform.split(700)], num_content=1),
+        SpeechTokens.join([*pieces, stream.finish()]),
+    ):
+        assert all(torch.equal(found[name], codes) for name, codes in expected.streams.items())

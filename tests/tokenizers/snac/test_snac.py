@@ -6,49 +6,26 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 import speechtok
 from speechtok.errors import CheckpointError
 from speechtok.laws import assert_laws
 from speechtok.lm.layouts.align import align, unalign
 from tests.goldens import recipe
+from tests.tokenizers.small import SNAC, write_snac
 
 snac = pytest.importorskip("snac")
-
-CONFIG: dict[str, Any] = {
-    "sampling_rate": 24000,
-    "encoder_dim": 4,
-    "encoder_rates": [2, 4, 8, 8],
-    "decoder_dim": 32,
-    "decoder_rates": [8, 8, 4, 2],
-    "attn_window_size": None,
-    "codebook_size": 64,
-    "codebook_dim": 8,
-    "vq_strides": [4, 2, 1],
-    "noise": True,
-    "depthwise": True,
-}
 
 
 def random_model() -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return snac.SNAC(**CONFIG).double().eval()
+        return snac.SNAC(**SNAC).double().eval()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("snac")
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    torch.save(random_model().state_dict(), folder / "pytorch_model.bin")
-    card = yaml.safe_load((Path(__file__).parents[3] / "tokenizers/snac_24khz.yaml").read_text())
-    card["name"] = "small_snac"
-    for stream in card["streams"]:
-        stream["codebook_size"] = 64
-    card["files"] = [{"path": "config.json"}, {"path": "pytorch_model.bin"}]
-    (folder / "tokenizer.yaml").write_text(yaml.safe_dump(card))
-    return folder
+    return write_snac(tmp_path_factory.mktemp("snac"))
 
 
 def signal(samples: int, seed: int) -> torch.Tensor:
@@ -124,6 +101,6 @@ def test_a_configuration_that_does_not_fit(
 ) -> None:
     for name in ("pytorch_model.bin", "tokenizer.yaml"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, **changes}))
+    (tmp_path / "config.json").write_text(json.dumps({**SNAC, **changes}))
     with pytest.raises(CheckpointError, match=sentence):
         speechtok.load_tokenizer(tmp_path)
