@@ -1,11 +1,11 @@
 """One utterance that arrives in blocks, and its tokens as soon as they are final.
 
-Contents: `Coder`, `TokenStream`.
+Contents: `Coder`, `WindowCoder`, `TokenStream`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from speechtok.errors import AudioError
 from speechtok.nets.precision import exact
+from speechtok.nets.windows import JoinedBlocks
 from speechtok.tokens import SpeechTokens
 
 if TYPE_CHECKING:
@@ -28,6 +29,70 @@ class Coder(Protocol):
 
     def finish(self) -> tuple[Mapping[str, Tensor], Tensor | None]:
         """Return the codes that were left, and the speaker vector `(1, channels)` where the family has one."""
+
+
+class WindowCoder:
+    """The coder of codes that depend on so many frames to each side, in windows with that context.
+
+    The windows are those of `nets.windows.plan_windows` in all that matters: full context to both sides, or the true end.
+
+    Args:
+        analyse: gives stream → codes `(codebooks, frames)` of a stretch `(samples,)`, of the frames at the slice alone.
+        codebooks: stream → codebooks that are kept.
+        num_frames: gives the frames of so many samples.
+        hop_length: samples per frame.
+        context: frames that a code depends on, to each side.
+        size: frames per window; None takes all that are there.
+        most: frames per window, at most.
+        speaker: gives the speaker vector `(1, channels)` at the end, where the family has one.
+    """
+
+    def __init__(
+        self,
+        analyse: Callable[[Tensor, slice], Mapping[str, Tensor]],
+        *,
+        codebooks: Mapping[str, int],
+        num_frames: Callable[[int], int],
+        hop_length: int,
+        context: int,
+        size: int | None,
+        most: int,
+        speaker: Callable[[], Tensor] | None = None,
+    ) -> None:
+        self._analyse, self._codebooks, self._num_frames = analyse, codebooks, num_frames
+        self._hop, self._context, self._size, self._most = hop_length, context, size, most
+        self._speaker = speaker
+        self._signal, self._first = JoinedBlocks(), 0
+
+    def feed(self, samples: Tensor) -> Mapping[str, Tensor]:
+        """Return the codes that are final: those of windows whose context is there."""
+        self._signal.add(samples)
+        final = self._signal.stop // self._hop - self._context
+        return self._up_to(final, least=self._size or 1, like=samples)
+
+    def finish(self) -> tuple[Mapping[str, Tensor], Tensor | None]:
+        """Return the codes that were left, up to the true end."""
+        end = self._signal.stop
+        codes = self._up_to(self._num_frames(end), least=1, like=self._signal.read(end, end))
+        return codes, None if self._speaker is None else self._speaker()
+
+    def _up_to(self, final: int, *, least: int, like: Tensor) -> dict[str, Tensor]:
+        """Return the codes of the next frames before `final`, as long as there are `least` of them."""
+        parts: list[Mapping[str, Tensor]] = [
+            {name: like.new_zeros(count, 0, dtype=torch.int64) for name, count in self._codebooks.items()}
+        ]
+        while final - self._first >= least:
+            parts.append(self._window(min(self._first + (self._size or self._most), final)))
+        return {name: torch.cat([part[name] for part in parts], dim=1) for name in self._codebooks}
+
+    def _window(self, stop: int) -> Mapping[str, Tensor]:
+        """Return the codes of the frames before `stop`, and forget what came before them."""
+        start = max(0, self._first - self._context)
+        stretch = self._signal.read(self._hop * start, self._hop * (stop + self._context))
+        codes = self._analyse(stretch, slice(self._first - start, stop - start))
+        self._signal.forget(self._hop * max(0, stop - self._context))
+        self._first = stop
+        return codes
 
 
 class TokenStream:

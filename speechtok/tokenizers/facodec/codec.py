@@ -30,6 +30,7 @@ from speechtok.tokenizers.facodec.factors import STREAMS, Factors, MelFeature
 from speechtok.tokenizers.facodec.network import ENCODER_CONTEXT, GENERATOR_CONTEXT, Encoder, Generator
 from speechtok.tokenizers.facodec.redecoder import Redecoder
 from speechtok.tokenizers.factors import Encoded, FactorCodec
+from speechtok.tokenizers.streaming import WindowCoder
 
 TIMBRE_FRAMES = 9600
 """Longest stretch the timbre encoder sees at once: two minutes."""
@@ -108,6 +109,32 @@ class Codec(FactorCodec):
             codes=codes,
             num_frames=torch.tensor(frames, dtype=torch.int64, device=waveform.device),
             speaker_embedding=torch.cat([timbre.vector() for timbre in timbres]),
+        )
+
+    def stream(self, *, chunk_samples: int | None = None, num_codebooks: int | None = None) -> WindowCoder:
+        """Return what encodes one utterance that arrives in blocks, with version 1; version 2 needs the whole.
+
+        Args:
+            chunk_samples: samples per window; None takes all that are there, at least a frame.
+            num_codebooks: as in `encode`.
+        """
+        config, timbre = self.config, self.timbre()
+
+        def analyse(samples: Tensor, kept: slice) -> dict[str, Tensor]:
+            latent = self.encoder(samples[None])[:, kept]
+            timbre.add(latent)
+            codes = self.factors.encode(latent, None, num_codebooks)
+            return {name: found[0] for name, found in codes.items()}
+
+        return WindowCoder(
+            analyse,
+            codebooks={n: min(count, num_codebooks or count) for n, count in config.codebooks.items()},
+            num_frames=self.num_frames,
+            hop_length=config.hop_length,
+            context=ENCODER_CONTEXT,
+            size=None if chunk_samples is None else max(1, chunk_samples // config.hop_length),
+            most=ENCODER_WINDOW,
+            speaker=timbre.vector,
         )
 
     def timbre(self) -> MeanOfParts:

@@ -19,7 +19,6 @@ from speechtok.tokenizers.base import WEIGHTS_FILE
 from speechtok.tokenizers.facodec.codec import Codec
 from speechtok.tokenizers.facodec.config import FacodecConfig
 from speechtok.tokenizers.facodec.convert import build_part, check_file, file_parts, read_part
-from speechtok.tokenizers.facodec.streaming import FacodecStream
 from speechtok.tokenizers.factors import FactorTokenizer, common_frames, factor_streams, joined
 from speechtok.tokenizers.fingerprint import fingerprint
 from speechtok.tokenizers.streaming import Coder
@@ -155,9 +154,7 @@ class FacodecTokenizer(FactorTokenizer):
     def _coder(self, chunk_seconds: float | None = None, num_codebooks: int | None = None) -> Coder | None:
         if self.config.version == 2:
             return None
-        return FacodecStream(
-            self.codec, chunk_samples=self._chunk(chunk_seconds), num_codebooks=num_codebooks
-        )
+        return self.codec.stream(chunk_samples=self._chunk(chunk_seconds), num_codebooks=num_codebooks)
 
     def _state_dict(self) -> dict[str, Tensor]:
         return {

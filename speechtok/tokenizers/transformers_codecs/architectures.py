@@ -22,9 +22,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from speechtok.nets.windows import Window
-from speechtok.tokenizers.streaming import Coder
-from speechtok.tokenizers.transformers_codecs.streaming import EncodecStream, MimiStream
+from speechtok.tokenizers.streaming import Coder, WindowCoder
+from speechtok.tokenizers.transformers_codecs.config import STREAM
+from speechtok.tokenizers.transformers_codecs.streaming import LONGEST, EncodecStream, MimiStream
 
 
 class Codec(ABC):
@@ -183,9 +183,17 @@ class Dac(Codec):
         codes: Tensor = self.model.encode(self._whole_frames(waveform)[None, None]).audio_codes[0]
         return codes
 
-    def encode_window(self, waveform: Tensor, window: Window) -> Tensor:
-        """Return the codes of the frames that `window` keeps, from samples of the frames it needs."""
-        return self.encode(waveform)[:, window.kept]
+    def stream(self, frames: int | None, num_codebooks: int | None) -> Coder:
+        """Return what encodes in windows with full context."""
+        return WindowCoder(
+            lambda samples, kept: {STREAM: self.encode(samples)[:num_codebooks, kept]},
+            codebooks={STREAM: num_codebooks or self.num_codebooks},
+            num_frames=self.num_frames,
+            hop_length=self.hop_length,
+            context=self.context,
+            size=frames,
+            most=LONGEST,
+        )
 
     def latents(self, codes: Tensor) -> Tensor:
         """Return what the decoder reads: entries of the codebooks, projected and summed."""

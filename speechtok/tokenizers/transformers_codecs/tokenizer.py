@@ -134,7 +134,7 @@ class TransformersCodecTokenizer(SpeechTokenizer):
                 codec.num_frames(len(waveform)), self._window(chunk_seconds), codec.context
             )
             return torch.cat(
-                [codec.encode_window(waveform[w.start * hop : w.end * hop], w) for w in windows], dim=1
+                [codec.encode(waveform[w.start * hop : w.end * hop])[:, w.kept] for w in windows], dim=1
             )
         stream = None if chunk_seconds is None else codec.stream(self._window(chunk_seconds), None)
         if stream is None:
