@@ -199,10 +199,13 @@ class SpeechTokenizer(ABC):
     def num_frames(self, num_samples: int, stream: str) -> int:
         """Return the frames of `stream` that `num_samples` samples give."""
 
-    def num_samples(self, num_frames: int, stream: str) -> int:
-        """Return the most samples that give `num_frames` frames of `stream`, by bisection of `num_frames`."""
-        hop = self.info.stream(stream).hop_length
-        low, high = 0, (num_frames + 2) * hop + self.min_samples
+    def num_samples(self, num_frames: int, stream: str | None = None) -> int:
+        """Return the most samples that give `num_frames` frames of `stream`, the first one unless told otherwise.
+
+        They are found by bisection of `num_frames`; fewer where no length gives so many.
+        """
+        stream = self.streams[0].name if stream is None else stream
+        low, high = 0, (num_frames + 2) * self.info.stream(stream).hop_length + self.min_samples
         while low < high:  # frames never fall as samples grow
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.num_frames(middle, stream) <= num_frames else (low, middle - 1)

@@ -83,11 +83,6 @@ class DMelTokenizer(SpeechTokenizer):
         self.info.stream(stream)
         return -(-num_samples // self.config.hop_length)
 
-    def num_samples(self, num_frames: int, stream: str = STREAM) -> int:
-        """Return the most samples that give `num_frames` frames: `num_frames * hop_length`."""
-        self.info.stream(stream)
-        return num_frames * self.config.hop_length
-
     @one_thread()
     def _encode(
         self,

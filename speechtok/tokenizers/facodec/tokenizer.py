@@ -82,12 +82,6 @@ class FacodecTokenizer(FactorTokenizer):
         self.info.stream(stream)
         return self.codec.num_frames(num_samples)
 
-    def num_samples(self, num_frames: int, stream: str = "content") -> int:
-        """Return the most samples that give `num_frames` frames."""
-        self.info.stream(stream)
-        extra = 151 if self.config.version == 1 else 199
-        return num_frames * self.config.hop_length + extra
-
     def convert_voice(
         self, tokens: SpeechTokens, speaker: SpeechTokens | Tensor | str, *, use_residual: bool = False
     ) -> Tensor:

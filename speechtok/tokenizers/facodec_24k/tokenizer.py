@@ -94,11 +94,6 @@ class Facodec24kTokenizer(FactorTokenizer):
         self.info.stream(stream)
         return num_samples // self.config.hop_length
 
-    def num_samples(self, num_frames: int, stream: str = "content") -> int:
-        """Return the most samples that give `num_frames` frames."""
-        self.info.stream(stream)
-        return (num_frames + 1) * self.config.hop_length - 1
-
     def convert_voice(
         self,
         tokens: SpeechTokens,

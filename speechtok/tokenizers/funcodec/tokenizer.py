@@ -121,10 +121,6 @@ class FuncodecTokenizer(SpeechTokenizer):
         spans = self.config.segments.spans(num_samples)
         return sum(self.codec.num_frames(stop - start) for start, stop in spans)
 
-    def num_samples(self, num_frames: int, stream: str = STREAM) -> int:
-        """Return the most samples that give `num_frames` frames, or fewer where no length gives so many."""
-        return super().num_samples(num_frames, stream)
-
     def embed(self, tokens: SpeechTokens, stream: str | None = None) -> Tensor:
         """Return quantized latents: the sum of the codes' vectors, what language models over FunCodec read.
 

@@ -149,10 +149,6 @@ class UnitTokenizer(SpeechTokenizer):
             else min(units, num_samples // self.hop_length) * self.hop_length // 1280
         )
 
-    def num_samples(self, num_frames: int, stream: str = CONTENT) -> int:
-        """Return the most samples that give `num_frames` frames of `stream`."""
-        return super().num_samples(num_frames, stream)
-
     @property
     def hop_length(self) -> int:
         """Samples per unit."""
