@@ -22,9 +22,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from speechtok.nets.parts import MeanOfParts
 from speechtok.nets.precision import exact
-from speechtok.nets.windows import Window, plan_windows
+from speechtok.nets.windows import MeanOfParts, Window, plan_windows
 from speechtok.tokenizers.facodec.config import FacodecConfig
 from speechtok.tokenizers.facodec.factors import STREAMS, Factors, MelFeature
 from speechtok.tokenizers.facodec.network import ENCODER_CONTEXT, GENERATOR_CONTEXT, Encoder, Generator

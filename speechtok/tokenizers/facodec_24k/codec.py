@@ -25,9 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from speechtok.nets.parts import MeanOfParts
 from speechtok.nets.precision import exact
-from speechtok.nets.windows import JoinedBlocks, Window, plan_windows
+from speechtok.nets.windows import JoinedBlocks, MeanOfParts, Window, plan_windows
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
 from speechtok.tokenizers.facodec_24k.network import Decoder, Encoder, Memory
 from speechtok.tokenizers.facodec_24k.quantizer import Quantizer
