@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from speechtok.cards import CARD_FILE, CardFile, TokenizerCard
@@ -39,9 +41,6 @@ def write_tokenizer(
         with _whole(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if entries:
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
         values = {name: value.detach().cpu().contiguous() for name, value in entries.items()}
         with _whole(folder / WEIGHTS_FILE) as temporary:
             try:
