@@ -713,7 +713,8 @@ def _names(good: Path) -> Iterator[Case]:
         _sealed(dataset)
 
     def file(place: Place, name: str) -> None:
-        _changed_rows(good, place, "manifest.parquet", "file", _filled(NAMES[name], place))
+        value = _filled(NAMES[name], place).encode("utf-8", "replace").decode()
+        _changed_rows(good, place, "manifest.parquet", "file", value)
 
     def member(place: Place, name: str) -> None:
         value = _filled(NAMES[name], place).replace("\0", "") or "x"

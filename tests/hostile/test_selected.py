@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.cases import QUICK
+from tests.hostile.campaign import good_dataset
+from tests.hostile.cases import QUICK, all_cases, prepare_outside
+from tests.hostile.judge import Place
 
 CAMPAIGN = Path(__file__).with_name("campaign.py")
 
@@ -21,3 +23,14 @@ def test_hostile_inputs_do_nothing(tmp_path):
     head, *trials = map(json.loads, log.read_text().splitlines())
     assert {trial["case"] for trial in trials} == set(QUICK)
     assert not any(head["violations"].values())
+
+
+@pytest.mark.slow
+def test_every_input_with_a_name_that_leads_elsewhere_can_be_written(tmp_path):
+    names = [case for case in all_cases(good_dataset(tmp_path)) if case.kind == "path"]
+    assert len(names) > 100
+    for number, case in enumerate(names):
+        place = Place(tmp_path / str(number))
+        place.root.mkdir()
+        prepare_outside(place)
+        case.write(place)
