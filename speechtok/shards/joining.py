@@ -36,6 +36,7 @@ from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter, fitted
 from speechtok.storage import StorePath, file_sha256, local_copy, put_in_place, unlink_all
 from speechtok.tokens import TokenizerInfo
+from speechtok.wording import printable
 
 FILES_AT_ONCE = 2
 """Files that are written at the same time, unless more are asked for …"""
@@ -200,9 +201,15 @@ def restore_parts(layout: Layout, plan: Plan, ledger: Ledger, files: Iterable[Fi
                 continue
             if part.rows:
                 with layout.temporary(path) as temporary:
-                    with ShardWriter(temporary, schema, plan.info) as writer:
-                        for table in joined.of(part):
-                            writer.add_table(fitted(table, schema))
+                    try:
+                        with ShardWriter(temporary, schema, plan.info) as writer:
+                            for table in joined.of(part):
+                                writer.add_table(fitted(table, schema))
+                    except pa.ArrowException as error:
+                        raise DatasetError(
+                            f"{file.file} of {layout.root} is damaged: it lacks codes or ids, or has them in another form "
+                            f"({printable(str(error))}); remove the dataset and make it again."
+                        ) from error
                     record = replace(part, sha256=file_sha256(temporary), bytes=temporary.stat().st_size)
                     ledger.put(commit(layout, temporary, record, instead_of=part))
                 ledger.loose.add(part.number)

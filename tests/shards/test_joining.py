@@ -399,3 +399,24 @@ def test_a_dataset_of_format_version_1(unfinished):
     (layout.data / "train-00001-of-00005.parquet").unlink()
     with pytest.raises(DatasetError, match="1 of 5 of split 'train' are missing, the first is number 1"):
         TokenDataset(layout.root)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("num_samples", pa.array([None] * 3, pa.int64())), ("content", pa.array(["codes"] * 3))],
+)
+def test_files_of_other_columns(unfinished, column, values):
+    """As when a file was exchanged: what cannot be a row of the dataset is not taken apart."""
+    layout, plan = unfinished
+    finish(layout, plan, 1e-6)
+    path = layout.file("train", 0, 5)
+    table = pq.read_table(path)
+    index = table.column_names.index(column)
+    pq.write_table(table.set_column(index, column, values), path)
+    ledger = Ledger.read(layout, plan)
+    file = ledger.files[layout.relative(path)]
+    with pytest.raises(
+        DatasetError, match=r"train-00000-of-00005\.parquet of .* is damaged: it lacks codes or ids"
+    ):
+        restore_parts(layout, plan, ledger, [file])
+    assert path.exists()
