@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import zlib
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speechtok.errors import DatasetError
-from speechtok.limits import LINE_BYTES, Bounded, inflated_bytes, require_regular_file
+from speechtok.limits import LINE_BYTES, MIB, Bounded, inflated_bytes, require_regular_file
 from speechtok.storage import AnyPath
 from speechtok.wording import size_text
 
@@ -51,9 +52,7 @@ class Lines:
                         return
                     self.number += 1
                     if len(line) > LINE_BYTES:
-                        raise DatasetError(
-                            f"{path} line {self.number} is longer than {size_text(LINE_BYTES)}, the most that is read of one."
-                        )
+                        raise _too_long(path, self.number)
                     self.place += len(line) if line.isascii() else len(line.encode())
                     yield line.removeprefix("\ufeff") if self.number == 1 else line
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
@@ -80,3 +79,32 @@ class Lines:
 def read_lines(path: AnyPath) -> Iterator[str]:
     """Yield the lines of a whole file as `Lines.bare` does."""
     return Lines(path).bare()
+
+
+def lines_sha256(path: AnyPath) -> str:
+    """Return the hash of a text file that is not packed, in hexadecimal.
+
+    Raises:
+        DatasetError: when it cannot be read, or at a line longer than any that is read: a file may be a hole of a terabyte.
+    """
+    digest, number, length = hashlib.sha256(), 1, 0
+    try:
+        if isinstance(path, Path):
+            require_regular_file(path, "list", error=DatasetError)
+        with path.open("rb") as file:
+            while block := file.read(MIB):
+                digest.update(block)
+                number += block.count(b"\n")
+                end = max(block.rfind(b"\n"), block.rfind(b"\r"))
+                length = len(block) - 1 - end if end >= 0 else length + len(block)
+                if length > LINE_BYTES:
+                    raise _too_long(path, number)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+    return digest.hexdigest()
+
+
+def _too_long(path: AnyPath, number: int) -> DatasetError:
+    return DatasetError(
+        f"{path} line {number} is longer than {size_text(LINE_BYTES)}, the most that is read of one."
+    )

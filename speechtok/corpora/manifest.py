@@ -23,7 +23,7 @@ from speechtok.corpora.slices import File, Pairs, Slice
 from speechtok.errors import DatasetError
 from speechtok.limits import COLUMNS
 from speechtok.shards.parquet import read_parquet_rows
-from speechtok.storage import AnyPath
+from speechtok.storage import AnyPath, file_sha256
 from speechtok.utterances import Utterance
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
@@ -99,6 +99,10 @@ class Manifest(ListSource):
 
 class ParquetManifest(Manifest):
     """The utterances of a manifest that is a Parquet file."""
+
+    def version(self, path: AnyPath) -> str:
+        next(read_parquet_rows(path), None)
+        return file_sha256(path)
 
     def slices(self, files: Iterable[File], seconds: float) -> Iterator[Slice]:
         for _ in files:  # their hashes are for comparison

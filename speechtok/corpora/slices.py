@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from speechtok.storage import AnyPath, file_sha256, relative
+from speechtok.storage import AnyPath, relative
 from speechtok.utterances import Utterance
 
 Pairs = Iterable[tuple[Utterance, str]]
@@ -117,10 +117,6 @@ class Source(ABC):
         self.ignored.clear()
         for part in self.slices(self.files(), math.inf):
             yield from self.read(part)
-
-    def check_lists(self, path: AnyPath) -> File:
-        """Return a text list as it is listed: by its hash, since it is small."""
-        return File(self.named(path), path.stat().st_size, file_sha256(path))
 
     def named(self, path: AnyPath) -> str:
         """Return the path of a list below the root, or the name alone of one that lies elsewhere."""

@@ -84,11 +84,13 @@ class _Layer(nn.Module):
         self.ffn = _ConvFeedForward(channels, hidden, kernel_size)
 
     def forward(self, x: Tensor, style: tuple[Tensor, ...], inside: Tensor | None) -> Tensor:
-        """Return the layer's output; `x` is used as working memory."""
+        """Return the layer's output; without gradients, `x` is used as working memory."""
         attended = self._attend(x, style, inside)
+        out = torch.empty_like(x) if torch.is_grad_enabled() else attended
+        x = x.clone() if torch.is_grad_enabled() else x
         for block in _blocks(x.shape[1]):
             x[:, block] += self.self_attn.out_proj(attended[:, block])
-        return self._feed_forward(x, style, inside, out=attended)
+        return self._feed_forward(x, style, inside, out)
 
     def _attend(self, x: Tensor, style: tuple[Tensor, ...], inside: Tensor | None) -> Tensor:
         """Return the heads' outputs side by side, `(batch, frames, channels)`, before `out_proj`."""
@@ -173,9 +175,10 @@ class Transformer(nn.Module):
         x = x + self.position_emb.pe[0]
         for layer in self.layers:
             x = layer(x, styles, inside)
+        normed = torch.empty_like(x) if torch.is_grad_enabled() else x
         for block in _blocks(x.shape[1]):
-            x[:, block] = self.last_ln(x[:, block], *styles)
-        return x
+            normed[:, block] = self.last_ln(x[:, block], *styles)
+        return normed
 
 
 def _blocks(frames: int) -> Iterator[slice]:
