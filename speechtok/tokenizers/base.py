@@ -46,7 +46,7 @@ from speechtok.tokens import SpeechTokens, StreamInfo, TokenizerInfo
 
 BLOCK_SECONDS = 4.0
 """Audio that `encode_blocks` processes at once unless `chunk_seconds` says otherwise."""
-_EXACT = ("encode", "encode_blocks", "stream", "decode", "embed", "convert_voice")
+_EXACT = ("encode", "encode_blocks", "stream", "decode", "embed", "convert_voice", "predict_durations")
 """Methods that compute at full precision, here and in every family."""
 
 
