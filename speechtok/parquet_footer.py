@@ -180,7 +180,7 @@ def _chunk(fields: dict[int, Any]) -> Chunk:
         stored_bytes=fields[7],
         size_bytes=fields[6],
         null_count=statistics.get(3),
-        start=min(fields[9], fields.get(11) or fields[9]),
+        start=min(filter(None, (fields[9], fields.get(11))), default=0),  # no rows, no page of data
     )
     if min(found.num_values, found.stored_bytes, found.size_bytes, found.start) < 0:
         raise ValueError("its footer states negative sizes")

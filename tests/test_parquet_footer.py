@@ -229,3 +229,17 @@ def test_damaged_pages_end_in_one_sentence(tmp_path):
             told.append(str(error))
     assert told
     assert all(str(path) in sentence for sentence in told)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"use_dictionary": False}, {"compression": "zstd", "write_page_index": True}]
+)
+@pytest.mark.parametrize("lengths", [[0], [0, 5], [5, 0, 5]])
+def test_row_groups_without_rows(tmp_path, options, lengths):
+    """As pyarrow writes a table without rows: of such a group, the place of its data is 0."""
+    path, rows = tmp_path / "a.parquet", table(5)
+    with pq.ParquetWriter(path, rows.schema, **options) as writer:
+        for length in lengths:
+            writer.write_table(rows.slice(0, length))
+    assert pq.ParquetFile(path).metadata.num_row_groups == len(lengths)
+    assert list(read_parquet_rows(path)) == rows.to_pylist() * (sum(lengths) // 5)
