@@ -70,7 +70,9 @@ CONFIGS = {"dmel": DMelConfig, "facodec": FacodecConfig, "facodec_24k": Facodec2
 
 
 def kmeans(data: bytes, folder: Path) -> None:
-    read_centers(_written(folder / "km.bin", data))
+    """Read a file that is told by its first bytes, as a torch file too."""
+    for name in ("km.bin", "km.pt"):
+        _refusable(lambda name=name: read_centers(_written(folder / name, data)))
 
 
 def torch_file(data: bytes, folder: Path) -> None:
@@ -142,7 +144,10 @@ def seeds(target: str) -> list[bytes]:
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "seed"
         if target == "kmeans":
-            return [file.read_bytes() for file in sorted((GOLDENS / "units").glob("kmeans*"))]
+            np.savez(path, centers=np.ones((3, 2)))
+            torch.save({"centers": tensors["a.weight"]}, path.with_suffix(".pt"))
+            made = [path.with_suffix(suffix).read_bytes() for suffix in (".npz", ".pt")]
+            return made + [file.read_bytes() for file in sorted((GOLDENS / "units").glob("kmeans*"))]
         if target == "safetensors":
             return [safetensors.torch.save(tensors)]
         if target == "torch":

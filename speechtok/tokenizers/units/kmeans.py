@@ -27,6 +27,8 @@ ENTRY = "cluster_centers_"
 _TORCH = (".pt", ".pth")
 _FLAT = (b"IxF2", b"IxFl", b"IxFI")
 """First bytes of the indices of faiss that hold their vectors as they are: by distance, by any measure, by product."""
+_FLAT_HEAD = 49
+"""Bytes before the vectors: kind, width, count, two that are unused, flag, measure (and its parameter), floats."""
 
 
 class KMeans(nn.Module):
@@ -113,6 +115,16 @@ def _of_faiss(path: Path, kind: bytes) -> np.ndarray[Any, Any]:
         raise CheckpointError(
             f"'{path}' is an index of faiss that does not hold its vectors as they are; give a flat index by distance "
             "(IndexFlatL2), or the centres as .npy."
+        )
+    with path.open("rb") as file:
+        head = file.read(_FLAT_HEAD)
+    before = (
+        37 if int.from_bytes(head[33:37], "little") <= 1 else 41
+    )  # measures of their own have a parameter
+    stored = 4 * int.from_bytes(head[before : before + 8], "little")
+    if before + 8 + stored != path.stat().st_size:  # faiss would make room for what is stated
+        raise CheckpointError(
+            f"'{path}' is damaged or no index of faiss (its size is not the one it states)."
         )
     try:
         import faiss

@@ -1,6 +1,7 @@
 """Reading k-means centres, and refusing files that would run code."""
 
 import pickle
+import struct
 import sys
 from pathlib import Path
 
@@ -123,9 +124,17 @@ def test_an_index_of_faiss(centers, tmp_path) -> None:
         read_centers(path)
 
 
+@pytest.mark.parametrize("floats", [2**33, 31, 29, 2**64 - 1])
+def test_an_index_that_states_more_than_it_holds(tmp_path, floats) -> None:
+    head = struct.pack("<4siqqq?iQ", b"IxF2", 6, floats // 6, 1 << 20, 1 << 20, True, 1, floats)
+    (tmp_path / "km.index").write_bytes(head + bytes(30 * 4))
+    with pytest.raises(CheckpointError, match=r"no index of faiss \(its size is not the one it states\)"):
+        read_centers(tmp_path / "km.index")
+
+
 def test_an_index_without_faiss(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    (tmp_path / "km.index").write_bytes(b"IxF2" + bytes(60))
+    (tmp_path / "km.index").write_bytes(b"IxF2" + bytes(41))
     with pytest.raises(
         CheckpointError, match=r"faiss, which is not installed: pip install faiss-cpu, or give .*\.npy"
     ):
