@@ -24,6 +24,8 @@ from speechtok.utterances import Utterance
 BATCH_ROWS = 5_000
 """Rows that are written at once, about."""
 _OTHER_ID = "Give this one another and tokenize into another folder, or leave it out."
+MANY_ROWS = 1 << 14
+"""From so many utterances on, no corpus is planned of which most have the id of another."""
 OWN = "own:"
 """Prefix that tells the corpus's own columns from ours until all of their names are known."""
 
@@ -85,7 +87,7 @@ class Listing:
         advice: what to do where ids are not unique.
 
     Raises:
-        DatasetError: when a column mixes types.
+        DatasetError: when a column mixes types, or most ids of a large corpus are those of others.
     """
 
     def __init__(self, tables: Iterable[pa.Table], info: TokenizerInfo, *, advice: str = "") -> None:
@@ -93,6 +95,7 @@ class Listing:
         self._files: list[tuple[Path, set[str]]] = []
         self._held = pa.schema([])
         self._hashes = array("q")  # of ids, 8 bytes each
+        self._advice, self._checked = advice, MANY_ROWS
         waiting, rows = list[pa.Table](), 0
         for table in tables:
             waiting.append(table)
@@ -101,7 +104,7 @@ class Listing:
                 self._add(waiting)
                 waiting, rows = [], 0
         self._add(waiting)
-        self._mark_repeated(advice)
+        self._mark_repeated()
         own = [name for name in self._held.names if name.startswith(OWN)]
         self._names = _own_names([name.removeprefix(OWN) for name in own], info)
 
@@ -152,8 +155,18 @@ class Listing:
         _write(file, whole)
         self._files.append((file, set(whole["split"].unique().to_pylist())))
         self._hashes.extend(map(hash, whole["id"].to_pylist()))
+        while len(self._hashes) >= self._checked:
+            self._check_ids(self._checked)
+            self._checked *= 2
 
-    def _mark_repeated(self, advice: str) -> None:
+    def _check_ids(self, count: int) -> None:
+        """Raise `DatasetError` when most of so many utterances have the id of another: a file of some kilobytes can list millions."""
+        if 2 * len(np.unique(np.frombuffer(self._hashes, np.int64, count))) < count:
+            raise DatasetError(
+                f"Of the first {count:,} utterances, more than half have the id of one before them; ids must be unique. {self._advice or 'Give each its own.'}"
+            )
+
+    def _mark_repeated(self) -> None:
         """Give utterances with the id of one before them the fault that says so."""
         suspects = repeated(np.frombuffer(self._hashes, np.int64))
         del self._hashes
@@ -167,7 +180,7 @@ class Listing:
                 if name in seen:
                     told[number] = (
                         f"{audio!r} has the id '{name}', which {seen[name]!r} before it has; ids must be unique, so only the first one "
-                        f"is tokenized. {advice or _OTHER_ID}"
+                        f"is tokenized. {self._advice or _OTHER_ID}"
                     )
                 elif hash(name) in suspects:
                     seen[name] = audio

@@ -3,15 +3,20 @@
 import json
 from collections import Counter
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from speechtok.cards import find_card
 from speechtok.commands.estimate import estimate_job
 from speechtok.commands.status import read_status
 from speechtok.commands.tokenize import retry_quarantined, tokenize_corpus
+from speechtok.corpora import read_corpus
+from speechtok.engine.listing import Listing, rows_of
 from speechtok.engine.observer import Observer
+from speechtok.engine.planning import source_of
 from speechtok.engine.settings import JobSettings, RunSettings
-from speechtok.errors import JobError
+from speechtok.errors import DatasetError, JobError
 from speechtok.shards.layout import Layout
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.verify import verify
@@ -128,3 +133,22 @@ def test_every_id_twice(tmp_path, write_corpus):
     (tmp_path / "c" / "list.csv").write_text("audio\n" + "a.wav\nb.wav\n" * 6000)
     report = tokenize_corpus(tmp_path / "c" / "list.csv", tmp_path / "out", run=ALONE)
     assert (report.rows, report.quarantined) == (2, 11_998)
+
+
+@pytest.mark.parametrize("is_repeated", [True, False])
+def test_a_large_corpus_of_few_ids(tmp_path, is_repeated):
+    """A file of some kilobytes can list millions of utterances, all of them the same."""
+    ids = ["a"] * 50_000 if is_repeated else [f"{n // 2}" for n in range(2**15)]
+    path = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"id": ids, "audio": ["a.wav"] * len(ids)}), path)
+    source = source_of(read_corpus(path))
+    listed = (
+        rows_of([item for item, _ in source.read(part)], "c", "train")
+        for part in source.slices(source.files(), 5_000.0)
+    )
+    if is_repeated:
+        message = r"Of the first 16,384 utterances, more than half have the id of one before them; ids must be unique\. Give each"
+        with pytest.raises(DatasetError, match=message):
+            Listing(listed, find_card("dmel_16k")[0].info(""))
+    else:
+        Listing(listed, find_card("dmel_16k")[0].info(""))

@@ -814,11 +814,12 @@ def _links(good: Path) -> Iterator[Case]:
         f"{state}/job.json",
         f"{state}/lock",
         f"{state}/plan.json",
-        f"{state}/shards",
+        f"{state}/parts",
         f"{state}/tmp",
         f"{state}/attempts",
         "quarantine/train.parquet",
-        f"{state}/shards/train-00000.json",
+        f"{state}/parts.parquet",
+        "manifest.parquet",
     ):
         yield Case(name=f"link-dataset-{name}", kind="path", write=partial(own, name=name), commands=READING)
 
@@ -1581,7 +1582,7 @@ def _waits(good: Path) -> Iterator[Case]:
         "config": "tokenizer/vocoder/config.json", "speakers": "tokenizer/vocoder/speakers.json", "stats": "tokenizer/f0/f0_stats.pth",
     }  # fmt: skip
     datasets = {
-        "plan": ".speechtok/plan.json", "rows": ".speechtok/plan.parquet", "record": ".speechtok/shards/train-00000.json", "job": ".speechtok/job.json",
+        "plan": ".speechtok/plan.json", "rows": ".speechtok/plan.parquet", "parts": ".speechtok/parts.parquet", "manifest": "manifest.parquet", "job": ".speechtok/job.json",
         "events": ".speechtok/events.jsonl", "lock": ".speechtok/lock", "shard": "data/train-00000-of-00001.parquet", "readme": "README.md",
         "quarantine": "quarantine/train.parquet", "attempt": ".speechtok/attempts/train-00000.json",
     }  # fmt: skip
