@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from speechtok.commands.derived import join_columns as join
     from speechtok.commands.derived import merge_datasets as merge
     from speechtok.commands.derived import select_rows as select
+    from speechtok.commands.filtering import filter_rows as filter
     from speechtok.commands.tokenize import tokenize_corpus as tokenize
     from speechtok.engine.observer import Observer, Progress
     from speechtok.engine.settings import JobSettings, RunResult, RunSettings
@@ -48,6 +49,7 @@ __all__ = [
     "Verification",
     "__version__",
     "errors",
+    "filter",
     "join",
     "list_tokenizers",
     "lm",
@@ -76,6 +78,7 @@ _HOMES = {
     "TokenizerInfo": "speechtok.tokens:TokenizerInfo",
     "Verification": "speechtok.shards.verify:Verification",
     "errors": "speechtok.errors",
+    "filter": "speechtok.commands.filtering:filter_rows",
     "join": "speechtok.commands.derived:join_columns",
     "list_tokenizers": "speechtok.cards:list_tokenizers",
     "lm": "speechtok.lm",

@@ -47,13 +47,27 @@ COMMANDS = (
     "export",
     "import",
     "select",
+    "filter",
     "merge",
     "join",
     "demo",
 )
 """Sub-commands, each in the module of its name, where a hyphen is an underscore."""
 
-RESUMED = ("tokenize", "run", "retry", "compare", "train", "push", "pull", "select", "merge", "join", "demo")
+RESUMED = (
+    "tokenize",
+    "run",
+    "retry",
+    "compare",
+    "train",
+    "push",
+    "pull",
+    "select",
+    "filter",
+    "merge",
+    "join",
+    "demo",
+)
 """Commands that go on where they were stopped."""
 
 MESSAGE = 300

@@ -20,7 +20,7 @@ from speechtok.storage import AnyPath
     "--where",
     multiple=True,
     metavar="CONDITION",
-    help="Only rows where it holds, such as 'duration <= 20' or 'speaker == anna'; several must all hold.",
+    help="Only rows where this SQL condition holds, such as \"duration <= 20 and speaker = 'anna'\"; several must all hold.",
 )
 @click.option("--streams", metavar="NAMES", help="Only these streams, separated by commas.")
 @click.option(

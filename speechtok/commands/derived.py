@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from speechtok.corpora.manifest import delimited
 from speechtok.engine.output_lock import check_output, output_lock
 from speechtok.engine.settings import JobSettings
 from speechtok.errors import DatasetError
+from speechtok.shards.conditions import Condition
 from speechtok.shards.layout import Layout
 from speechtok.shards.ledger import Ledger
 from speechtok.shards.parquet import open_parquet, read_group
@@ -33,8 +34,9 @@ from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardTask, has_plan, read_
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.rows import Rows
 from speechtok.shards.schema import column_names, stream_type, token_schema
-from speechtok.shards.writer import ShardWriter, fitted
-from speechtok.storage import AnyPath, as_path, file_sha256, relative
+from speechtok.shards.verify import has_dropped
+from speechtok.shards.writer import ShardWriter, fitted, write_table
+from speechtok.storage import AnyPath, OwnedFolder, as_path, copy_bytes, file_sha256, relative
 from speechtok.tokens import StreamInfo, TokenizerInfo, with_codebooks
 from speechtok.utterances import RESERVED_COLUMNS
 from speechtok.version import __version__
@@ -44,16 +46,6 @@ SHARD_SECONDS = 3600.0
 """Audio per shard, in seconds."""
 LABELS = ("text", "speaker", "language")
 """Columns that every dataset has and whose cells may be empty."""
-_OPERATORS = {
-    "==": pc.equal,
-    "!=": pc.not_equal,
-    "<=": pc.less_equal,
-    ">=": pc.greater_equal,
-    "<": pc.less,
-    ">": pc.greater,
-}
-_CONDITION = re.compile(r"\s*(\w+)\s*(==|!=|<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
-
 Array = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -73,6 +65,8 @@ class Derived:
     """How many of them this call made; the others were there."""
     unmatched: int = 0
     """Rows of which a joined table says nothing, and which stayed as they were."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """By reason, how many rows a filter left out."""
 
     def __str__(self) -> str:
         here = "" if self.shards_made else "; all of it was there already"
@@ -100,7 +94,8 @@ def select_rows(
         output: folder of the new one; new, empty, or begun by the same call.
         split: only this split.
         ids: only these utterances, in the order of the dataset.
-        where: conditions that must all hold, such as `"duration <= 20"` or `"speaker == anna"`; of an empty cell none holds.
+        where: SQL conditions that must all hold, such as `"duration <= 20"` or `"speaker = 'anna'"`, see
+            `speechtok.shards.conditions`; of an empty cell no comparison holds.
         streams: only these streams.
         num_codebooks: only the first ones of each stream, which are the coarse ones.
         columns: which of the further columns, and of `text`, `speaker` and `language`, to keep; None keeps all.
@@ -112,7 +107,7 @@ def select_rows(
         JobError: when the output is in use or cannot be written.
         ValueError: for a condition that is none.
     """
-    source = _Source(dataset, split=split, allow_partial=allow_partial)
+    source = Source(dataset, split=split, allow_partial=allow_partial)
     wanted = None if ids is None else list(dict.fromkeys(ids))
     info = source.info
     for name in streams or ():
@@ -129,7 +124,7 @@ def select_rows(
     if unknown := sorted(kept.difference(choice)):
         raise DatasetError(f"{dataset} has no column {unknown[0]} to choose; it has: {', '.join(choice)}.")
     types = {name: kind for name, kind in source.extra_types.items() if name in kept}
-    rows = _Chosen(types, kept, wanted, [_condition(text, source) for text in where])
+    rows = Chosen(types, kept, wanted, [condition_on(text, source) for text in where])
     options = {
         "split": split,
         "ids": None if wanted is None else hashlib.sha256("\n".join(sorted(wanted)).encode()).hexdigest(),
@@ -138,7 +133,7 @@ def select_rows(
         "num_codebooks": num_codebooks,
         "columns": sorted(kept),
     }
-    return _derive("select", output, [source], info, options, rows)
+    return derive("select", output, [source], info, options, rows)
 
 
 def merge_datasets(
@@ -160,7 +155,7 @@ def merge_datasets(
     """
     if not datasets:
         raise ValueError("`datasets` must name at least one dataset.")
-    sources = [_Source(item, allow_partial=allow_partial) for item in datasets]
+    sources = [Source(item, allow_partial=allow_partial) for item in datasets]
     first, *others = sources
     types = dict(first.extra_types)
     for source in others:
@@ -176,7 +171,7 @@ def merge_datasets(
                     f"{source.place} has the column '{name}' as {kind}, and another dataset as {types[name]}; leave it out of one of "
                     "them with `speechtok select`."
                 )
-    return _derive("merge", output, sources, first.info, {}, _Chosen(types))
+    return derive("merge", output, sources, first.info, {}, Chosen(types))
 
 
 def join_columns(
@@ -202,12 +197,12 @@ def join_columns(
             tokens were made, or holds what a column cannot; or when the output holds another dataset.
         JobError: when the output is in use or cannot be written.
     """
-    source = _Source(dataset, allow_partial=allow_partial)
+    source = Source(dataset, allow_partial=allow_partial)
     joined = _Joined(as_path(table), source, ignore_unknown)
-    return _derive("join", output, [source], source.info, {"sha256": file_sha256(as_path(table))}, joined)
+    return derive("join", output, [source], source.info, {"sha256": file_sha256(as_path(table))}, joined)
 
 
-class _Source:
+class Source:
     """A dataset that rows come from, and what is taken of it."""
 
     def __init__(self, place: str | AnyPath, *, split: str | None = None, allow_partial: bool) -> None:
@@ -261,6 +256,11 @@ class _Source:
             columns[name] = table[name].cast(pa.string()) if name in names else pa.nulls(rows, pa.string())
         return pa.table(columns | {name: table[theirs] for name, theirs in self._theirs.items()})
 
+    def codes(self, file: AnyPath, group: int) -> Rows:
+        """Return the rows of a row group with their codes."""
+        names = [*(stream.name for stream in self.info.streams), "id", "num_samples"]
+        return Rows(read_group(self._opened(file), file, group, names), self.info, file)
+
     def tokens(self, file: AnyPath, group: int, info: TokenizerInfo) -> dict[str, Any]:
         """Return the codes and vectors of a row group, of the streams and codebooks of `info`, after a look at each value."""
         table = read_group(self._opened(file), file, group, [*self._heavy, "id", "num_samples"])
@@ -286,7 +286,7 @@ class _Source:
         return [name for name in names if name in self._types]
 
 
-class _Chosen:
+class Chosen:
     """Rows and columns that a dataset keeps.
 
     Args:
@@ -304,12 +304,21 @@ class _Chosen:
         conditions: Sequence[Callable[[pa.Table], Any]] = (),
     ) -> None:
         self.types, self._emptied = types, set(LABELS).difference(labels)
+        self.dropped: dict[str, pa.Table] = {}  # what is listed as left out, by split of the source
         self._ids = None if ids is None else pa.array(ids, type=pa.string())
         self._conditions = conditions
         self._found = 0
 
-    def keep(self, about: pa.Table) -> Array:
-        """Return the positions of the rows to keep."""
+    def splits(self, sources: Sequence[Source]) -> list[str]:
+        """Return the splits of the output, in order."""
+        return list(dict.fromkeys(split for source in sources for split in source.splits))
+
+    def groups(self, source: Source, split: str) -> Iterator[tuple[AnyPath, int]]:
+        """Yield the row groups that rows of a split of the output come from."""
+        return source.groups(split)
+
+    def keep(self, about: pa.Table, place: tuple[AnyPath, int], split: str) -> Array:
+        """Return the positions of the rows of a row group that belong to a split of the output."""
         mask = np.ones(len(about), dtype=bool)
         if self._ids is not None:
             mask &= pc.is_in(about["id"], value_set=self._ids).to_numpy()
@@ -335,10 +344,10 @@ class _Chosen:
         return 0
 
 
-class _Joined(_Chosen):
+class _Joined(Chosen):
     """Rows with columns of a table."""
 
-    def __init__(self, table: AnyPath, source: _Source, ignore_unknown: bool) -> None:
+    def __init__(self, table: AnyPath, source: Source, ignore_unknown: bool) -> None:
         self._table, self._ignore = table, ignore_unknown
         if table.suffix not in (".tsv", ".csv"):
             raise DatasetError(
@@ -408,24 +417,26 @@ class _Joined(_Chosen):
 class _Piece:
     """Rows of one row group that go into the output one after the other."""
 
-    source: _Source
+    source: Source
     file: AnyPath
     group: int
     rows: Array
     """Positions in the row group."""
 
 
-def _derive(
+def derive(
     kind: str,
     output: str | AnyPath,
-    sources: Sequence[_Source],
+    sources: Sequence[Source],
     info: TokenizerInfo,
     options: Mapping[str, Any],
-    rows: _Chosen,
+    rows: Chosen,
 ) -> Derived:
     """Write the dataset: its plan first, then each shard that is not there."""
     layout = Layout(as_path(output))
     check_output(layout)
+    listed = OwnedFolder()
+    dropped = _dropped_files(rows.dropped, listed.path)
     for source in sources:
         if as_path(source.place) == layout.root:
             raise DatasetError(f"{output} is where the rows come from; write to another folder.")
@@ -434,7 +445,7 @@ def _derive(
         "card": sources[0].card,
         "corpus": {"kind": kind, "name": " + ".join(as_path(source.place).name for source in sources)},
         "job": JobSettings().to_dict(),
-        "derived": {"sources": [source.facts() for source in sources], "options": dict(options)},
+        "derived": {"sources": [source.facts() for source in sources], "options": dict(options)} | dropped,
         "speechtok_version": __version__,
     }
     further = [(name, kind) for name, kind in rows.types.items() if name != "start"]
@@ -461,6 +472,10 @@ def _derive(
         for task in missing:
             ledger.put(_write_part(layout, plan, task, pieces, ends, rows))
             ledger.loose.add(task.number)
+        for split in plan.dropped:
+            if not has_dropped(layout, plan, split):
+                with layout.replacing(layout.dropped(split)) as path, path.open("wb") as file:
+                    copy_bytes(listed.path / f"{split}.parquet", file)
         finish(layout, plan, ledger)
     totals = ledger.totals
     return Derived(
@@ -473,17 +488,26 @@ def _derive(
     )
 
 
+def _dropped_files(dropped: Mapping[str, pa.Table], folder: Path) -> dict[str, Any]:
+    """Write the rows that are left out into a folder, and return what a plan says of them."""
+    facts = {}
+    for split, table in dropped.items():
+        write_table(table, folder / f"{split}.parquet")
+        facts[split] = {"rows": len(table), "sha256": file_sha256(folder / f"{split}.parquet")}
+    return {"dropped": facts} if facts else {}
+
+
 def _planned(
-    sources: Sequence[_Source], chosen: _Chosen, schema: pa.Schema, pieces: list[_Piece]
+    sources: Sequence[Source], chosen: Chosen, schema: pa.Schema, pieces: list[_Piece]
 ) -> Iterator[pa.Table]:
     """Yield the rows of the plan, and note where each comes from."""
     seen: dict[str, object] = {}
-    for split in dict.fromkeys(split for source in sources for split in source.splits):
+    for split in chosen.splits(sources):
         seconds, shards = 0.0, _Shards()
         for source in sources:
-            for file, group in source.groups(split):
+            for file, group in chosen.groups(source, split):
                 about = source.about(file, group)
-                rows = chosen.keep(about)
+                rows = chosen.keep(about, (file, group), split)
                 about = chosen.change(about.take(pa.array(rows)))
                 for name in about["id"].to_pylist():
                     if name in seen:
@@ -530,7 +554,7 @@ def _write_part(
     task: ShardTask,
     pieces: Sequence[_Piece],
     ends: Sequence[int],
-    chosen: _Chosen,
+    chosen: Chosen,
 ) -> PartRecord:
     path = layout.part(task.number)
     schema, seconds = token_schema(plan.info, plan.card, plan.extra_types), 0.0
@@ -562,29 +586,11 @@ def _coarse(column: Any, stream: StreamInfo, kept: StreamInfo) -> Any:
     return inner.cast(stream_type(kept))
 
 
-def _condition(text: str, source: _Source) -> Callable[[pa.Table], Any]:
-    """Return what tells of each row whether a condition holds."""
-    match = _CONDITION.fullmatch(text)
-    if match is None:
-        raise ValueError(
-            f"'{text}' is no condition; write a column, one of {' '.join(_OPERATORS)}, and a value."
-        )
-    name, sign, value = match[1], match[2], match[3]
+def condition_on(text: str, source: Source) -> Condition:
+    """Return a condition on the rows of a dataset, as `Source.about` gives them."""
     types = {"duration": pa.float64(), "num_samples": pa.int64()} | source.extra_types
-    types |= {"source_sample_rate": pa.int32(), "id": pa.string(), "audio": pa.string()} | dict.fromkeys(
-        LABELS, pa.string()
-    )
-    if name not in types:
-        raise DatasetError(
-            f"{source.place} has no column {name} to compare; it has: {', '.join(sorted(types))}."
-        )
-    try:
-        wanted = pa.scalar(value.strip("'\"")).cast(types[name])
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise ValueError(
-            f"'{text}' compares the column {name} of type {types[name]} with what is no such value."
-        ) from None
-    return lambda about: _OPERATORS[sign](about[name], wanted).fill_null(False).to_numpy()
+    types |= {"source_sample_rate": pa.int32(), "id": pa.string(), "audio": pa.string()}
+    return Condition(text, types | dict.fromkeys(LABELS, pa.string()), source.place)
 
 
 def read_ids(file: AnyPath) -> list[str]:

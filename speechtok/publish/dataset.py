@@ -19,7 +19,7 @@ from speechtok.shards.verify import Verification, verify
 from speechtok.storage import StorePath, as_path
 from speechtok.wording import count_text
 
-OWNED = ("data", "quarantine", ".speechtok", "images")
+OWNED = ("data", "quarantine", "dropped", ".speechtok", "images")
 """Folders of a repository that hold the dataset and nothing else."""
 README = "README.md"
 """Path of the dataset card in the repository."""
@@ -141,7 +141,9 @@ def _check(layout: Layout, found: Verification, advice: str) -> None:
 
 def _names(layout: Layout, plan: Plan, ledger: Ledger) -> list[str]:
     """Return the paths of the files that make up the dataset, those with tokens first."""
-    own = [layout.quarantine(split) for split in plan.splits]
+    own = [layout.quarantine(split) for split in plan.splits] + [
+        layout.dropped(name) for name in plan.dropped
+    ]
     if is_version_1(layout):
         own += sorted((layout.state / "shards").glob("*.json"), key=str)
     else:

@@ -63,6 +63,9 @@ def front_matter(plan: Plan, ledger: Ledger) -> dict[str, Any]:
     if failed:
         files = [{"split": split, "path": f"quarantine/{split}.parquet"} for split in failed]
         configs.append({"config_name": "quarantine", "data_files": files})
+    if plan.dropped:
+        files = [{"split": split, "path": f"dropped/{split}.parquet"} for split in plan.dropped]
+        configs.append({"config_name": "dropped", "data_files": files})
     return {
         "pretty_name": f"{plan.info.name} speech tokens",
         "tags": ["speech", "speech-tokens", "speechtok", plan.info.name],
@@ -135,6 +138,9 @@ def _use(plan: Plan, ledger: Ledger, address: str) -> str:
         if ledger.quarantined
         else ""
     )
+    if plan.dropped:
+        rows = count_text(sum(item["rows"] for item in plan.dropped.values()), "row")
+        failed += f'`datasets.load_dataset("{address}", name="dropped")` reads the {rows} that were left out, and why.\n\n'
     return f"""## Use
 
 ```python

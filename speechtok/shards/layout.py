@@ -3,6 +3,7 @@
     OUT/README.md                                   dataset card
     OUT/data/<split>-00000-of-000NN.parquet         token rows
     OUT/quarantine/<split>.parquet                  inputs that failed
+    OUT/dropped/<split>.parquet                     rows of another dataset that a filter left out
     OUT/manifest.parquet                            what is in each row group of each file
     OUT/.speechtok/plan.json, plan.parquet          the frozen plan
     OUT/.speechtok/parts/0000000.parquet, .json     what workers have made, and the proof, until files are made of it
@@ -158,6 +159,10 @@ class Layout:
         """The Parquet file of the inputs of one split that failed."""
         return self.root / "quarantine" / f"{check_split(split)}.parquet"
 
+    def dropped(self, split: str) -> AnyPath:
+        """The Parquet file of the rows of one split of another dataset that were left out."""
+        return self.root / "dropped" / f"{check_split(split)}.parquet"
+
     @property
     def links(self) -> list[AnyPath]:
         """Those of its own files and folders that are links: a dataset from elsewhere may lead a writer anywhere."""
@@ -173,7 +178,8 @@ class Layout:
             self.manifest,
             self.readme,
         )
-        return [path for path in (*folders, self.root / "quarantine", *files) if path.is_symlink()]
+        listed = (self.root / "quarantine", self.root / "dropped")
+        return [path for path in (*folders, *listed, *files) if path.is_symlink()]
 
     def relative(self, path: AnyPath) -> str:
         """Return a path inside the dataset as users see it."""

@@ -146,6 +146,11 @@ class Plan:
         return dict(self.settings["card"])
 
     @property
+    def dropped(self) -> dict[str, dict[str, Any]]:
+        """By split, `rows` and `sha256` of the files of rows that a filter left out of this dataset."""
+        return dict(self.settings.get("derived", {}).get("dropped", {}))
+
+    @property
     def rows(self) -> pa.Table:
         """All utterances at once; `batches` reads them bit by bit."""
         tables = list(self.batches())
@@ -343,6 +348,12 @@ def _check_settings(settings: Any, source: AnyPath) -> None:
         texts = [*(settings.get("corpus") or {}).values(), settings.get("speechtok_version", "")]
         texts += [settings["card"].get(name, "") for name in ("licence_code", "citation")]
         parts += settings["card"].get("files") or []
+        derived = settings.get("derived", {})
+        parts += [derived, derived.get("dropped", {}), *derived.get("dropped", {}).values()]
+        for split, item in derived.get("dropped", {}).items():
+            check_split(split, str(source))
+            texts.append(item["sha256"])
+            int(item["rows"])
         is_right = all(isinstance(part, dict) for part in parts) and all(
             isinstance(text, str) for text in texts
         )

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError, HubError
 from speechtok.hub import cached_folder, is_repository
+from speechtok.shards.conditions import Condition
 from speechtok.shards.contents import token_files
-from speechtok.shards.order import OrderSettings
+from speechtok.shards.order import Integers, OrderSettings
 from speechtok.shards.parquet import open_parquet, read_group
 from speechtok.shards.rows import Rows, tokens_of
 from speechtok.shards.schema import METADATA_KEY, check_columns, read_info
@@ -49,11 +50,15 @@ class TokenDataset(Base):
         streams: only these streams of codes; None reads all that `columns` names.
         columns: only these columns; None reads all. `tokens` needs the streams and `num_samples`.
         revision: branch, tag or commit of a dataset on the Hub; None takes the main branch.
+        filter: only rows of which this SQL condition holds, such as "duration < 20 and text is not null", see
+            `speechtok.shards.conditions`. It may name all columns but those of codes and vectors; a row of which it is null is
+            left out. The columns that it names are read when the dataset is opened.
         allow_partial: read what is there of a dataset whose job has not finished, or that lost shards.
 
     Raises:
         DatasetError: when there is no token dataset, split, stream or column of that name, when shards are missing or
-            are not of one tokenizer, or when a row holds what no row of tokens can.
+            are not of one tokenizer, when a row holds what no row of tokens can, or when the filter leaves no row.
+        ValueError: when the filter is no condition.
         HubError: when there is neither a local dataset nor one on the Hub, or it cannot be fetched.
     """
 
@@ -65,14 +70,16 @@ class TokenDataset(Base):
         streams: Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
         revision: str | None = None,
+        filter: str | None = None,
         allow_partial: bool = False,
     ) -> None:
         if is_repository(path):
             path = _fetched(str(path), split, revision)
-        self.path, self.split, self._streams, self.allow_partial = (
+        self.path, self.split, self._streams, self.filter, self.allow_partial = (
             as_path(path),
             split,
             streams,
+            filter,
             allow_partial,
         )
         found = token_files(self.path, split, allow_partial=allow_partial)
@@ -93,6 +100,10 @@ class TokenDataset(Base):
         self._groups = [(file, group) for file, rows in enumerate(groups) for group in range(len(rows))]
         self._firsts = [int(first) for rows in groups for first in np.cumsum([0, *rows])[:-1]]
         self.group_rows = np.array([count for rows in groups for count in rows], dtype=np.int64)
+        self._kept: list[Integers] | None = None
+        if filter is not None:
+            self._kept = self._chosen_rows(filter)
+            self.group_rows = np.array([len(rows) for rows in self._kept], dtype=np.int64)
         self._ends = np.cumsum(self.group_rows).tolist()
         self._cached: tuple[int, Rows] | None = None
 
@@ -103,6 +114,7 @@ class TokenDataset(Base):
             split=self.split,
             streams=self._streams,
             columns=self.columns,
+            filter=self.filter,
             allow_partial=self.allow_partial,
         )
         return opened, (self.path,)
@@ -182,7 +194,8 @@ class TokenDataset(Base):
     def read_group(self, group: int, columns: Sequence[str] | None = None) -> Rows:
         """Return the rows of one row group, counted over all files; `columns` instead of the dataset's."""
         table, file = self._table(group, columns or self.columns), self._groups[group][0]
-        return Rows(table, self.info, self.files[file], self._firsts[group])
+        numbers = self._firsts[group] + (np.arange(len(table)) if self._kept is None else self._kept[group])
+        return Rows(table, self.info, self.files[file], numbers)
 
     def footer(self, file: int) -> pq.FileMetaData:
         """Return the footer of one of the files."""
@@ -190,7 +203,21 @@ class TokenDataset(Base):
 
     def _table(self, group: int, columns: Sequence[str]) -> pa.Table:
         file, number = self._groups[group]
-        return read_group(self._reader(file), self.files[file], number, columns)
+        table = read_group(self._reader(file), self.files[file], number, columns)
+        if self._kept is None or len(self._kept[group]) == len(table):
+            return table
+        return table.take(pa.array(self._kept[group]))
+
+    def _chosen_rows(self, text: str) -> list[Integers]:
+        """Return of each row group the positions of the rows of which a condition holds."""
+        heavy = {"speaker_embedding", *(stream.name for stream in self.info.streams)}
+        types = {item.name: item.type for item in self._schema if item.name not in heavy}
+        condition = Condition(text, types, self.path)
+        columns = condition.columns or ["id"]
+        kept = [np.flatnonzero(condition(self._table(group, columns))) for group in range(len(self._groups))]
+        if not any(map(len, kept)):
+            raise DatasetError(f"No row of {self.path} is left: '{text}' holds of none.")
+        return kept
 
     def _group_rows(self, number: int) -> list[int]:
         """Return the rows of each row group of a file, by the manifest where there is one."""

@@ -37,6 +37,8 @@ class RowGroups(Protocol):
     """The tokenizer."""
     columns: list[str]
     """The columns that rows have."""
+    filter: str | None
+    """The condition on rows, if any."""
     group_rows: np.ndarray[Any, np.dtype[np.int64]]
     """`(groups,)`, rows of each."""
 
@@ -116,16 +118,21 @@ class Rows:
         table: rows of a token dataset.
         info: the tokenizer; columns named like its streams hold codes.
         source: what messages call the file they come from.
-        first: number of the first row in it.
+        numbers: of the rows in it; None counts from 0.
 
     Raises:
         DatasetError: here and by all that is read, naming a row that holds what no row of tokens can.
     """
 
     def __init__(
-        self, table: pa.Table, info: TokenizerInfo, source: object = "a table", first: int = 0
+        self,
+        table: pa.Table,
+        info: TokenizerInfo,
+        source: object = "a table",
+        numbers: Sequence[int] | np.ndarray[Any, np.dtype[np.int64]] | None = None,
     ) -> None:
-        self._table, self._info, self._source, self._first = table, info, source, first
+        self._table, self._info, self._source = table, info, source
+        self._numbers = range(len(table)) if numbers is None else numbers
         for name in _NEVER_NULL:
             if name in table.column_names and table[name].null_count:
                 raise DatasetError(
@@ -200,7 +207,7 @@ class Rows:
 
     def _named(self, position: int) -> str:
         """Return what messages call a row."""
-        place = f"Row {self._first + position} of {self._source}"
+        place = f"Row {self._numbers[position]} of {self._source}"
         if "id" not in self._table.column_names:
             return place
         with reading(self._source):

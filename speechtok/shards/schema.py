@@ -85,6 +85,13 @@ def quarantine_schema() -> pa.Schema:
     )
 
 
+def dropped_schema() -> pa.Schema:
+    """Return the schema of rows that were left out: which, why, and what makes the reason hold, such as the row it repeats."""
+    texts = [pa.field(name, pa.string()) for name in ("text", "speaker", "language", "reason", "detail")]
+    fields = [pa.field("id", pa.string()), pa.field("audio", pa.string()), pa.field("duration", pa.float64())]
+    return with_features(pa.schema([*fields, *texts]))
+
+
 def with_features(schema: pa.Schema) -> pa.Schema:
     """Return the schema with the metadata that gives `datasets` the exact types."""
     described = {"info": {"features": features(schema)}}

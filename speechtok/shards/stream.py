@@ -247,7 +247,7 @@ class TokenStream(IterableDataset[Any]):
     def _identity(self) -> dict[str, Any]:
         """Return what a state must agree with."""
         content = hashlib.sha256(self.dataset.info.fingerprint.encode())
-        content.update(self.dataset.group_rows.tobytes())
+        content.update(self.dataset.group_rows.tobytes() + (self.dataset.filter or "").encode())
         return {
             "version": STATE_VERSION,
             "dataset": content.hexdigest()[:16],

@@ -120,6 +120,14 @@ def has_quarantine(layout: Layout, ledger: Ledger, split: str) -> bool:
         return False
 
 
+def has_dropped(layout: Layout, plan: Plan, split: str) -> bool:
+    """Return whether the file of the rows of a split that were left out is the planned one."""
+    try:
+        return bool(file_sha256(layout.dropped(split)) == plan.dropped[split]["sha256"])
+    except OSError:
+        return False
+
+
 def _summed(problem: str, files: list[str]) -> str:
     """Return one sentence about a problem, however many files or shards have it."""
     if len(files) == 1:
@@ -256,6 +264,11 @@ def _other_problems(layout: Layout, plan: Plan, ledger: Ledger) -> list[str]:
         f"{layout.relative(layout.quarantine(split))} is missing or does not list the recorded failures; run the job again."
         for split in plan.splits
         if not has_quarantine(layout, ledger, split)
+    ]
+    problems += [
+        f"{layout.relative(layout.dropped(split))} is missing or does not list the rows that were left out; filter again."
+        for split in plan.dropped
+        if not has_dropped(layout, plan, split)
     ]
     if not layout.readme.is_file():
         problems.append("README.md is missing; run the job again.")

@@ -87,8 +87,8 @@ def test_everything_stays(dataset, tmp_path):
         ({"where": ["duration > 0.25"]}, "ba"),
         ({"where": ["duration > 0.25", "speaker == 'x'"]}, "a"),
         ({"where": ["snr >= 1.5"]}, "ba"),
-        ({"where": ["text != one"]}, "b"),
-        ({"where": ["id == d"], "columns": ["snr"]}, "d"),
+        ({"where": ["text != 'one'"]}, "b"),
+        ({"where": ["id == 'd'"], "columns": ["snr"]}, "d"),
     ],
 )
 def test_rows(dataset, tmp_path, options, ids):
@@ -181,16 +181,6 @@ def test_again_and_resumed(dataset, other, tmp_path, hashes_of):
     assert hashes_of(output) == first
 
 
-@pytest.fixture
-def hashes_of():
-    local = ("job.json", "events.jsonl", "lock")
-    return lambda place: {
-        str(path.relative_to(place)): path.read_bytes()
-        for path in place.rglob("*")
-        if path.is_file() and path.name not in local
-    }
-
-
 def test_of_stores(dataset, other, s3):
     """From and to a bucket, the same bytes."""
     for file in dataset.rglob("*"):
@@ -220,12 +210,8 @@ def test_single_files(dataset, tmp_path):
         ({"ids": ["a", "z"]}, DatasetError, "lacks 1 of the 2 ids that were asked for"),
         ({"where": ["duration > 9"]}, DatasetError, "no row is chosen; ask for others"),
         ({"where": ["pitch > 9"]}, DatasetError, "has no column pitch to compare; it has: audio, duration"),
-        ({"where": ["duration"]}, ValueError, "'duration' is no condition; write a column, one of == !="),
-        (
-            {"where": ["duration > long"]},
-            ValueError,
-            "compares the column duration of type double with what is no",
-        ),
+        ({"where": ["duration >"]}, ValueError, "'duration >' is no condition .syntax error"),
+        ({"where": ["duration > 'long'"]}, ValueError, "cannot be computed of the rows of"),
         ({"streams": ["pitch"]}, DatasetError, "has no stream pitch; it has: mel"),
         ({"columns": ["id"]}, DatasetError, "has no column id to choose; it has: text, speaker, language"),
         ({"split": "test"}, DatasetError, "has no split 'test'; it has: dev, train"),
@@ -313,7 +299,7 @@ def test_commands(dataset, other, tmp_path, capsys):
     assert main.run(["join", str(tmp_path / "all"), str(tmp_path / "new.tsv"), str(tmp_path / "joined")]) == 0
     assert "new.tsv says nothing of 6 rows, which stayed as they were." in capsys.readouterr().out
     assert main.run(["verify", str(tmp_path / "joined")]) == 0
-    assert main.run(["select", str(dataset), str(tmp_path / "x"), "--where", "nonsense"]) == 2
+    assert main.run(["select", str(dataset), str(tmp_path / "x"), "--where", "duration >"]) == 2
     (tmp_path / "ids").write_text("a\na\n")
     assert main.run(chosen) == 1
     assert "lists the id 'a' twice" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import warnings
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -56,6 +57,58 @@ def ids(items):
 
 def everything(got):
     return sorted(name for names in got for name in names) == sorted(str(n) for n in range(ROWS))
+
+
+# --- only some rows ---
+
+
+def test_a_filter_is_a_dataset_of_those_rows(dataset, folder):
+    few = TokenDataset(folder, filter="text is not null and num_samples > 1000")
+    wanted = [row for row in dataset if row["text"] and row["num_samples"] > 1000]
+    assert [row["id"] for row in few] == [row["id"] for row in wanted]
+    assert len(few) == len(wanted) < ROWS
+    for number in (0, 7, -1):
+        assert few.tokens(number).equals(dataset.tokens(int(wanted[number]["id"])))
+    assert few.column("id").to_pylist() == [row["id"] for row in wanted]
+    assert pickle.loads(pickle.dumps(few))[3]["id"] == wanted[3]["id"]
+    for ranks in (1, 3):
+        found = [ids(few.stream(**SETTINGS, rank=rank, world_size=ranks)) for rank in range(ranks)]
+        assert sorted(sum((sum(items, ()) for items in found), ())) == sorted(row["id"] for row in wanted)
+
+
+def test_a_filtered_stream_goes_on_and_workers_share_it(folder):
+    few = TokenDataset(folder, filter="text is not null")
+    whole = ids(few.stream(**SETTINGS))
+    stream = few.stream(**SETTINGS)
+    taken = ids(islice(stream, 3))
+    other = few.stream(**SETTINGS)
+    other.load_state_dict(json.loads(json.dumps(stream.state_dict())))
+    assert taken + ids(other) == whole
+    assert ids(few.stream(**SETTINGS).loader(num_workers=2)) == whole
+
+
+def test_the_state_of_another_filter_is_refused(dataset, folder):
+    state = TokenDataset(folder, filter="text is not null").stream(**SETTINGS).state_dict()
+    for place in (dataset, TokenDataset(folder, filter="text is null")):
+        with pytest.raises(DatasetError, match="The state was taken with dataset"):
+            place.stream(**SETTINGS).load_state_dict(state)
+
+
+def test_filters_that_are_refused(folder):
+    with pytest.raises(DatasetError, match=r"No row of .* is left: 'duration > 99' holds of none"):
+        TokenDataset(folder, filter="duration > 99")
+    with pytest.raises(DatasetError, match="has no column content to compare"):
+        TokenDataset(folder, filter="len(content) > 3")
+
+
+def test_a_damaged_row_behind_a_filter_is_named_by_its_number(tmp_path, toy_info, toy_row):
+    path = tmp_path / "rows.parquet"
+    with ShardWriter(path, token_schema(toy_info, {"name": "toy"}, {}), toy_info) as writer:
+        for number in range(4):
+            writer.add(toy_row(str(number), 320, number, num_samples=320 if number < 3 else 320_000_000))
+    few = TokenDataset(path, filter="id >= '2'")
+    with pytest.raises(DatasetError, match=r"Row 3 of .* \('3'\) has 320000000 `num_samples`"):
+        few.tokens(1)
 
 
 # --- what is yielded ---
