@@ -16,7 +16,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
@@ -181,7 +181,8 @@ def clear(layout: Layout) -> None:
     for folder in (layout.state / "files", layout.parts):
         unlink_all(listing(folder))
         if isinstance(folder, Path) and folder.is_dir():
-            folder.rmdir()
+            with suppress(OSError):  # what a network file system does not list yet is removed by the next run
+                folder.rmdir()
 
 
 def restore_parts(layout: Layout, plan: Plan, ledger: Ledger, files: Iterable[FileRecord]) -> None:

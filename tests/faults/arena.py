@@ -53,19 +53,47 @@ def jumping():
 time.time = jumping
 """
 """Lets the clock of every Python process jump by the seconds that a file holds."""
-IMPATIENT = {"speechtok.storage.stores": "READ_SECONDS = 2"}
-"""Lets a store that says nothing count as failed soon."""
+PAUSE = """
+import os, time
+recorded = write_file_record
+def write_file_record(layout, record):
+    time.sleep(float(os.environ["JOIN_PAUSE"]))
+    recorded(layout, record)
+    time.sleep(float(os.environ["JOIN_PAUSE"]))
+"""
+"""Lets joining take so long that it can be killed."""
+HIDE = """
+import os, time
+listed = listing
+def listing(folder):
+    try:
+        with open(os.environ["HIDDEN_RECORD"]) as file:
+            name, until = file.read().split()
+    except (OSError, ValueError):
+        return listed(folder)
+    return [path for path in listed(folder) if path.name != name or time.monotonic() > float(until)]
+"""
+"""Lets a record be there without being listed for a while, as on a network file system."""
+HIDDEN_SECONDS = 10.0
+CHANGES = {
+    "speechtok.storage.stores": "READ_SECONDS = 2",  # a store that says nothing counts as failed soon
+    "speechtok.shards.joining": PAUSE,
+    "speechtok.shards.ledger": HIDE,
+}
 KINDS = (
     "kill worker",
     "kill reader",
     "lose node",
     "kill driver",
     "stop driver",
+    "kill joining",
+    "hide record",
     "fill disk",
     "jump clock",
     "s3",
     "s3 kill worker",
 )
+KILLS_DRIVER = ("kill driver", "stop driver", "kill joining", "hide record")
 
 
 class Arena:
@@ -75,6 +103,7 @@ class Arena:
         self.folder = folder
         self._stack = contextlib.ExitStack()
         self._jump = folder / "jump"
+        self._hidden = folder / "hidden"
         try:
             self._build(recordings)
         except BaseException:
@@ -114,11 +143,15 @@ class Arena:
             while not codes or codes[-1] != 0:
                 assert len(codes) < MAX_STARTS, f"{codes} after {injected}"
                 left = wanted - len(injected) if kind != "s3" else 0
-                if kind.endswith("driver"):
+                if kind in KILLS_DRIVER:
                     left = min(left, 1)  # one that is ending already is left alone
                 code, done = self._run(output, kind, left, chance)
                 codes.append(code)
                 injected += done
+            if self._hidden.exists():  # what reappears at the end is tidied up by the same command
+                time.sleep(HIDDEN_SECONDS)
+                self._hidden.unlink()
+                codes.append(self._run(output, kind, 0, chance)[0])
         finally:
             faults = dict(self.proxy.counts) if kind == "s3" else {}
             self.proxy.fault = lambda number, method, path: None
@@ -139,7 +172,7 @@ class Arena:
     # --- surroundings ---
 
     def _environment(self, folder: Path) -> None:
-        site = write_site(folder / "site", IMPATIENT, prelude=CLOCK)
+        site = write_site(folder / "site", CHANGES, prelude=CLOCK)
         self._jump.write_text("0")
         root = Path(__file__).parents[2]
         cards = folder / "cards"
@@ -149,6 +182,8 @@ class Arena:
         before = dict(os.environ)
         os.environ |= ENVIRONMENT | {
             "CLOCK_JUMP": str(self._jump),
+            "HIDDEN_RECORD": str(self._hidden),
+            "JOIN_PAUSE": "0",
             "PYTHONPATH": os.pathsep.join([str(site), str(root)]),
             "SPEECHTOK_CARDS": str(cards),
             "SPEECHTOK_CACHE": str(folder / "cache"),
@@ -223,6 +258,7 @@ class Arena:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={**os.environ, "JOIN_PAUSE": "0.2" if kind == "kill joining" else "0"},
             )
         done: list[str] = []
         deadline = time.monotonic() + START_SECONDS
@@ -244,7 +280,7 @@ class Arena:
         if ballast is not None:
             ballast.unlink(missing_ok=True)
         expected = {0}
-        if kind == "kill driver":
+        if kind in KILLS_DRIVER and kind != "stop driver":
             expected.add(-signal.SIGKILL)
         if kind == "stop driver":  # SIGTERM ends a process at once while Python itself starts or ends
             expected |= {143, -signal.SIGTERM}
@@ -260,9 +296,14 @@ class Arena:
             return _kill(chance.choice(workers), "worker")
         if kind == "kill reader" and (readers := _workers("reader_process")):
             return _kill(chance.choice(readers), "reader")
-        if kind == "kill driver":
+        if kind == "kill driver" or (kind == "kill joining" and _is_joining(output)):
             driver.kill()
-            return "kill -9 driver"
+            return f"kill -9 {'driver' if kind == 'kill driver' else 'driver while it joins'}"
+        if kind == "hide record" and (records := _records(output)):
+            name = chance.choice(records).name
+            self._hidden.write_text(f"{name} {time.monotonic() + HIDDEN_SECONDS}")
+            driver.kill()
+            return f"{name} hidden for {HIDDEN_SECONDS:g} s and driver killed"
         if kind == "stop driver":
             driver.send_signal(signal.SIGTERM)
             return "SIGTERM driver"
@@ -306,6 +347,15 @@ def content_of(output: Path | StorePath) -> dict[str, str]:
         for name, path in found.items()
         if name not in LOCAL_FACTS
     }
+
+
+def _is_joining(output: Path | StorePath) -> bool:
+    """Return whether files are being made of parts."""
+    return (output / "data").is_dir() and not (output / "manifest.parquet").exists()
+
+
+def _records(output: Path | StorePath) -> list[Path]:
+    return sorted(Path(str(output), ".speechtok", "parts").glob("*.json"))
 
 
 def _workers(name: str = "_RayWorker") -> list[psutil.Process]:

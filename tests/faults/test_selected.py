@@ -14,7 +14,15 @@ def arena(tmp_path_factory):
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
-    "kind", ["kill worker", "stop driver", "s3", pytest.param("s3 kill worker", marks=pytest.mark.slow)]
+    "kind",
+    [
+        "kill worker",
+        "stop driver",
+        "kill joining",
+        "hide record",
+        "s3",
+        pytest.param("s3 kill worker", marks=pytest.mark.slow),
+    ],
 )
 def test_trial(arena, kind):
     told = arena.trial(kind, seed=0)
