@@ -5,6 +5,7 @@ written once and read in one run by:
 
 - `pyarrow`: a plain loop over row groups in file order that turns every row into int64 arrays, unshuffled;
 - `rows` and `batches`: our stream, shuffled, as single rows and as padded batches under a token budget;
+- `mixture`: the same batches as a mixture of the dataset's shards, each a dataset of its own, as many as an epoch has;
 - `datasets`: `load_dataset(…, streaming=True)`, shuffled with a buffer, in torch format;
 
 all through a `DataLoader` with 1 and with 2 workers, and `pyarrow` without one as well. Figures are rows and codes per
@@ -132,6 +133,13 @@ def read_ours(folder: Path, workers: int, **settings: Any) -> int:
     return drain(stream.loader(num_workers=workers), batched=bool(settings))
 
 
+def read_mixture(folder: Path, workers: int, **settings: Any) -> int:
+    shards = {path.stem: speechtok.TokenDataset(path) for path in sorted((folder / "data").iterdir())}
+    mixture = speechtok.TokenMixture(shards, **settings)
+    count = sum(dataset.stream(**settings).count() for dataset in shards.values())
+    return drain(mixture.loader(num_workers=workers), batched=True, limit=count)
+
+
 def read_datasets(folder: Path, workers: int, limit: int) -> int:
     import datasets
 
@@ -178,6 +186,9 @@ def main() -> None:
                 f"batches, {workers} workers": lambda n=workers: read_ours(
                     folder, n, max_tokens=arguments.max_tokens
                 ),
+                f"mixture, {workers} workers": lambda n=workers: read_mixture(
+                    folder, n, max_tokens=arguments.max_tokens
+                ),
                 f"datasets, {workers} workers": lambda n=workers: read_datasets(folder, n, arguments.limit),
             }
         for name, run in runs.items():
@@ -190,7 +201,7 @@ def main() -> None:
             }
         for workers in (1, 2):
             theirs = result["readers"][f"datasets, {workers} workers"]["rows_per_second"]
-            for ours in ("rows", "batches"):
+            for ours in ("rows", "batches", "mixture"):
                 mine = result["readers"][f"{ours}, {workers} workers"]
                 mine["over_datasets"] = mine["rows_per_second"] / theirs
     print(json.dumps(result, indent=1))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from speechtok.loading import load_tokenizer
     from speechtok.publish.dataset import pull_dataset as pull
     from speechtok.publish.dataset import push_dataset as push
+    from speechtok.shards.mixture import TokenMixture
     from speechtok.shards.reader import TokenDataset
     from speechtok.shards.verify import Verification, verify
     from speechtok.tokenizers.base import SpeechTokenizer
@@ -45,6 +46,7 @@ __all__ = [
     "SpeechTokens",
     "StreamInfo",
     "TokenDataset",
+    "TokenMixture",
     "TokenizerInfo",
     "Verification",
     "__version__",
@@ -75,6 +77,7 @@ _HOMES = {
     "SpeechTokens": "speechtok.tokens:SpeechTokens",
     "StreamInfo": "speechtok.tokens:StreamInfo",
     "TokenDataset": "speechtok.shards.reader:TokenDataset",
+    "TokenMixture": "speechtok.shards.mixture:TokenMixture",
     "TokenizerInfo": "speechtok.tokens:TokenizerInfo",
     "Verification": "speechtok.shards.verify:Verification",
     "errors": "speechtok.errors",

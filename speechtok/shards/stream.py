@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -67,7 +68,67 @@ class TokenBatch:
         return replace(self, tokens=self.tokens.to(device))
 
 
-class TokenStream(IterableDataset[Any]):
+class Step(NamedTuple):
+    """One item that a rank takes."""
+
+    owner: int
+    """The worker that reads it."""
+    read: Callable[[], Any]
+    """Gives it."""
+    note: Callable[[], None]
+    """Lets the stream stand behind it."""
+
+
+class Stepped(IterableDataset[Any]):
+    """An iterable dataset whose steps are known before anything is read, so workers share them and any process can follow."""
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps of this rank, from where it stands on."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Stand at the end of what `steps` gave."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where it stands."""
+        raise NotImplementedError
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Any]:
+        for step in self.turns():
+            if not isinstance(step, Turn):
+                item = step.read()
+                step.note()
+                yield item
+        self.finish()
+
+    def loader(self, **options: Any) -> TokenLoader:
+        """Return a loader that reads in worker processes while this stream keeps the state.
+
+        Args:
+            options: options of `torch.utils.data.DataLoader`, such as `num_workers`, `collate_fn` (given each row
+                or batch) and `multiprocessing_context`.
+        """
+        return TokenLoader(self, **options)
+
+    def turns(self) -> Iterator[Step | Turn]:
+        """Yield this worker's steps, and `Turn.PASSED` as often as their order needs when workers are asked in turn."""
+        worker, workers = worker_of()
+        turn = 0
+        for step in self.steps():
+            passed = (step.owner - turn) % workers
+            if (worker - turn) % workers < passed:
+                yield Turn.PASSED
+            turn += passed + 1
+            if step.owner == worker:
+                yield step
+
+
+class TokenStream(Stepped):
     """The rows of a dataset in a random order; made by `TokenDataset.stream`.
 
     Iterating yields this process's share of the rest of the epoch, single rows as `TokenDataset` gives them or
@@ -110,18 +171,6 @@ class TokenStream(IterableDataset[Any]):
         if epoch != self.epoch:
             self._place, self._ended = Place(epoch=epoch), False
 
-    def __iter__(self) -> Iterator[Any]:
-        return (item for item in self._turns() if item is not Turn.PASSED)
-
-    def loader(self, **options: Any) -> TokenLoader:
-        """Return a loader that reads in worker processes while this stream keeps the state.
-
-        Args:
-            options: options of `torch.utils.data.DataLoader`, such as `num_workers`, `collate_fn` (given each row
-                or batch) and `multiprocessing_context`.
-        """
-        return TokenLoader(self, **options)
-
     def count(self, epoch: int | None = None) -> int:
         """Return how many rows or batches an epoch has that begins with these ranks, for all of them together."""
         return sum(
@@ -148,7 +197,7 @@ class TokenStream(IterableDataset[Any]):
         Every rank's state is good for all ranks, as long as each has taken equally many rows or batches. Only in a
         worker process of a loader the state belongs to that worker, and needs the same ranks and workers again.
         """
-        worker, workers = _worker()
+        worker, workers = worker_of()
         reader = [self.rank, self.world_size, worker, workers] if workers > 1 else None
         return {
             **self._identity(),
@@ -171,7 +220,7 @@ class TokenStream(IterableDataset[Any]):
                     f"The state was taken with {name} {found}, but this stream over {self.dataset.path} has {value}; "
                     "open the same dataset with the same arguments."
                 )
-        worker, workers = _worker()
+        worker, workers = worker_of()
         reader = [self.rank, self.world_size, worker, workers]
         if state["reader"] not in (None, reader):
             raise DatasetError(
@@ -190,31 +239,39 @@ class TokenStream(IterableDataset[Any]):
             self._place, self._ended = Place(epoch=self._place.epoch + 1), False
         self._place = self._place.among(self.world_size)
 
-    def _turns(self) -> Iterator[Any]:
-        """Yield this worker's items, and `Turn.PASSED` as often as its rank's order needs when workers are asked in turn."""
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps of this rank in the rest of the epoch."""
+        return self.walk(self.place())
+
+    def place(self) -> Place:
+        """Return where the ranks stand: at the beginning of the next epoch where this one is through."""
         self._enter()
-        worker, workers = _worker()
-        order, place = self._order, self._place
-        bundles, turn = order.bundles(place.epoch, place.deals[0][0]), 0
+        return self._place
+
+    def walk(self, place: Place) -> Iterator[Step]:
+        """Yield the steps of this rank from a place to the end of its epoch."""
+        order, workers = self._order, worker_of()[1]
+        bundles = order.bundles(place.epoch, place.deals[0][0])
         opened: dict[int, tuple[int, list[Integers], dict[int, Rows]]] = {}
-        taken = order.turns(place, self.rank, drop_last=self.drop_last)
-        for step, (lane, number, unit) in enumerate(taken, start=place.steps):
-            owner = (lane if workers <= order.lanes else step) % workers
-            passed = (owner - turn) % workers
-            if (worker - turn) % workers < passed:
-                yield Turn.PASSED
-            turn += passed + 1
-            if owner != worker:
-                continue
+
+        def read(lane: int, number: int, unit: int) -> Any:
             if lane not in opened or opened[lane][0] != number:
                 opened[lane] = number, order.units(place.epoch, bundles[number]), {}
             _, units, groups = opened[lane]
-            item = self._item(units[unit], groups)
-            self._place = place.after(step + 1)
-            yield item
-        # Other workers may not be through yet, so this worker's state has to say that it is.
+            return self._item(units[unit], groups)
+
+        def note(steps: int) -> None:
+            self._place, self._ended = place.after(steps), False
+
+        taken = order.turns(place, self.rank, drop_last=self.drop_last)
+        for step, (lane, number, unit) in enumerate(taken, start=place.steps):
+            owner = (lane if workers <= order.lanes else step) % workers
+            yield Step(owner, partial(read, lane, number, unit), partial(note, step + 1))
+
+    def finish(self) -> None:
+        """Stand at the end of the epoch: at the beginning of the next, but for a worker, since others may not be through yet."""
         self._ended = True
-        if workers == 1:
+        if worker_of()[1] == 1:
             self._enter()
 
     def _item(self, rows: Integers, cached: dict[int, Rows]) -> Any:
@@ -257,12 +314,12 @@ class TokenStream(IterableDataset[Any]):
 
 
 class TokenLoader:
-    """A stream read by worker processes; made by `TokenStream.loader`.
+    """A stream read by worker processes; made by its method `loader`.
 
     What the workers have read ahead does not count: the stream's state says what has been handed out.
     """
 
-    def __init__(self, stream: TokenStream, **options: Any) -> None:
+    def __init__(self, stream: Stepped, **options: Any) -> None:
         for name, advice in _NOT_FOR_LOADERS.items():
             if options.get(name):
                 raise ValueError(f"`{name}` does not go with a loader of tokens; {advice}.")
@@ -274,18 +331,11 @@ class TokenLoader:
         self._loader = DataLoader(_Collated(stream, collate), **options)
 
     def __iter__(self) -> Iterator[Any]:
-        stream = self.stream
-        stream._enter()
-        place = stream._place
-        items = (unpacked(item) for item in self._loader if item is not Turn.PASSED)
-        for step, item in enumerate(items, start=place.steps + 1):
-            stream._place = place.after(step)
+        steps = self.stream.steps()
+        for item in (unpacked(item) for item in self._loader if item is not Turn.PASSED):
+            next(steps).note()
             yield item
-        stream._place, stream._ended = (
-            Place(epoch=place.epoch),
-            True,
-        )  # without workers, the stream said it already
-        stream._enter()
+        self.stream.finish()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the stream."""
@@ -299,12 +349,12 @@ class TokenLoader:
 class _Collated(IterableDataset[Any]):
     """What a worker makes of its items, with its passed turns."""
 
-    def __init__(self, stream: TokenStream, collate: Callable[[Any], Any]) -> None:
+    def __init__(self, stream: Stepped, collate: Callable[[Any], Any]) -> None:
         self._stream, self._collate = stream, collate
 
     def __iter__(self) -> Iterator[Any]:
-        for item in self._stream._turns():
-            yield item if item is Turn.PASSED else self._collate(item)
+        for step in self._stream.turns():
+            yield step if isinstance(step, Turn) else self._collate(step.read())
 
 
 def _as_it_is(item: Any) -> Any:
@@ -312,7 +362,7 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _worker() -> tuple[int, int]:
+def worker_of() -> tuple[int, int]:
     """Return this worker's number and how many there are: one where no loader's worker runs."""
     found = get_worker_info()
     return (0, 1) if found is None else (found.id, found.num_workers)
