@@ -81,7 +81,7 @@ def train(
     history = []
     for step in range(steps):
         # another seed, other masks and stages; they depend on nothing else
-        collator = FactorCollator(vocabulary=vocabulary, text=True, prompt_frames=(10, 40), seed=step)
+        collator = FactorCollator(vocabulary=vocabulary, text=True, prompt_seconds=(0.125, 0.5), seed=step)
         batch = collator(batch_rows)
         losses = codebook_losses(model(batch), batch["labels"], batch["loss_masks"], shift=False)
         loss = losses.nanmean()

@@ -109,7 +109,7 @@ def train(output: Path, *, on_the_fly: bool, steps: int = 30, batch_size: int = 
         batch_size=batch_size,
         shuffle=True,
         generator=torch.Generator().manual_seed(0),
-        collate_fn=ValleCollator(vocabulary=vocabulary, prompt_frames=(25, 75)),
+        collate_fn=ValleCollator(vocabulary=vocabulary, prompt_seconds=(1.0, 3.0)),
     )
     model = Valle(vocabulary)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral
 from types import MappingProxyType
@@ -146,10 +146,14 @@ def _check_name(what: str, name: object) -> None:
 
 def with_codebooks(info: TokenizerInfo, num_codebooks: int | None) -> TokenizerInfo:
     """Return the info of tokens of which only the first codebooks are kept; None keeps all."""
+    return replace(info, streams=first_codebooks(info.streams, num_codebooks))
+
+
+def first_codebooks(streams: Iterable[StreamInfo], num_codebooks: int | None) -> tuple[StreamInfo, ...]:
+    """Return streams of which only the first codebooks are kept; None keeps all."""
     if num_codebooks is None:
-        return info
-    kept = (replace(item, num_codebooks=min(num_codebooks, item.num_codebooks)) for item in info.streams)
-    return replace(info, streams=tuple(kept))
+        return tuple(streams)
+    return tuple(replace(item, num_codebooks=min(num_codebooks, item.num_codebooks)) for item in streams)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

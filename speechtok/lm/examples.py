@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -85,6 +85,33 @@ def read_examples(items: Any, vocabulary: Vocabulary) -> list[Example]:
     if not examples:
         raise ValueError("A batch must hold at least one utterance.")
     return examples
+
+
+MissingText = Literal["error", "skip"]
+"""What a collator with text does with an utterance that has none: say which, or leave it out of the batch."""
+
+
+def with_text(examples: Sequence[Example], missing_text: MissingText) -> list[Example]:
+    """Return the utterances of a batch that have a text, or all of them.
+
+    Raises:
+        TokensError: when none is left.
+    """
+    if missing_text == "error":
+        return list(examples)
+    kept = [example for example in examples if example.text is not None]
+    if not kept:
+        raise TokensError(
+            f"No utterance of a batch has a text, from {examples[0].name} on; take rows with one only: "
+            'TokenDataset(..., filter="text is not null").'
+        )
+    return kept
+
+
+def check_missing_text(missing_text: str) -> None:
+    """Raise `ValueError` unless it is one of `MissingText`."""
+    if missing_text not in get_args(MissingText):
+        raise ValueError(f"`missing_text` must be error or skip, got {missing_text!r}.")
 
 
 def grid_of(example: Example, vocabulary: Vocabulary, fill: int, *, head_ids: bool = False) -> Codes:

@@ -30,7 +30,7 @@ from array_api_compat import array_namespace, device
 from speechtok.errors import TokensError
 from speechtok.limits import read_json
 from speechtok.lm.arrays import ArrayT
-from speechtok.tokens import StreamInfo, TokenizerInfo
+from speechtok.tokens import StreamInfo, TokenizerInfo, first_codebooks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -105,6 +105,7 @@ class Vocabulary:
         source: HasStreams,
         *,
         streams: Sequence[str] | None = None,
+        num_codebooks: int | None = None,
         text: Iterable[str] = (),
         speakers: Iterable[str] = (),
         num_durations: int = 0,
@@ -115,6 +116,8 @@ class Vocabulary:
         Args:
             source: a tokenizer, its card or info, or the `info` of tokens or of a token dataset.
             streams: names of the streams to use, in order; None takes all.
+            num_codebooks: only the first ones of each stream, which are the coarse ones; collators keep these of tokens that
+                have more. None takes all.
             text: text symbols in order of their ids, such as `sorted(set("".join(texts)))` or phones.
             speakers: names of speakers in order of their ids.
             num_durations: longest run with a duration token, for unit models.
@@ -122,13 +125,16 @@ class Vocabulary:
 
         Raises:
             TokensError: when the source has no stream of a name.
+            ValueError: when `num_codebooks` is below 1.
         """
-        have = {stream.name: stream for stream in source.streams}
+        if num_codebooks is not None and num_codebooks < 1:
+            raise ValueError(f"`num_codebooks` must be at least 1, got {num_codebooks}.")
+        have = {stream.name: stream for stream in first_codebooks(source.streams, num_codebooks)}
         for name in streams or ():
             if name not in have:
                 raise TokensError(f"'{source.name}' has no stream '{name}'; it has: {', '.join(have)}.")
         return cls(
-            streams=tuple(source.streams) if streams is None else tuple(have[name] for name in streams),
+            streams=tuple(have.values()) if streams is None else tuple(have[name] for name in streams),
             tokenizer=source.name,
             fingerprint=getattr(source, "fingerprint", None),
             text=tuple(text),

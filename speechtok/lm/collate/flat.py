@@ -8,7 +8,16 @@ from typing import Any, Literal
 import numpy as np
 
 from speechtok.lm.collate.batch import Batch, FlatSequence, TextIds, flat_batch, pad, prefix
-from speechtok.lm.examples import Codes, Example, grid_of, read_examples, text_of
+from speechtok.lm.examples import (
+    Codes,
+    Example,
+    MissingText,
+    check_missing_text,
+    grid_of,
+    read_examples,
+    text_of,
+    with_text,
+)
 from speechtok.lm.layouts.factors import stage_of_rows
 from speechtok.lm.layouts.grid import flatten_frames
 from speechtok.lm.layouts.interleave import alternate, join_spans
@@ -34,6 +43,8 @@ class FlatCollator:
     """Whether the text is a condition in front."""
     text_ids: TextIds | None = None
     """From text to ids; `vocabulary.text_ids` when left out."""
+    missing_text: MissingText = "error"
+    """What is done with an utterance without text: it is named in an error, or skipped."""
     speaker: bool = False
     """Whether the speaker's token is a condition in front."""
     learn_text: bool = False
@@ -46,6 +57,7 @@ class FlatCollator:
     """Whether the batch has `loss_masks`; without them it has what `transformers.Trainer` expects."""
 
     def __post_init__(self) -> None:
+        check_missing_text(self.missing_text)
         if self.order not in ("frames", "codebooks", "coarse_first"):
             raise ValueError(f"`order` must be frames, codebooks or coarse_first, got {self.order!r}.")
         if self.order == "coarse_first" and not 1 <= self._num_coarse() < self.vocabulary.num_codebooks:
@@ -55,7 +67,9 @@ class FlatCollator:
 
     def __call__(self, items: Any) -> Batch:
         """Return a batch; `items` is what `speechtok.lm.read_examples` takes."""
-        sequences = [self.sequence(example) for example in read_examples(items, self.vocabulary)]
+        examples = read_examples(items, self.vocabulary)
+        examples = with_text(examples, self.missing_text) if self.text else examples
+        sequences = [self.sequence(example) for example in examples]
         return flat_batch(
             sequences, self.vocabulary, padding_side=self.padding_side, loss_masks=self.loss_masks
         )
@@ -176,15 +190,20 @@ class InterleavedCollator:
     """Frames (superframes of streams with several rates) of one span."""
     text_ids: TextIds | None = None
     """From text to ids; `vocabulary.text_ids` when left out."""
+    missing_text: MissingText = "error"
+    """What is done with an utterance without text: it is named in an error, or skipped."""
     speaker: bool = False
     """Whether the speaker's token is a condition in front."""
     loss_masks: bool = True
     """Whether the batch has `loss_masks`."""
 
+    def __post_init__(self) -> None:
+        check_missing_text(self.missing_text)
+
     def __call__(self, items: Any) -> Batch:
         """Return a batch; `items` is what `speechtok.lm.read_examples` takes."""
         sequences = []
-        for example in read_examples(items, self.vocabulary):
+        for example in with_text(read_examples(items, self.vocabulary), self.missing_text):
             head = prefix(self.vocabulary, example, speaker=self.speaker)
             body = np.concatenate([head, self.codes(example), [self.vocabulary.eos_id]])
             learned = np.full(len(body), True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,16 @@ import numpy as np
 
 from speechtok.errors import TokensError
 from speechtok.lm.collate.batch import IGNORE, Batch, TextIds, pad
-from speechtok.lm.examples import grid_of, named, read_examples, text_of
+from speechtok.lm.examples import (
+    MissingText,
+    check_missing_text,
+    grid_of,
+    named,
+    read_examples,
+    text_of,
+    with_text,
+)
+from speechtok.lm.layouts.align import frame_rate
 from speechtok.lm.layouts.factors import cosine_mask, mask_stage, stage_labels, stage_of_rows, stages_of
 from speechtok.lm.layouts.grid import delay
 from speechtok.lm.vocabulary import Vocabulary
@@ -33,11 +43,17 @@ class DelayCollator:
     """Whether the batch has the text."""
     text_ids: TextIds | None = None
     """From text to ids; `vocabulary.text_ids` when left out."""
+    missing_text: MissingText = "error"
+    """What is done with an utterance without text: it is named in an error, or skipped."""
+
+    def __post_init__(self) -> None:
+        check_missing_text(self.missing_text)
 
     def __call__(self, items: Any) -> Batch:
         """Return a batch; `items` is what `speechtok.lm.read_examples` takes."""
         vocabulary = self.vocabulary
         examples = read_examples(items, vocabulary)
+        examples = with_text(examples, self.missing_text) if self.text else examples
         filler, start = vocabulary.head_special("pad"), vocabulary.head_special("bos")
         grids = []
         for example in examples:
@@ -71,12 +87,14 @@ class FactorCollator:
     """The streams are the factors, in order."""
     stage: int | None = None
     """Learn this stage only; None draws one for each utterance."""
-    prompt_frames: tuple[int, int] = (0, 0)
-    """Fewest and most frames of the prompt; drawn for each utterance, at most half of it."""
+    prompt_seconds: tuple[float, float] = (0.0, 0.0)
+    """Shortest and longest prompt; drawn for each utterance, at most half of it."""
     text: bool = False
     """Whether the batch has the text."""
     text_ids: TextIds | None = None
     """From text to ids; `vocabulary.text_ids` when left out."""
+    missing_text: MissingText = "error"
+    """What is done with an utterance without text: it is named in an error, or skipped."""
     seed: int = 0
     """Draws depend on it and on the codes; change it from epoch to epoch, as with `dataclasses.replace`."""
 
@@ -84,7 +102,8 @@ class FactorCollator:
         stages = stages_of(self.vocabulary.streams)
         if self.stage is not None and not 0 <= self.stage < len(stages):
             raise ValueError(f"`stage` must be from 0 to {len(stages) - 1} ({stages}), got {self.stage}.")
-        check_prompt(self.prompt_frames)
+        check_missing_text(self.missing_text)
+        check_prompt(self.prompt_seconds)
 
     def __call__(self, items: Any) -> Batch:
         """Return a batch; `items` is what `speechtok.lm.read_examples` takes."""
@@ -92,6 +111,7 @@ class FactorCollator:
 
         vocabulary = self.vocabulary
         examples = read_examples(items, vocabulary)
+        examples = with_text(examples, self.missing_text) if self.text else examples
         filler, mask = vocabulary.head_special("pad"), vocabulary.head_special("mask")
         row_stages = stage_of_rows(vocabulary.streams)
         seen, labels, prompts, chosen = [], [], [], []
@@ -99,7 +119,7 @@ class FactorCollator:
             grid = grid_of(example, vocabulary, filler, head_ids=True)
             generator = example.generator(self.seed)
             stage = int(generator.integers(max(row_stages) + 1)) if self.stage is None else self.stage
-            prompt = draw_prompt(self.prompt_frames, grid.shape[1], generator)
+            prompt = draw_prompt(self.prompt_seconds, vocabulary, grid.shape[1], generator)
             masked = np.zeros(grid.shape[1], dtype=bool)
             masked[prompt:] = cosine_mask(grid.shape[1] - prompt, 1 - generator.random(), generator)
             seen.append(mask_stage(grid, row_stages, stage, masked, mask=mask, prompt_frames=prompt))
@@ -150,15 +170,18 @@ def frame_text(text: Any, durations: Any, frames: int) -> Any:
     return np.repeat(text, durations)
 
 
-def check_prompt(prompt_frames: tuple[int, int]) -> None:
+def check_prompt(prompt_seconds: tuple[float, float]) -> None:
     """Raise `ValueError` unless the numbers are a range."""
-    if not 0 <= prompt_frames[0] <= prompt_frames[1]:
+    if not 0 <= prompt_seconds[0] <= prompt_seconds[1] < math.inf:
         raise ValueError(
-            f"`prompt_frames` must be (fewest, most) with 0 <= fewest <= most, got {prompt_frames}."
+            f"`prompt_seconds` must be (shortest, longest) with 0 <= shortest <= longest, got {prompt_seconds}."
         )
 
 
-def draw_prompt(prompt_frames: tuple[int, int], frames: int, generator: np.random.Generator) -> int:
-    """Return how many frames the prompt has: in the range, but at most half of the utterance."""
-    drawn = int(generator.integers(prompt_frames[0], prompt_frames[1] + 1))
-    return min(drawn, frames // 2)
+def draw_prompt(
+    prompt_seconds: tuple[float, float], vocabulary: Vocabulary, frames: int, generator: np.random.Generator
+) -> int:
+    """Return how many (super)frames the prompt has: in the range, but at most half of the utterance."""
+    rate = frame_rate(vocabulary.streams)
+    fewest, most = (round(seconds * rate) for seconds in prompt_seconds)
+    return min(int(generator.integers(fewest, most + 1)), frames // 2)

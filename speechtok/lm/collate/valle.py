@@ -9,7 +9,15 @@ import numpy as np
 
 from speechtok.lm.collate.batch import IGNORE, Batch, FlatSequence, TextIds, flat_batch, pad
 from speechtok.lm.collate.grid import check_prompt, draw_prompt, text_batch
-from speechtok.lm.examples import Codes, Example, read_examples, text_of
+from speechtok.lm.examples import (
+    Codes,
+    Example,
+    MissingText,
+    check_missing_text,
+    read_examples,
+    text_of,
+    with_text,
+)
 from speechtok.lm.layouts.valle import ar_sequence, nar_example
 from speechtok.lm.vocabulary import Vocabulary
 
@@ -33,15 +41,18 @@ class ValleCollator:
     """Whether text is the condition."""
     text_ids: TextIds | None = None
     """From text to ids; `vocabulary.text_ids` when left out. Phones are what the paper uses."""
-    prompt_frames: tuple[int, int] = (225, 225)
-    """Fewest and most frames of the NAR prompt: 3 s at 75 Hz, as in the paper; at most half the utterance."""
+    missing_text: MissingText = "error"
+    """What is done with an utterance without text: it is named in an error, or skipped."""
+    prompt_seconds: tuple[float, float] = (3.0, 3.0)
+    """Shortest and longest NAR prompt: 3 s, as in the paper; at most half the utterance."""
     level: int | None = None
     """Learn this NAR level only; None draws one for each utterance."""
     seed: int = 0
     """Draws depend on it and on the codes; change it from epoch to epoch, as with `dataclasses.replace`."""
 
     def __post_init__(self) -> None:
-        check_prompt(self.prompt_frames)
+        check_missing_text(self.missing_text)
+        check_prompt(self.prompt_seconds)
         levels = self.vocabulary.num_codebooks
         if levels < 2 or len({stream.hop_length for stream in self.vocabulary.streams}) > 1:
             raise ValueError(
@@ -60,6 +71,7 @@ class ValleCollator:
 
         vocabulary = self.vocabulary
         examples = read_examples(items, vocabulary)
+        examples = with_text(examples, self.missing_text) if self.text else examples
         texts = [self._text(example) for example in examples]
         batch = flat_batch(
             [self.ar(example, text) for example, text in zip(examples, texts, strict=True)],
@@ -102,7 +114,7 @@ class ValleCollator:
         grid = np.concatenate(list(_same_length(example)), axis=0)
         generator = example.generator(self.seed)
         level = int(generator.integers(1, grid.shape[0])) if self.level is None else self.level
-        prompt_frames = draw_prompt(self.prompt_frames, grid.shape[1], generator)
+        prompt_frames = draw_prompt(self.prompt_seconds, self.vocabulary, grid.shape[1], generator)
         prompt, known, target = nar_example(grid, level, prompt_frames)
         unknown = np.full((grid.shape[0] - level, target.shape[0]), self.vocabulary.head_special("mask"))
         return prompt, np.concatenate([known, unknown]), target, level

@@ -36,6 +36,11 @@ def frames_per_superframe(streams: Sequence[StreamInfo]) -> dict[str, int]:
     return {stream.name: span // stream.hop_length for stream in streams}
 
 
+def frame_rate(streams: Sequence[StreamInfo]) -> float:
+    """Return how many superframes there are in a second."""
+    return streams[0].frame_rate / frames_per_superframe(streams)[streams[0].name]
+
+
 def rows_of(streams: Sequence[StreamInfo]) -> list[Row]:
     """Return the rows of the grid: by the time their frame starts, then by stream, then coarse first."""
     counts = frames_per_superframe(streams)

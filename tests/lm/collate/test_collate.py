@@ -146,7 +146,7 @@ def test_delay(factors, units, draw, as_tokens, lengths, data):
 def test_valle(factors, draw, as_tokens, lengths, prompt, seed):
     vocabulary = vocabulary_of(factors)
     rows = rows_of(draw, factors, lengths)
-    collate = ValleCollator(vocabulary=vocabulary, prompt_frames=(0, prompt), seed=seed)
+    collate = ValleCollator(vocabulary=vocabulary, prompt_seconds=(0, prompt / 80), seed=seed)
     batch = collate(rows)
     assert same_batch(batch, collate(as_items(rows, factors, as_tokens)))
     for index, row in enumerate(rows):
@@ -169,10 +169,12 @@ def test_valle(factors, draw, as_tokens, lengths, prompt, seed):
 
 @given(lengths=some_lengths, prompt=st.integers(0, 3), seed=st.integers(0, 9))
 def test_factors(factors, units, draw, as_tokens, lengths, prompt, seed):
-    for info in (factors, units):
+    for info, rate in ((factors, 80), (units, 12.5)):
         vocabulary = vocabulary_of(info)
         rows = rows_of(draw, info, lengths)
-        collate = FactorCollator(vocabulary=vocabulary, prompt_frames=(prompt, prompt), seed=seed)
+        collate = FactorCollator(
+            vocabulary=vocabulary, prompt_seconds=(prompt / rate, prompt / rate), seed=seed
+        )
         batch = collate(rows)
         assert same_batch(batch, collate(as_items(rows, info, as_tokens)))
         for index, row in enumerate(rows):
@@ -350,8 +352,8 @@ def test_other_wrong_input(factors, units, draw, as_tokens):
         ),
         (lambda f, u: ValleCollator(vocabulary=f, level=6), "`level` must be from 1 to 5, got 6"),
         (
-            lambda f, u: ValleCollator(vocabulary=f, prompt_frames=(3, 2)),
-            r"0 <= fewest <= most, got \(3, 2\)",
+            lambda f, u: ValleCollator(vocabulary=f, prompt_seconds=(3, 2)),
+            r"0 <= shortest <= longest, got \(3, 2\)",
         ),
         (lambda f, u: FactorCollator(vocabulary=f, stage=6), "`stage` must be from 0 to 5 .* got 6"),
     ],
@@ -359,6 +361,49 @@ def test_other_wrong_input(factors, units, draw, as_tokens):
 def test_wrong_options(factors, units, make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make(vocabulary_of(factors), vocabulary_of(units))
+
+
+# --- utterances without text ---
+
+
+def collators(vocabulary, **options):
+    """Every collator that takes text."""
+    yield FlatCollator(vocabulary=vocabulary, text=True, **options)
+    yield InterleavedCollator(vocabulary=vocabulary, num_text=2, num_frames=3, **options)
+    yield DelayCollator(vocabulary=vocabulary, text=True, **options)
+    yield FactorCollator(vocabulary=vocabulary, text=True, **options)
+    yield ValleCollator(vocabulary=vocabulary, **options)
+
+
+def test_missing_texts_are_named_or_skipped(factors, draw):
+    vocabulary = vocabulary_of(factors)
+    rows = rows_of(draw, factors, [900, 2000, 1500])
+    without = [rows[0], {**rows[1], "text": None}, rows[2]]
+    for strict, lenient in zip(
+        collators(vocabulary), collators(vocabulary, missing_text="skip"), strict=True
+    ):
+        with pytest.raises(TokensError, match=f"needs it, but utterance '{rows[1]['id']}' has none"):
+            strict(without)
+        assert same_batch(lenient(without), strict([rows[0], rows[2]]))
+        with pytest.raises(TokensError, match="No utterance of a batch has a text, from utterance"):
+            lenient([without[1]])
+        with pytest.raises(TokensError, match=f"The text of utterance '{rows[0]['id']}' has no ids"):
+            lenient([{**rows[0], "text": "\u2603"}])
+        with pytest.raises(ValueError, match="`missing_text` must be error or skip, got 'drop'"):
+            replace(lenient, missing_text="drop")
+    # without text nothing is asked for, and nothing is skipped
+    plain = FlatCollator(vocabulary=vocabulary, missing_text="skip")(without)
+    assert len(plain["input_ids"]) == 3
+
+
+def test_the_first_codebooks(factors, draw):
+    few = Vocabulary.of(factors, num_codebooks=2, text="abcdefghijklmnopqrstuvwxyz ")
+    assert [stream.num_codebooks for stream in few.streams] == [1, 2, 2]
+    rows = rows_of(draw, factors, [900, 2000])
+    coarse = [{**row, "residual": row["residual"][:2]} for row in rows]
+    assert same_batch(DelayCollator(vocabulary=few)(rows), DelayCollator(vocabulary=few)(coarse))
+    with pytest.raises(ValueError, match="`num_codebooks` must be at least 1, got 0"):
+        Vocabulary.of(factors, num_codebooks=0)
 
 
 # --- losses ---
