@@ -492,8 +492,9 @@ def _dropped_files(dropped: Mapping[str, pa.Table], folder: Path) -> dict[str, A
     """Write the rows that are left out into a folder, and return what a plan says of them."""
     facts = {}
     for split, table in dropped.items():
-        write_table(table, folder / f"{split}.parquet")
-        facts[split] = {"rows": len(table), "sha256": file_sha256(folder / f"{split}.parquet")}
+        file = folder / f"{split}.parquet"
+        write_table(table, file)
+        facts[split] = {"rows": len(table), "bytes": file.stat().st_size, "sha256": file_sha256(file)}
     return {"dropped": facts} if facts else {}
 
 

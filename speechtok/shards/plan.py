@@ -147,7 +147,7 @@ class Plan:
 
     @property
     def dropped(self) -> dict[str, dict[str, Any]]:
-        """By split, `rows` and `sha256` of the files of rows that a filter left out of this dataset."""
+        """By split, `rows`, `bytes` and `sha256` of the files of rows that a filter left out of this dataset."""
         return dict(self.settings.get("derived", {}).get("dropped", {}))
 
     @property
@@ -348,14 +348,16 @@ def _check_settings(settings: Any, source: AnyPath) -> None:
         texts = [*(settings.get("corpus") or {}).values(), settings.get("speechtok_version", "")]
         texts += [settings["card"].get(name, "") for name in ("licence_code", "citation")]
         parts += settings["card"].get("files") or []
-        derived = settings.get("derived", {})
+        derived, numbers = settings.get("derived", {}), list[Any]()
         parts += [derived, derived.get("dropped", {}), *derived.get("dropped", {}).values()]
         for split, item in derived.get("dropped", {}).items():
             check_split(split, str(source))
             texts.append(item["sha256"])
-            int(item["rows"])
-        is_right = all(isinstance(part, dict) for part in parts) and all(
-            isinstance(text, str) for text in texts
+            numbers += [item["rows"], item["bytes"]]
+        is_right = all(
+            isinstance(item, kind)
+            for kind, items in ((dict, parts), (str, texts), (int, numbers))
+            for item in items
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(

@@ -20,7 +20,7 @@ from speechtok.shards.layout import Layout, is_there
 from speechtok.shards.ledger import Ledger, is_version_1
 from speechtok.shards.manifest import FileRecord
 from speechtok.shards.parquet import open_parquet, read_group
-from speechtok.shards.parts import PartRecord
+from speechtok.shards.parts import PartRecord, is_intact
 from speechtok.shards.plan import FAULT, Plan, PlanRows, read_plan, without_faults
 from speechtok.shards.schema import METADATA_KEY, quarantine_schema, token_schema
 from speechtok.storage import AnyPath, as_path, file_sha256, local_copy
@@ -122,8 +122,9 @@ def has_quarantine(layout: Layout, ledger: Ledger, split: str) -> bool:
 
 def has_dropped(layout: Layout, plan: Plan, split: str) -> bool:
     """Return whether the file of the rows of a split that were left out is the planned one."""
+    wanted = plan.dropped[split]
     try:
-        return bool(file_sha256(layout.dropped(split)) == plan.dropped[split]["sha256"])
+        return is_intact(layout.dropped(split), wanted["bytes"], wanted["sha256"])
     except OSError:
         return False
 
