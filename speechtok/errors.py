@@ -7,6 +7,7 @@
     ├── AudioError        a recording cannot be used: unreadable, empty, NaN, too short
     ├── TokensError       tokens do not fit together, or not with this tokenizer
     ├── DatasetError      a token dataset or a corpus is missing, damaged or inconsistent
+    ├── AnnotationError   an annotation cannot be made: of one row, or at all
     ├── JobError          a tokenization job cannot start or go on
     ├── StorageError      an object store cannot be reached, refuses, or lacks what is named
     └── HubError          a transfer to or from the Hugging Face Hub failed
@@ -41,6 +42,10 @@ class TokensError(SpeechtokError):
 
 class DatasetError(SpeechtokError):
     """A token dataset or a corpus is missing, damaged or inconsistent."""
+
+
+class AnnotationError(SpeechtokError):
+    """An annotation has no value for a row, or cannot be made at all."""
 
 
 class JobError(SpeechtokError):
