@@ -6,10 +6,10 @@ from speechtok.errors import AnnotationError
 
 
 def glide(low, high, seconds=2.0, rate=16000):
-    """A tone with overtones whose pitch rises evenly."""
+    """Pulses, as of a voice, whose pitch rises evenly."""
     t = np.arange(round(seconds * rate)) / rate
     phase = 2 * np.pi * np.cumsum(low + (high - low) * t / seconds) / rate
-    return (sum(np.sin(k * phase) / k for k in range(1, 8)) / 4).astype(np.float32)
+    return (sum(np.sin(k * phase) for k in range(1, 20)) / 40).astype(np.float32)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 24000])
