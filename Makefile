@@ -51,7 +51,7 @@ test-fairseq2: $(FAIRSEQ2)/.installed  ## Test the bridge to fairseq2, in its ow
 $(FAIRSEQ2)/.installed: pyproject.toml constraints-fairseq2.txt
 	$(PYTHON) -m venv $(FAIRSEQ2)
 	$(FAIRSEQ2)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-fairseq2.txt \
-		-e '.[fairseq2,datasets]' hypothesis pytest pytest-timeout torchdata
+		-e '.[fairseq2,datasets,filter]' hypothesis pytest pytest-timeout torchdata
 	bundled=$$($(FAIRSEQ2)/bin/python -c 'import glob, os, _soundfile_data as d; print(*glob.glob(os.path.dirname(d.__file__) + "/*.so"))'); \
 		[ -z "$$bundled" ] || ln -sf "$$bundled" $(FAIRSEQ2)/lib/libsndfile.so.1
 	touch $@
