@@ -36,6 +36,8 @@ from speechtok.hub import Pushed, push_files
 from speechtok.limits import RECORDING_SECONDS, WAVEFORM_SAMPLES
 from speechtok.nets.devices import usable_device, usable_dtype
 from speechtok.nets.precision import exact, full_precision
+from speechtok.nets.weight_norm import fold
+from speechtok.tokenizers.bystander import Bystander
 from speechtok.tokenizers.latents import Latents
 from speechtok.tokenizers.ragged import padded, stack_speech
 from speechtok.tokenizers.streaming import Coder, TokenStream
@@ -50,8 +52,11 @@ _EXACT = ("encode", "encode_blocks", "stream", "decode", "embed", "convert_voice
 """Methods that compute at full precision, here and in every family."""
 
 
-class SpeechTokenizer(ABC):
+class SpeechTokenizer(Bystander, ABC):
     """Speech to tokens and back.
+
+    A module that moves with a model, but is no part of what the model trains, saves or casts, see `Bystander`; called, it
+    encodes.
 
     Args:
         card: what was released.
@@ -82,6 +87,7 @@ class SpeechTokenizer(ABC):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        super().__init__()
         if card.streams != streams:
             raise CardError(
                 f"Card '{card.name}' states the streams {card.streams}, but its network has {streams}."
@@ -539,21 +545,33 @@ class SpeechTokenizer(ABC):
                 f"`num_codebooks` must be from 1 to {most} for '{self.name}', got {num_codebooks!r}."
             )
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+    def forward(self, waveform: Any, num_samples: Any = None, **options: Any) -> SpeechTokens:
+        """Return the tokens of one or more utterances, as `encode` does."""
+        return self.encode(waveform, num_samples, **options)
+
+    def to(  # type: ignore[override]
+        self, device: torch.device | str | torch.dtype | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
         """Move the tokenizer and return it; another dtype starts again from the stored weights.
 
         Raises:
             CheckpointError: when the dtype is another, but the files that the tokenizer was loaded from are gone.
             ValueError: when `device` cannot be used here, or `dtype` is no float type.
         """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
         before = self.dtype
         self.device = self.device if device is None else usable_device(device)
         self.dtype = self.dtype if dtype is None else usable_dtype(dtype)
         if self.dtype != before:
             self._rebuild()
         for network in self._networks():
-            network.to(device=self.device)
+            fold(network.to(device=self.device))
         return self
+
+    def extra_repr(self) -> str:
+        """Return what tells it from others."""
+        return f"'{self.name}', fingerprint={self.fingerprint}, device={self.device}, dtype={self.dtype}"
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write card, weights (safetensors) and what else the family reads, each file whole or not at all.

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -154,12 +154,6 @@ class FuncodecTokenizer(SpeechTokenizer):
         """
         self.check_tokens(tokens)
         return self.codec.quantizer.vectors(tokens.to(self.device)[STREAM]).transpose(2, 3)
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move the tokenizer and return it; another dtype starts again from the stored weights."""
-        super().to(device, dtype)
-        fold(self.codec)
-        return self
 
     def _rebuild(self) -> None:
         self._build(self._state_dict())
