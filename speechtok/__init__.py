@@ -15,6 +15,8 @@ from speechtok.version import __version__
 if TYPE_CHECKING:
     from speechtok import errors, lm
     from speechtok.cards import list_tokenizers
+    from speechtok.commands.annotate import AnnotateResult
+    from speechtok.commands.annotate import annotate_dataset as annotate
     from speechtok.commands.derived import Derived
     from speechtok.commands.derived import join_columns as join
     from speechtok.commands.derived import merge_datasets as merge
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from speechtok.tokens import RunLengthTokens, SpeechTokens, StreamInfo, TokenizerInfo
 
 __all__ = [
+    "AnnotateResult",
     "Derived",
     "JobSettings",
     "Observer",
@@ -50,6 +53,7 @@ __all__ = [
     "TokenizerInfo",
     "Verification",
     "__version__",
+    "annotate",
     "errors",
     "filter",
     "join",
@@ -65,6 +69,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AnnotateResult": "speechtok.commands.annotate:AnnotateResult",
     "Derived": "speechtok.commands.derived:Derived",
     "JobSettings": "speechtok.engine.settings:JobSettings",
     "Observer": "speechtok.engine.observer:Observer",
@@ -80,6 +85,7 @@ _HOMES = {
     "TokenMixture": "speechtok.shards.mixture:TokenMixture",
     "TokenizerInfo": "speechtok.tokens:TokenizerInfo",
     "Verification": "speechtok.shards.verify:Verification",
+    "annotate": "speechtok.commands.annotate:annotate_dataset",
     "errors": "speechtok.errors",
     "filter": "speechtok.commands.filtering:filter_rows",
     "join": "speechtok.commands.derived:join_columns",

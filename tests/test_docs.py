@@ -111,6 +111,7 @@ def folder_of_pages(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("SPEECHTOK_CARDS", str(tmp_path / "tokenizers"))
     monkeypatch.setattr("speechtok.commands.tokenize.open_executor", lambda run, imports: InThisProcess())
+    monkeypatch.setattr("speechtok.commands.annotate.open_executor", lambda run: InThisProcess())
     threads = torch.get_num_threads()
     yield tmp_path
     torch.set_num_threads(threads)

@@ -12,7 +12,11 @@ from speechtok.cards.yaml_file import build, nearest
 from speechtok.errors import AnnotationError, CardError
 
 ANNOTATIONS = {
+    "dnsmos": "speechtok.annotations.dnsmos:Dnsmos",
     "pitch": "speechtok.annotations.pitch:Pitch",
+    "quality": "speechtok.annotations.quality:Quality",
+    "speaker_similarity": "speechtok.annotations.speaker_similarity:SpeakerSimilarity",
+    "speaking_rate": "speechtok.annotations.speaking_rate:SpeakingRate",
 }
 """Name of an annotation → its class."""
 ANNOTATIONS_GROUP = "speechtok.annotations"

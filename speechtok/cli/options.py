@@ -150,8 +150,7 @@ def running(command: Callable[..., Any]) -> Callable[..., Any]:
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
-_RUNNING: tuple[Decorator, ...] = (
-    device,
+_PLACES: tuple[Decorator, ...] = (
     executor,
     click.option(
         "--workers",
@@ -164,6 +163,19 @@ _RUNNING: tuple[Decorator, ...] = (
     click.option(
         "--cpus-per-worker", type=_POSITIVE, default=1.0, show_default=True, help="CPUs each worker takes."
     ),
+)
+
+
+def placed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `RunSettings` that say where workers run to a command."""
+    for decorate in reversed(_PLACES):
+        command = decorate(command)
+    return command
+
+
+_RUNNING: tuple[Decorator, ...] = (
+    device,
+    *_PLACES,
     click.option(
         "--gpus-per-worker",
         type=click.FloatRange(min=0),

@@ -33,7 +33,7 @@ from speechtok.shards.parts import PartRecord, commit, part_record
 from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardTask, has_plan, read_plan
 from speechtok.shards.reader import TokenDataset
 from speechtok.shards.rows import Rows
-from speechtok.shards.schema import column_names, stream_type, token_schema
+from speechtok.shards.schema import column_names, read_annotations, stream_type
 from speechtok.shards.verify import has_dropped
 from speechtok.shards.writer import ShardWriter, fitted, write_table
 from speechtok.storage import AnyPath, OwnedFolder, as_path, copy_bytes, file_sha256, relative
@@ -210,7 +210,9 @@ class Source:
         self.place, self.info, self.card = place, self._rows.info, self._rows.card
         self.files = self._rows.files
         self._reader = self.files[0], open_parquet(self.files[0])
-        types = {field.name: field.type for field in self._reader[1].schema_arrow}
+        schema = self._reader[1].schema_arrow
+        self.annotations = read_annotations(schema, str(self.files[0]))
+        types = {field.name: field.type for field in schema}
         self._types = types
         known, taken = column_names(self.info), {name for name, _ in PLAN_COLUMNS}
         self._theirs = {
@@ -304,6 +306,7 @@ class Chosen:
         conditions: Sequence[Callable[[pa.Table], Any]] = (),
     ) -> None:
         self.types, self._emptied = types, set(LABELS).difference(labels)
+        self.changed = frozenset[str]()  # columns whose cells are no longer those of the source
         self.dropped: dict[str, pa.Table] = {}  # what is listed as left out, by split of the source
         self._ids = None if ids is None else pa.array(ids, type=pa.string())
         self._conditions = conditions
@@ -378,6 +381,7 @@ class _Joined(Chosen):
                 )
         added = {name: pa.string() for name in cells if name not in (*LABELS, *source.extra_types)}
         super().__init__({**source.extra_types, **added})
+        self.changed = frozenset(cells)
         self._lines = pa.array(lines, type=pa.string())
         self._cells = {
             name: self._typed(name, values, self.types.get(name, pa.string()))
@@ -440,12 +444,15 @@ def derive(
     for source in sources:
         if as_path(source.place) == layout.root:
             raise DatasetError(f"{output} is where the rows come from; write to another folder.")
+    kept = _annotations(sources, rows)
     settings = {
         "tokenizer": info.to_dict(),
         "card": sources[0].card,
         "corpus": {"kind": kind, "name": " + ".join(as_path(source.place).name for source in sources)},
         "job": JobSettings().to_dict(),
-        "derived": {"sources": [source.facts() for source in sources], "options": dict(options)} | dropped,
+        "derived": {"sources": [source.facts() for source in sources], "options": dict(options)}
+        | kept
+        | dropped,
         "speechtok_version": __version__,
     }
     further = [(name, kind) for name, kind in rows.types.items() if name != "start"]
@@ -486,6 +493,26 @@ def derive(
         shards_made=len(missing),
         unmatched=unmatched,
     )
+
+
+def _annotations(sources: Sequence[Source], rows: Chosen) -> dict[str, Any]:
+    """Return what a plan says of the annotations whose columns are kept."""
+    found: dict[str, dict[str, Any]] = {}
+    for source in sources:
+        for item in source.annotations:
+            columns = tuple(
+                column
+                for column in item.columns
+                if column.name in rows.types and column.name not in rows.changed
+            )
+            about = replace(item, columns=columns).to_dict()
+            if columns and found.setdefault(item.name, about) != about:
+                raise DatasetError(
+                    f"{source.place} has columns of the annotation '{item.name}' that were made with other settings or by another version "
+                    "than those of another dataset; annotate one of them again with --replace, or leave the columns out with "
+                    "`speechtok select`."
+                )
+    return {"annotations": list(found.values())} if found else {}
 
 
 def _dropped_files(dropped: Mapping[str, pa.Table], folder: Path) -> dict[str, Any]:
@@ -558,7 +585,7 @@ def _write_part(
     chosen: Chosen,
 ) -> PartRecord:
     path = layout.part(task.number)
-    schema, seconds = token_schema(plan.info, plan.card, plan.extra_types), 0.0
+    schema, seconds = plan.token_schema, 0.0
     with layout.temporary(path) as temporary:
         with ShardWriter(temporary, schema, plan.info) as writer:
             last = task.first_row + task.num_rows

@@ -21,7 +21,6 @@ from speechtok.shards.layout import Layout
 from speechtok.shards.ledger import Ledger
 from speechtok.shards.parts import PartRecord, commit, part_record
 from speechtok.shards.plan import PLAN_COLUMNS, Plan, ShardTask, has_plan, read_plan
-from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter
 from speechtok.storage import AnyPath, as_path
 from speechtok.tokens import TokenizerInfo
@@ -129,7 +128,7 @@ def _write_part(
     on_row: Callable[[], None] | None,
 ) -> PartRecord:
     path, rate = layout.part(task.number), plan.info.sample_rate
-    schema, seconds = token_schema(plan.info, plan.card, plan.extra_types), 0.0
+    schema, seconds = plan.token_schema, 0.0
     with layout.temporary(path) as temporary:
         with ShardWriter(temporary, schema, plan.info) as writer:
             for _ in range(task.num_rows):

@@ -294,6 +294,9 @@ def _worker_settings(layout: Layout, plan: Plan, source: _Source, run: RunSettin
         info=plan.info,
         card=plan.card,
         extra_types=plan.extra_types,
+        annotated_types={
+            column.name: column.arrow_type for item in plan.annotations for column in item.columns
+        },
         job=frozen_settings(plan),
         timeout_seconds=run.timeout_seconds,
         memory_mb=run.memory_mb,

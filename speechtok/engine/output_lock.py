@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import filelock
 
 from speechtok.errors import JobError
+from speechtok.shards.annotated import settle
 from speechtok.shards.layout import Layout
 from speechtok.storage import StorePath
 from speechtok.storage.lease import HeldError, leased
@@ -31,6 +32,7 @@ def output_lock(layout: Layout) -> Iterator[Callable[[], None]]:
         layout.lock.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(layout.lock, timeout=0):
             layout.clear_tmp()
+            settle(layout)
             try:
                 yield lambda: None
             finally:

@@ -11,7 +11,7 @@ import platform
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,8 @@ class WorkerSettings:
     """Arrow types of the corpus's own columns."""
     job: JobSettings
     """What decides the rows."""
+    annotated_types: Mapping[str, Any] = field(default_factory=dict)
+    """Arrow types of the columns that annotations have added, which rows made anew lack."""
     timeout_seconds: float = 300.0
     """How long reading one recording, or one piece of a long one, may take."""
     memory_mb: int = 2048
@@ -101,7 +103,8 @@ class ShardWorker:
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
         self._layout = Layout(as_path(settings.output))
-        self._schema = token_schema(settings.info, settings.card, settings.extra_types)
+        types = {**settings.extra_types, **settings.annotated_types}
+        self._schema = token_schema(settings.info, settings.card, types)
         self._plan_rows = PlanRows(self._layout.plan_rows)
         self._root = as_path(settings.corpus_root)
         self._row_names = ("id", "audio", "text", "speaker", "language", *settings.extra_types)
@@ -321,7 +324,8 @@ class ShardWorker:
 
     def _whole_row(self, row: dict[str, Any], columns: dict[str, Any]) -> dict[str, Any]:
         """Return a planned row's columns with those of its tokens."""
-        return {**{name: row[name] for name in self._row_names}, **columns}
+        planned = {name: row[name] for name in self._row_names}
+        return {**dict.fromkeys(self._settings.annotated_types), **planned, **columns}
 
     def _count(self, row: dict[str, Any], result: dict[str, Any] | Failure) -> dict[str, Any] | Failure:
         seconds = row["seconds"] or 0.0

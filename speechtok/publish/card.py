@@ -17,7 +17,7 @@ from speechtok.shards.layout import Layout
 from speechtok.shards.ledger import Ledger
 from speechtok.shards.parquet import open_parquet
 from speechtok.shards.plan import Plan
-from speechtok.shards.schema import dropped_schema, quarantine_schema, token_schema
+from speechtok.shards.schema import dropped_schema, quarantine_schema
 from speechtok.shards.statistics import Statistics, StreamStatistics
 from speechtok.storage import AnyPath
 from speechtok.wording import count_text, duration_text, markdown_text, printable
@@ -91,13 +91,15 @@ def _dataset_info(layout: Layout, plan: Plan, ledger: Ledger) -> list[dict[str, 
         for split in plan.splits
     }
     failed = {split: [layout.quarantine(split)] for split in plan.splits}
-    schema = token_schema(plan.info, plan.card, plan.extra_types)
+    schema = plan.token_schema
     found = []
     dropped = {split: [layout.dropped(split)] for split in plan.dropped}
+    unknown = {split: [layout.annotation_quarantine(split)] for split in plan.annotated.quarantine}
     for name, columns, files in (
         ("default", schema, shards),
         ("quarantine", quarantine_schema(), failed),
         ("dropped", dropped_schema(), dropped),
+        ("quarantine_annotations", quarantine_schema(), unknown),
     ):
         splits: list[dict[str, Any]] = [{"name": split, **_sizes(paths)} for split, paths in files.items()]
         splits = [split for split in splits if split["num_examples"]]

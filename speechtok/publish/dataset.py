@@ -144,6 +144,8 @@ def _names(layout: Layout, plan: Plan, ledger: Ledger) -> list[str]:
     own = [layout.quarantine(split) for split in plan.splits] + [
         layout.dropped(name) for name in plan.dropped
     ]
+    if plan.annotated.entries:
+        own += [layout.annotations, *map(layout.annotation_quarantine, plan.annotated.quarantine)]
     if is_version_1(layout):
         own += sorted((layout.state / "shards").glob("*.json"), key=str)
     else:

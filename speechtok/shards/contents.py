@@ -59,7 +59,7 @@ def token_files(path: AnyPath, split: str | None = None, *, allow_partial: bool 
         if not allow_partial:
             _check_complete(path, [file.path for file in files], all_splits=split is None)
         return files
-    names = {file.name for file in listing(layout.data)}
+    names = {file.name for folder in (layout.data, layout.annotated / "data") for file in listing(folder)}
     gone = [
         item.file
         for item in records
@@ -75,7 +75,7 @@ def token_files(path: AnyPath, split: str | None = None, *, allow_partial: bool 
 
 
 def _recorded(layout: Layout, record: FileRecord) -> TokenFile:
-    return TokenFile(layout.root / record.file, record.split, record)
+    return TokenFile(layout.current(layout.root / record.file), record.split, record)
 
 
 def _unfinished(layout: Layout, files: Sequence[FileRecord]) -> list[TokenFile]:

@@ -6,10 +6,10 @@ from typing import Any
 
 from speechtok.errors import DatasetError
 from speechtok.limits import MIB, read_bytes
+from speechtok.shards.annotated import Column
 from speechtok.shards.layout import Layout
 from speechtok.shards.ledger import Ledger
 from speechtok.shards.plan import Plan
-from speechtok.shards.schema import token_schema
 from speechtok.wording import count_text, duration_text, markdown_code, markdown_text, size_text
 
 README_BYTES = 16 * MIB
@@ -38,10 +38,11 @@ def read_readme(layout: Layout) -> str:
     Raises:
         DatasetError: when it cannot be read as text.
     """
-    if not layout.readme.is_file():
+    readme = layout.current(layout.readme)
+    if not readme.is_file():
         return ""
     try:
-        return read_bytes(layout.readme, README_BYTES, "README", error=DatasetError).decode()
+        return read_bytes(readme, README_BYTES, "README", error=DatasetError).decode()
     except UnicodeDecodeError as error:
         raise DatasetError(f"{layout.readme} is no UTF-8 text ({error}); mend or remove it.") from error
 
@@ -66,6 +67,10 @@ def front_matter(plan: Plan, ledger: Ledger) -> dict[str, Any]:
     if plan.dropped:
         files = [{"split": split, "path": f"dropped/{split}.parquet"} for split in plan.dropped]
         configs.append({"config_name": "dropped", "data_files": files})
+    unknown = [split for split, item in plan.annotated.quarantine.items() if item["rows"]]
+    if unknown:
+        files = [{"split": split, "path": f"quarantine/annotations/{split}.parquet"} for split in unknown]
+        configs.append({"config_name": "quarantine_annotations", "data_files": files})
     return {
         "pretty_name": f"{plan.info.name} speech tokens",
         "tags": ["speech", "speech-tokens", "speechtok", plan.info.name],
@@ -104,7 +109,7 @@ stored codebooks × frames. The audio had {info.sample_rate:,} samples per secon
 | column | type | meaning |
 |---|---|---|
 {_columns(plan)}
-
+{_annotations(plan)}
 ## Tokenizer
 
 {_tokenizer(plan)}
@@ -141,6 +146,11 @@ def _use(plan: Plan, ledger: Ledger, address: str) -> str:
     if plan.dropped:
         rows = count_text(sum(item["rows"] for item in plan.dropped.values()), "row")
         failed += f'`datasets.load_dataset("{address}", name="dropped")` reads the {rows} that were left out, and why.\n\n'
+    if any(item["rows"] for item in plan.annotated.quarantine.values()):
+        failed += (
+            f'`datasets.load_dataset("{address}", name="quarantine_annotations")` reads the rows that an annotation has no value for, '
+            "and why.\n\n"
+        )
     return f"""## Use
 
 ```python
@@ -169,12 +179,35 @@ def _columns(plan: Plan) -> str:
         stream.name: "codes, a list of frames for each codebook" if stream.num_codebooks > 1 else "codes"
         for stream in plan.info.streams
     }
+    meanings |= {column.name: _meaning(column) for item in plan.annotations for column in item.columns}
     meanings |= _MEANINGS | {"num_samples": f"samples at {plan.info.sample_rate} Hz"}
-    schema = token_schema(plan.info, plan.card, plan.extra_types)
+    schema = plan.token_schema
     return "\n".join(
         f"| {markdown_code(item.name)} | {markdown_code(_type_name(item.type))} | {meanings.get(item.name, 'from the corpus')} |"
         for item in schema
     )
+
+
+def _meaning(column: Column) -> str:
+    """Return what the cells of a column hold, with unit and source."""
+    unit = f", in {markdown_text(column.unit)}" if column.unit else ""
+    source = f" ({markdown_text(column.source)})" if column.source else ""
+    return f"{markdown_text(column.description)}{unit}{source}"
+
+
+def _annotations(plan: Plan) -> str:
+    """Return the section that says what has added columns, "" where nothing has."""
+    failed = {entry.provenance.name: entry.failed for entry in plan.annotated.entries}
+    lines = [
+        f"| {markdown_code(item.name)} | {item.version} | {', '.join(markdown_code(column.name) for column in item.columns)} | "
+        f"{', '.join(markdown_code(f'{name} = {value}') for name, value in item.settings.items()) or 'none'} | "
+        f"{', '.join(markdown_code(f'{name} {sha256}') for name, sha256 in item.files.items()) or 'none'} | "
+        f"{failed.get(item.name, 'not counted')} |"
+        for item in plan.annotations
+    ]
+    table = "\n".join(lines)
+    head = "| annotation | version | columns | settings | model files, sha256 | rows without values |\n|---|---|---|---|---|---|"
+    return f"\n## Annotations\n\n{head}\n{table}\n" if lines else ""
 
 
 def _tokenizer(plan: Plan) -> str:

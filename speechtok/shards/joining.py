@@ -32,7 +32,6 @@ from speechtok.shards.manifest import FileRecord, read_manifest, write_file_reco
 from speechtok.shards.parquet import RowReader
 from speechtok.shards.parts import PartRecord, commit, is_intact
 from speechtok.shards.plan import Plan
-from speechtok.shards.schema import token_schema
 from speechtok.shards.writer import ShardWriter, fitted
 from speechtok.storage import StorePath, file_sha256, local_copy, put_in_place, unlink_all
 from speechtok.tokens import TokenizerInfo
@@ -156,7 +155,7 @@ def _make_files(
     on_file: Callable[[FileRecord], None],
 ) -> None:
     """Make the files that are missing, and remove the parts of those that are there."""
-    schema = token_schema(plan.info, plan.card, plan.extra_types)
+    schema = plan.token_schema
     waiting = {number: len(part.splits) for number, part in ledger.parts.items()}
     with ThreadPoolExecutor(at_once) as makers, ThreadPoolExecutor(THREADS) as fetchers:
         missing = (
@@ -187,7 +186,7 @@ def clear(layout: Layout) -> None:
 
 def restore_parts(layout: Layout, plan: Plan, ledger: Ledger, files: Iterable[FileRecord]) -> None:
     """Take files apart: write their parts again, then remove the files."""
-    schema = token_schema(plan.info, plan.card, plan.extra_types)
+    schema = plan.token_schema
     joined = _JoinedRows(layout, ledger)
     for file in list(files):
         if file.rows != sum(

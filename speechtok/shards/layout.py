@@ -4,6 +4,7 @@
     OUT/data/<split>-00000-of-000NN.parquet         token rows
     OUT/quarantine/<split>.parquet                  inputs that failed
     OUT/dropped/<split>.parquet                     rows of another dataset that a filter left out
+    OUT/quarantine/annotations/<split>.parquet      rows that an annotation has no value for
     OUT/manifest.parquet                            what is in each row group of each file
     OUT/.speechtok/plan.json, plan.parquet          the frozen plan
     OUT/.speechtok/parts/0000000.parquet, .json     what workers have made, and the proof, until files are made of it
@@ -11,6 +12,9 @@
     OUT/.speechtok/parts.parquet                    the proofs of all parts of a finished dataset
     OUT/.speechtok/job.json, events.jsonl           the present or last run: place, speed, versions; what happened
     OUT/.speechtok/attempts/                        notes about parts that are being made
+    OUT/.speechtok/annotations.json                 what annotations have added, with what settings
+    OUT/.speechtok/annotating/                      what annotations have made so far
+    OUT/.speechtok/annotated/                       files with new columns, on their way to their places
     OUT/.speechtok/tmp/                             files being written
 
 Every file appears whole or not at all: it is written below `tmp`, flushed to disk, then renamed. In an
@@ -163,10 +167,34 @@ class Layout:
         """The Parquet file of the rows of one split of another dataset that were left out."""
         return self.root / "dropped" / f"{check_split(split)}.parquet"
 
+    def annotation_quarantine(self, split: str) -> AnyPath:
+        """The Parquet file of the rows of one split that an annotation has no value for."""
+        return self.root / "quarantine" / "annotations" / f"{check_split(split)}.parquet"
+
+    @property
+    def annotations(self) -> AnyPath:
+        """What annotations have added to the rows."""
+        return self.state / "annotations.json"
+
+    @property
+    def annotating(self) -> AnyPath:
+        """Folder of what annotations have made so far."""
+        return self.state / "annotating"
+
+    @property
+    def annotated(self) -> AnyPath:
+        """Folder of files that are to replace those of the dataset: whatever lies in it is what the dataset holds."""
+        return self.state / "annotated"
+
+    def current(self, path: AnyPath) -> AnyPath:
+        """Return where a file of the dataset lies: in its place, or still on its way there."""
+        moving = self.annotated / self.relative(path) if isinstance(path, Path) else path
+        return moving if moving.is_file() and not moving.is_symlink() else path
+
     @property
     def links(self) -> list[AnyPath]:
         """Those of its own files and folders that are links: a dataset from elsewhere may lead a writer anywhere."""
-        names = ("tmp", "parts", "files", "attempts")
+        names = ("tmp", "parts", "files", "attempts", "annotating", "annotated")
         folders = (self.state, self.data, *(self.state / name for name in names))
         files = (
             self.lock,
@@ -175,10 +203,12 @@ class Layout:
             self.plan,
             self.plan_rows,
             self.parts_table,
+            self.annotations,
             self.manifest,
             self.readme,
         )
-        listed = (self.root / "quarantine", self.root / "dropped")
+        quarantine = self.root / "quarantine"
+        listed = (quarantine, quarantine / "annotations", self.root / "dropped")
         return [path for path in (*folders, *listed, *files) if path.is_symlink()]
 
     def relative(self, path: AnyPath) -> str:

@@ -91,9 +91,10 @@ def read_manifest(layout: Layout) -> list[FileRecord] | None:
     Raises:
         DatasetError: when it cannot be read, or says what no manifest says.
     """
-    if not is_there(layout.manifest):
+    manifest = layout.current(layout.manifest)
+    if not is_there(manifest):
         return None
-    reader = open_parquet(layout.manifest)
+    reader = open_parquet(manifest)
     kinds = {name: kind for name, kind in _COLUMNS.items() if name in reader.schema_arrow.names}
     is_right = kinds == _COLUMNS and all(
         reader.schema_arrow.field(name).type == kind for name, kind in kinds.items()
@@ -102,7 +103,7 @@ def read_manifest(layout: Layout) -> list[FileRecord] | None:
     if not is_right or frames is None or not pa.types.is_struct(frames):
         raise DatasetError(f"{layout.manifest} is no manifest that speechtok makes: it has other columns.")
     groups = range(reader.metadata.num_row_groups)
-    rows = [row for group in groups for row in read_group(reader, layout.manifest, group).to_pylist()]
+    rows = [row for group in groups for row in read_group(reader, manifest, group).to_pylist()]
     return [_file(layout, list(found)) for _, found in groupby(rows, key=lambda row: row["file"])]
 
 

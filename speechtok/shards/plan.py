@@ -21,9 +21,10 @@ import pyarrow.compute as pc
 
 from speechtok import limits
 from speechtok.errors import DatasetError
+from speechtok.shards.annotated import Annotated, Provenance, read_annotated
 from speechtok.shards.layout import Layout, check_split, is_there, json_bytes
 from speechtok.shards.parquet import RowReader, open_parquet, read_group
-from speechtok.shards.schema import FORMAT_VERSION
+from speechtok.shards.schema import FORMAT_VERSION, token_schema
 from speechtok.shards.writer import write_tables
 from speechtok.storage import (
     ABSENT,
@@ -118,6 +119,8 @@ class Plan:
     """Everything that decides the rows: tokenizer, card, corpus, batching, shard size."""
     file: AnyPath
     """Parquet file of all utterances in shard order, with `PLAN_COLUMNS` and the corpus's own columns."""
+    annotated: Annotated = field(default_factory=Annotated)
+    """What annotations have added to the rows since they were made."""
     keep: OwnedFolder | None = field(default=None, repr=False)
     """What `file` vanishes with, for a plan that was not frozen yet."""
 
@@ -149,6 +152,18 @@ class Plan:
     def dropped(self) -> dict[str, dict[str, Any]]:
         """By split, `rows`, `bytes` and `sha256` of the files of rows that a filter left out of this dataset."""
         return dict(self.settings.get("derived", {}).get("dropped", {}))
+
+    @cached_property
+    def annotations(self) -> tuple[Provenance, ...]:
+        """What has added columns: to the datasets that this one was derived from, and to this one since."""
+        derived = self.settings.get("derived", {}).get("annotations", ())
+        known = {item["name"]: Provenance.from_dict(item) for item in derived}
+        return tuple((known | {item.name: item for item in self.annotated.provenances}).values())
+
+    @cached_property
+    def token_schema(self) -> pa.Schema:
+        """Columns and metadata of the files of tokens."""
+        return token_schema(self.info, self.card, self.extra_types, self.annotations)
 
     @property
     def rows(self) -> pa.Table:
@@ -335,7 +350,7 @@ def read_plan(layout: Layout) -> Plan:
             f"{layout.plan_rows} is missing or damaged, so nothing can be said about this dataset; "
             "restore the file or tokenize into another folder."
         )
-    plan = Plan(settings=settings, file=layout.plan_rows.resolve())
+    plan = Plan(settings=settings, file=layout.plan_rows.resolve(), annotated=read_annotated(layout))
     _check_rows(plan)
     return plan
 
@@ -350,6 +365,8 @@ def _check_settings(settings: Any, source: AnyPath) -> None:
         parts += settings["card"].get("files") or []
         derived, numbers = settings.get("derived", {}), list[Any]()
         parts += [derived, derived.get("dropped", {}), *derived.get("dropped", {}).values()]
+        for item in derived.get("annotations", ()):
+            Provenance.from_dict(item)
         for split, item in derived.get("dropped", {}).items():
             check_split(split, str(source))
             texts.append(item["sha256"])

@@ -8,12 +8,13 @@ raw: no offsets, no specials.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from speechtok.errors import DatasetError
+from speechtok.shards.annotated import Provenance
 from speechtok.tokens import StreamInfo, TokenizerInfo
 from speechtok.utterances import RESERVED_COLUMNS
 
@@ -45,14 +46,21 @@ def stream_type(stream: StreamInfo) -> pa.DataType:
     return frames if stream.num_codebooks == 1 else pa.list_(frames)
 
 
-def token_schema(info: TokenizerInfo, card: Mapping[str, Any], extra: Mapping[str, pa.DataType]) -> pa.Schema:
+def token_schema(
+    info: TokenizerInfo,
+    card: Mapping[str, Any],
+    extra: Mapping[str, pa.DataType],
+    annotations: Sequence[Provenance] = (),
+) -> pa.Schema:
     """Return the schema of token rows.
 
     Args:
         info: the tokenizer; its streams become columns.
         card: the tokenizer's card as plain values, kept in the file's metadata.
         extra: columns of the corpus, by name.
+        annotations: what has added columns, kept in the file's metadata.
     """
+    added = {column.name: column.arrow_type for item in annotations for column in item.columns}
     fields = [pa.field("id", pa.string(), nullable=False)]
     fields += [pa.field(stream.name, stream_type(stream), nullable=False) for stream in info.streams]
     if info.speaker_embedding_dim is not None:
@@ -67,9 +75,10 @@ def token_schema(info: TokenizerInfo, card: Mapping[str, Any], extra: Mapping[st
         pa.field("audio", pa.string(), nullable=False),
         pa.field("source_sample_rate", pa.int32(), nullable=False),
         *(pa.field(name, pa.string()) for name in ("text", "speaker", "language")),
-        *(pa.field(name, kind) for name, kind in extra.items()),
+        *(pa.field(name, kind) for name, kind in {**extra, **added}.items()),
     ]
     described = {"format_version": FORMAT_VERSION, "tokenizer": info.to_dict(), "card": dict(card)}
+    described |= {"annotations": [item.to_dict() for item in annotations]} if annotations else {}
     return with_features(pa.schema(fields)).with_metadata(
         {
             **with_features(pa.schema(fields)).metadata,
@@ -131,6 +140,21 @@ def read_info(schema: pa.Schema, source: str) -> tuple[TokenizerInfo, dict[str, 
             "upgrade speechtok."
         )
     return info, card
+
+
+def read_annotations(schema: pa.Schema, source: str) -> tuple[Provenance, ...]:
+    """Return what has added columns to a token file.
+
+    Raises:
+        DatasetError: when its metadata are damaged.
+    """
+    try:
+        values = json.loads((schema.metadata or {})[METADATA_KEY]).get("annotations", [])
+        return tuple(Provenance.from_dict(item) for item in values)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DatasetError(
+            f"{source} has damaged metadata about annotations ({error!r}); make or fetch it again."
+        ) from error
 
 
 def check_columns(schema: pa.Schema, info: TokenizerInfo, source: str) -> None:

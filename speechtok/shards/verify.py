@@ -22,7 +22,7 @@ from speechtok.shards.manifest import FileRecord
 from speechtok.shards.parquet import open_parquet, read_group
 from speechtok.shards.parts import PartRecord, is_intact
 from speechtok.shards.plan import FAULT, Plan, PlanRows, read_plan, without_faults
-from speechtok.shards.schema import METADATA_KEY, quarantine_schema, token_schema
+from speechtok.shards.schema import METADATA_KEY, quarantine_schema
 from speechtok.storage import AnyPath, as_path, file_sha256, local_copy
 
 MOST_STRAYS = 10
@@ -129,6 +129,17 @@ def has_dropped(layout: Layout, plan: Plan, split: str) -> bool:
         return False
 
 
+def has_annotation_quarantine(layout: Layout, plan: Plan, split: str) -> bool:
+    """Return whether the file of the rows of a split that annotations have no value for is the recorded one."""
+    wanted = plan.annotated.quarantine[split]
+    try:
+        return is_intact(
+            layout.current(layout.annotation_quarantine(split)), wanted["bytes"], wanted["sha256"]
+        )
+    except OSError:
+        return False
+
+
 def _summed(problem: str, files: list[str]) -> str:
     """Return one sentence about a problem, however many files or shards have it."""
     if len(files) == 1:
@@ -141,7 +152,7 @@ class _Check:
 
     def __init__(self, layout: Layout, plan: Plan, ledger: Ledger) -> None:
         self._layout, self._plan, self._ledger = layout, plan, ledger
-        self._schema = token_schema(plan.info, plan.card, plan.extra_types)
+        self._schema = plan.token_schema
         self._tasks = {task.number: task for task in plan.tasks}
         self._rows = PlanRows(plan.file, ["id", "seconds", FAULT])
         self.totals: dict[str, tuple[int, float]] = {}
@@ -149,7 +160,7 @@ class _Check:
 
     def problems(self, file: FileRecord) -> list[str]:
         """Return what is the matter with a file."""
-        path = self._layout.root / file.file
+        path = self._layout.current(self._layout.root / file.file)
         try:
             path.stat()
         except FileNotFoundError:
@@ -271,6 +282,13 @@ def _other_problems(layout: Layout, plan: Plan, ledger: Ledger) -> list[str]:
         for split in plan.dropped
         if not has_dropped(layout, plan, split)
     ]
+    problems += [
+        f"{layout.relative(layout.annotation_quarantine(split))} is missing or does not list the rows without values; annotate again."
+        for split in plan.annotated.quarantine
+        if not has_annotation_quarantine(layout, plan, split)
+    ]
+    if layout.annotated.is_dir():
+        problems.append("New columns are not yet in their places: annotating was interrupted, run it again.")
     if not layout.readme.is_file():
         problems.append("README.md is missing; run the job again.")
     elif len(ledger.parts) == len(plan.tasks) and summary(ledger) not in read_readme(layout):
