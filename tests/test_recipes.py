@@ -150,3 +150,26 @@ def test_fields_are_set(recipe):
 def test_what_cannot_be_set(recipe, change, sentence):
     with pytest.raises(CardError, match=sentence):
         read_recipe(recipe("tokenizer: facodec\n"), [change])
+
+
+def test_annotations_follow_tokenizing(tmp_path, monkeypatch):
+    import numpy as np
+    import soundfile
+
+    from speechtok import TokenDataset
+    from speechtok.cli import main
+
+    (tmp_path / "corpus").mkdir()
+    soundfile.write(tmp_path / "corpus/a.wav", np.sin(np.arange(16000) / 5) / 2, 16000)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "tokenizer: dmel_16k\nannotate: [quality]\nannotation_settings: {quality: {silence_db: 30}}\n"
+    )
+    given = [str(recipe), "--corpus", str(tmp_path / "corpus"), "--workers", "1"]
+    assert main.run(["run", *given, "--output", str(tmp_path / "out")]) == 0
+    assert TokenDataset(tmp_path / "out")[0]["peak_dbfs"] == pytest.approx(-6.02, abs=0.01)
+    assert "`silence_db = 30.0`" in (tmp_path / "out/README.md").read_text()
+    assert main.run(["run", *given, "--output", str(tmp_path / "out")]) == 0
+    assert main.run(["run", *given, "--output", "s3://bucket/out"]) == 2
+    assert main.run(["run", *given, "--output", str(tmp_path / "new"), "--set", "annotate=[qualty]"]) == 2
+    assert not (tmp_path / "new").exists()

@@ -72,6 +72,10 @@ class Recipe:
     """Take only the first utterances of the corpus, this many."""
     sample: float | None = None
     """Take only this share of the utterances, always the same ones."""
+    annotate: tuple[str, ...] | None = None
+    """Annotations that are made once the corpus is tokenized, such as quality."""
+    annotation_settings: dict[str, dict[str, Any]] | None = None
+    """Settings of these, by name."""
     executor: str | None = None
     """local or ray."""
     ray: RaySection | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -52,31 +53,54 @@ def command(
         raise click.UsageError("Give a dataset and at least one annotation; --list prints those there are.")
     check_running(running["executor"], running["ray_address"])
     from speechtok.cards.yaml_file import apply_changes
-    from speechtok.cli.progress import counting_of
-    from speechtok.commands.annotate import annotate_dataset
-    from speechtok.engine.settings import RunSettings
     from speechtok.errors import CardError
 
     settings: dict[str, Any] = {}
     try:
         apply_changes(settings, changes)
-        if bare := [name for name, values in settings.items() if not isinstance(values, dict)]:
-            raise click.UsageError(
-                f"--set takes NAME.KEY=VALUE, such as quality.silence_db=50; got {bare[0]}."
-            )
-        with counting_of("Annotating") as told:
-            made = annotate_dataset(
-                dataset,
-                annotations,
-                output,
-                settings=settings,
-                corpus=corpus,
-                replace=replace,
-                run=RunSettings(**running),
-                on_rows=told,
-            )
-    except (CardError, ValueError) as error:
+    except CardError as error:
         raise click.UsageError(str(error)) from None
+    if bare := [name for name, values in settings.items() if not isinstance(values, dict)]:
+        raise click.UsageError(f"--set takes NAME.KEY=VALUE, such as quality.silence_db=50; got {bare[0]}.")
+    annotate(
+        dataset,
+        annotations,
+        output=output,
+        settings=settings,
+        corpus=corpus,
+        replace=replace,
+        **running,
+    )
+
+
+def annotate(
+    dataset: AnyPath,
+    annotations: Sequence[str],
+    *,
+    output: AnyPath | None = None,
+    settings: dict[str, Any],
+    corpus: AnyPath | None,
+    folders: Sequence[AnyPath] = (),
+    replace: bool = False,
+    **running: Any,
+) -> None:
+    """Annotate with a display, and print what came of it."""
+    from speechtok.cli.progress import counting_of
+    from speechtok.commands.annotate import annotate_dataset
+    from speechtok.engine.settings import RunSettings
+
+    with counting_of("Annotating") as told:
+        made = annotate_dataset(
+            dataset,
+            annotations,
+            output,
+            settings=settings,
+            corpus=corpus,
+            folders=folders,
+            replace=replace,
+            run=RunSettings(**running),
+            on_rows=told,
+        )
     say(f"{output or dataset}: {made}")
     for name, count in made.failed.items():
         if count:

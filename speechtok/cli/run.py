@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from speechtok.cli.options import EXISTING, PLACE, taken, verbose
 from speechtok.cli.plan_only import plan_options
 from speechtok.cli.printing import say
 from speechtok.cli.tokenize import tokenize
-from speechtok.storage import as_path
+from speechtok.storage import StorePath, as_path
 
 
 @click.command("run")
@@ -57,7 +58,37 @@ def command(recipe: str | None, changes: tuple[str, ...], **given: Any) -> None:
     for name in ("corpus", "output", "checkpoint"):
         if name in arguments:
             arguments[name] = as_path(arguments[name])
+    annotations, settings = arguments.pop("annotate", ()), arguments.pop("annotation_settings", {})
+    if annotations and isinstance(arguments["output"], StorePath):
+        raise click.UsageError(
+            f"Recipe {path} annotates, which needs an output on a disk: {arguments['output']} lies in an object store. Leave `annotate` out, and "
+            "run `speechtok annotate` with an --output of its own."
+        )
+    _check_annotations(annotations, settings)
     tokenize(**arguments)
+    if annotations and not given["plan_only"]:
+        _annotate(annotations, settings, arguments)
+
+
+def _check_annotations(annotations: Sequence[str], settings: dict[str, Any]) -> None:
+    """Have annotations that cannot be made refused before the corpus is tokenized."""
+    if annotations:
+        from speechtok.annotations import load_annotation
+
+        for name in annotations:
+            load_annotation(name, **settings.get(name, {})).files()
+
+
+def _annotate(annotations: Sequence[str], settings: dict[str, Any], arguments: dict[str, Any]) -> None:
+    """Annotate what was tokenized, with recordings of its corpus."""
+    from speechtok.cli.annotate import annotate
+    from speechtok.corpora.originals import corpus_folders
+
+    names = ("executor", "workers", "ray_address", "cpus_per_worker", "runtime_env")
+    how = {name: arguments[name] for name in names if arguments.get(name) is not None}
+    form = {name: arguments.get(name) for name in ("columns", "corpus_format")}
+    root, folders = corpus_folders(arguments["corpus"], **form)
+    annotate(arguments["output"], annotations, settings=settings, corpus=root, folders=folders, **how)
 
 
 def _described(path: Path) -> str:

@@ -145,16 +145,20 @@ def find_originals(
     )
 
 
-def corpus_folders(corpus: AnyPath) -> tuple[AnyPath, list[AnyPath]]:
+def corpus_folders(
+    corpus: AnyPath, *, columns: Mapping[str, str] | None = None, corpus_format: str | None = None
+) -> tuple[AnyPath, list[AnyPath]]:
     """Return the root of a corpus, and the folders of recordings that it names elsewhere, links followed.
 
     Args:
         corpus: see `speechtok.corpora.read_corpus`; whoever calls trusts it to say what may be opened.
+        columns: as for `read_corpus`.
+        corpus_format: as for `read_corpus`.
 
     Raises:
         DatasetError: when it is no corpus.
     """
-    found = read_corpus(corpus)
+    found = read_corpus(corpus, columns=columns or {}, corpus_format=corpus_format)
     places = (join(found.root, location_of(item.audio).path) for item in found.utterances)
     elsewhere = {path.resolve().parent for path in places if isinstance(path, Path)}
     return found.root, sorted(folder for folder in elsewhere if not _is_below(folder, found.root))
