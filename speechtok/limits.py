@@ -47,6 +47,8 @@ INFLATED_BYTES = 64 * MIB
 """Length that any compressed file may have, however small it is stored."""
 DICTIONARY_BYTES = 256 * MIB
 """Memory an xz or lzma stream may claim for its dictionary; the highest preset takes 65 MiB."""
+ALIGNMENT_BYTES = 64 * MIB
+"""Length of a file of alignments or pronunciations; an hour of speech takes some 5 MB as TextGrid, 500,000 words take 15 MB."""
 AUDIO_RATES = (500, 6_144_000)
 """Hz that a recording may have; speech begins at 4,000, and no converter goes beyond. Others would take gigabytes to resample."""
 WAVEFORM_SAMPLES = 2**28
