@@ -9,6 +9,7 @@ from typing import Any
 from speechtok.corpora.originals import find_originals, read_run
 from speechtok.errors import CardError, CheckpointError, HubError, TokensError
 from speechtok.loading import load_for_dataset
+from speechtok.report.annotations import describe_annotations
 from speechtok.report.listening import Example, choose_rows, make_examples, wav_uri
 from speechtok.report.plots import (
     FEW_CODEBOOKS,
@@ -90,6 +91,7 @@ def _content(
         "durations": plot_durations(statistics.durations) if statistics.rows else None,
         "streams": [_stream(number, item) for number, item in enumerate(statistics.streams)],
         "groups": group_rows(path, statistics, allow_partial=partial),
+        "annotations": describe_annotations(rows),
         "failures": read_failures(path),
         "run": _made(path),
     }

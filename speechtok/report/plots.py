@@ -68,13 +68,14 @@ def plot_durations(durations: Array) -> Markup:
         )
 
 
-def plot_values(values: Sequence[float], label: str, name: str) -> Markup:
-    """Return the histogram of a measure over pairs, with a line at its mean.
+def plot_values(values: Sequence[float], label: str, name: str, of: str = "pairs") -> Markup:
+    """Return the histogram of a measure, with a line at its mean.
 
     Args:
         values: finite, at least two.
         label: measure and unit.
         name: unique on the page.
+        of: what the values are of, in the plural.
     """
     found = np.asarray(values, dtype=np.float64)
     bins = min(MAX_BINS, max(8, math.ceil(2 * len(found) ** (1 / 3))))
@@ -82,13 +83,13 @@ def plot_values(values: Sequence[float], label: str, name: str) -> Markup:
         axes.hist(found, bins=bins, color=ACCENT, rwidth=0.92)
         axes.axvline(float(found.mean()), color=CONTRAST, linestyle=(0, (4, 3)), linewidth=1.4)
         axes.set_xlabel(label)
-        axes.set_ylabel("pairs")
+        axes.set_ylabel(of)
         _few_ticks(axes.yaxis, 5, integer=True)
         axes.grid(axis="y", linewidth=0.6)
         return to_svg(
             figure,
             name,
-            f"Histogram of {label} over {len(found)} pairs, from {found.min():.4g} to {found.max():.4g}.",
+            f"Histogram of {label} over {len(found)} {of}, from {found.min():.4g} to {found.max():.4g}.",
         )
 
 

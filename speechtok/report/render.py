@@ -11,7 +11,7 @@ from typing import Any
 
 from speechtok.storage import replacing
 from speechtok.version import __version__
-from speechtok.wording import count_text, duration_text, printable, rate_text, size_text
+from speechtok.wording import count_text, duration_text, number_text, printable, rate_text, size_text
 
 
 def write_page(html: Path, template: str, content: dict[str, Any]) -> None:
@@ -39,6 +39,7 @@ def write_page(html: Path, template: str, content: dict[str, Any]) -> None:
         "size": size_text,
         "rate": rate_text,
         "count": count_text,
+        "number": number_text,
     }
     text = environment.get_template(template).render(content, version=__version__)
     text = "\n".join(map(printable, text.split("\n")))  # ids and texts may hold control characters

@@ -9,6 +9,7 @@ import wave
 import pyarrow.parquet as pq
 import pytest
 
+from speechtok.commands.annotate import annotate_dataset
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.demo.demonstration import CORPUS
 from speechtok.engine.settings import RunSettings
@@ -189,3 +190,18 @@ def test_a_browser_has_no_complaint(dataset, tmp_path):
     )
     assert "<audio" in done.stdout
     assert "CONSOLE" not in done.stderr
+
+
+def test_annotations_have_a_histogram_each_with_its_unit(dataset, tmp_path, read_page):
+    copy = shutil.copytree(dataset, tmp_path / "dataset")
+    annotate_dataset(copy, ["quality", "speaking_rate"], corpus=CORPUS.parent, run=RunSettings(workers=1))
+    write_report(copy, tmp_path / "report.html", examples=0)
+    page = read_page(tmp_path / "report.html")
+    assert "bandwidth_hz , Hz : highest frequency less than 70 dB below the strongest" in page.text
+    assert "silence_db = 40.0" in page.text
+    pictures = " ".join(attributes.get("aria-label") or "" for attributes in page.all("svg"))
+    for name in ("snr_db", "speech_share", "characters_per_second"):
+        assert f"Histogram of {name} over" in pictures
+    assert "0 rows of" in page.text  # without phones
+    write_report(dataset, tmp_path / "plain.html", examples=0)
+    assert "Annotations" not in read_page(tmp_path / "plain.html").text
