@@ -36,6 +36,7 @@ FAMILIES = {
     "facodec_24k": "speechtok.tokenizers.facodec_24k.tokenizer:Facodec24kTokenizer",
     "units": "speechtok.tokenizers.units.tokenizer:UnitTokenizer",
     "transformers_codecs": "speechtok.tokenizers.transformers_codecs.tokenizer:TransformersCodecTokenizer",
+    "spectral": "speechtok.tokenizers.spectral.tokenizer:SpectralTokenizer",
     "snac": "speechtok.tokenizers.snac.tokenizer:SnacTokenizer",
     "funcodec": "speechtok.tokenizers.funcodec.tokenizer:FuncodecTokenizer",
 }

@@ -25,6 +25,8 @@ def load_small(kind: str, folder: Path, **options):
         return speechtok.load_tokenizer(write_small_folder(folder, kind), **options)
     if kind in CODECS:
         return speechtok.load_tokenizer(write_folder(folder, kind), **options)
+    if kind == "spectral":
+        return speechtok.load_tokenizer(write_spectral(folder), **options)
     if kind == "snac":
         return speechtok.load_tokenizer(write_snac(folder), **options)
     speaker = "table" if kind == "hubert" else None
@@ -50,4 +52,28 @@ def write_snac(folder: Path) -> Path:
         stream["codebook_size"] = 64
     card["files"] = [{"path": "config.json"}, {"path": "pytorch_model.bin"}]
     (folder / "tokenizer.yaml").write_text(yaml.safe_dump(card))
+    return folder
+
+
+SPECTRAL = {
+    "encoder_channels": 16, "encoder_blocks": 1, "decoder_channels": 16, "frame_blocks": 1, "spectrum_blocks": 1,
+    "latent_channels": 8, "num_codebooks": 4, "codebook_size": 64,
+}  # fmt: skip
+
+
+def write_spectral(folder: Path, **changes: int) -> Path:
+    """The folder of a small spectral codec."""
+    import torch
+
+    from speechtok.tokenizers.spectral.config import SpectralConfig
+    from speechtok.tokenizers.spectral.network import Codec
+    from speechtok.tokenizers.spectral.writing import write_codec
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = SpectralConfig(**{**SPECTRAL, **changes})
+        codec = Codec(config)
+        for stage, codebook in enumerate(codec.codebooks.embed):
+            torch.nn.init.normal_(codebook, std=0.5**stage)
+        write_codec(folder, "small_spectral", config, codec)
     return folder

@@ -18,7 +18,7 @@ def encode(tokenizer, waveform, answers) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("kind", ["dmel", "hubert", "cpc", "time", "freq", "encodec", "mimi"])
+@pytest.mark.parametrize("kind", ["dmel", "hubert", "cpc", "time", "freq", "encodec", "mimi", "spectral"])
 def test_a_child_encodes_after_its_parent_used_threads(kind, speech, tmp_path) -> None:
     tokenizer = load_small(kind, tmp_path)
     waveform = torch.from_numpy(speech(0.5, rate=tokenizer.sample_rate)).float()

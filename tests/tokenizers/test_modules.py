@@ -12,7 +12,7 @@ from speechtok.tokenizers.bystander import Bystander
 from tests.tokenizers.small import load_small
 from tests.tokenizers.surroundings import threads
 
-KINDS = ["dmel", "hubert", "time", "mimi"]
+KINDS = ["dmel", "hubert", "time", "mimi", "spectral"]
 
 
 class Model(nn.Module):

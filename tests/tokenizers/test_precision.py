@@ -16,7 +16,20 @@ from tests.tokenizers.surroundings import assert_surroundings_change_nothing, pr
 CPU = torch.device("cpu")
 
 
-KINDS = ("dmel", "time", "freq", "hubert", "cpc", "logmel", "vqvae", "snac", "encodec", "dac", "mimi")
+KINDS = (
+    "dmel",
+    "time",
+    "freq",
+    "hubert",
+    "cpc",
+    "logmel",
+    "vqvae",
+    "snac",
+    "encodec",
+    "dac",
+    "mimi",
+    "spectral",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)

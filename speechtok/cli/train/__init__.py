@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from speechtok.cli.group import LazyGroup
 
-COMMANDS = ("kmeans", "f0-vq", "unit-vocoder", "facodec", "facodec-redecoder")
+COMMANDS = ("kmeans", "f0-vq", "unit-vocoder", "facodec", "facodec-redecoder", "spectral")
 """Trainers, each in the module of its name, where a hyphen is an underscore."""
 
 command = LazyGroup(

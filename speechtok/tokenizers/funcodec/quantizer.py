@@ -1,7 +1,6 @@
-"""Residual vector quantization with Euclidean codebooks.
+"""FunCodec's residual vector quantizer: Euclidean codebooks, between projections where they are narrow.
 
-Source: Zeghidour et al. 2021, SoundStream, arXiv:2107.03312, Algorithm 1; repository
-`modelscope/FunCodec`, `funcodec/modules/quantization`.
+Source: repository `modelscope/FunCodec`, `funcodec/modules/quantization`.
 
 Conventions: features are `(batch, frames, channels)`; codes `(batch, codebooks, frames)`, int64.
 
@@ -12,12 +11,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from speechtok.nets.vector_quantizer import half_norms_of, nearest
-
-BLOCK_FRAMES = 2048
-"""Frames that are searched together."""
+from speechtok.nets.residual_codebooks import ResidualCodebooks
 
 
 class Quantizer(nn.Module):
@@ -34,8 +29,6 @@ class Quantizer(nn.Module):
         codec_range: bound r of the squashing r·tanh before the search; None for none.
     """
 
-    half_norms: Tensor
-
     def __init__(
         self,
         channels: int,
@@ -47,29 +40,20 @@ class Quantizer(nn.Module):
         super().__init__()
         self.codec_range = codec_range
         self.rq = nn.Module()
-        self.rq.model = nn.Module()
-        self.rq.model.embed = nn.Parameter(torch.empty(num_codebooks, codebook_size, codebook_dim))
+        self.rq.model = ResidualCodebooks(num_codebooks, codebook_size, codebook_dim)
         if codebook_dim != channels:
             self.input_proj: nn.Linear | None = nn.Linear(channels, codebook_dim)
             self.output_proj: nn.Linear | None = nn.Linear(codebook_dim, channels)
         else:
             self.input_proj = self.output_proj = None
-        self.register_buffer("half_norms", torch.empty(0), persistent=False)
-
-    def fold_constants(self) -> None:
-        """Compute half the squared length of every code."""
-        self.half_norms = half_norms_of(self._codebooks)
 
     @property
-    def _codebooks(self) -> Tensor:
-        embed: Tensor = self.rq.model.embed  # type: ignore[assignment, union-attr]
-        return embed
+    def _codebooks(self) -> ResidualCodebooks:
+        codebooks: ResidualCodebooks = self.rq.model  # type: ignore[assignment]
+        return codebooks
 
     def encode(self, features: Tensor, num_codebooks: int | None = None) -> Tensor:
-        """Return, for each frame, the nearest code of each stage.
-
-        Ties fall to the lowest code on the CPU. Frames go through all stages in blocks, so the products with
-        a codebook never take more than `BLOCK_FRAMES * codebook_size` values.
+        """Return, for each frame, the nearest code of each stage, see `ResidualCodebooks.encode`.
 
         Args:
             features: `(batch, frames, channels)`.
@@ -82,18 +66,7 @@ class Quantizer(nn.Module):
             features = self.input_proj(features)
         if self.codec_range is not None:
             features = self.codec_range * torch.tanh(features)
-        blocks = torch.split(features.flatten(0, 1), BLOCK_FRAMES)  # of (batch * frames, codebook_dim)
-        codes = torch.cat([self._search(block, num_codebooks) for block in blocks], dim=1)
-        return codes.view(-1, *features.shape[:2]).transpose(0, 1).contiguous()
-
-    def _search(self, residual: Tensor, num_codebooks: int | None) -> Tensor:
-        """Return the codes `(codebooks, frames)` of `(frames, codebook_dim)`."""
-        codes: list[Tensor] = []
-        for codebook, half_norm in list(zip(self._codebooks, self.half_norms, strict=True))[:num_codebooks]:
-            code = nearest(residual, codebook.t(), half_norm)
-            residual = residual - functional.embedding(code, codebook)
-            codes.append(code)
-        return torch.stack(codes)
+        return self._codebooks.encode(features, num_codebooks)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the sum of the codes' vectors.
@@ -104,9 +77,7 @@ class Quantizer(nn.Module):
         Returns:
             `(batch, frames, channels)`.
         """
-        total = self.vectors(codes[:, :1])[:, 0]
-        for stage in range(1, codes.shape[1]):
-            total = total + functional.embedding(codes[:, stage], self._codebooks[stage])
+        total = self._codebooks.decode(codes)
         return total if self.output_proj is None else self.output_proj(total)
 
     def vectors(self, codes: Tensor) -> Tensor:
@@ -118,5 +89,4 @@ class Quantizer(nn.Module):
         Returns:
             `(batch, codebooks, frames, codebook_dim)`.
         """
-        stages = [functional.embedding(codes[:, q], self._codebooks[q]) for q in range(codes.shape[1])]
-        return torch.stack(stages, dim=1)
+        return self._codebooks.vectors(codes)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from speechtok.errors import AudioError
+from speechtok.training.corpus import Speech, read_audio
 from speechtok.training.examples import UtteranceExamples
-from speechtok.training.facodec_24k.corpus import Speech, read_audio
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -20,8 +20,8 @@ from speechtok.storage import replacing
 from speechtok.tokenizers.units.components import read_reader
 from speechtok.tokenizers.units.config import READERS, UnitConfig
 from speechtok.training.audio import SAMPLE_RATE
+from speechtok.training.corpus import Speech, read_audio
 from speechtok.training.facodec_24k import helpers
-from speechtok.training.facodec_24k.corpus import Speech, read_audio
 from speechtok.training.facodec_24k.examples import Targets
 from speechtok.training.facodec_24k.prepare import Helpers, Prepared, Voices, prepare
 from speechtok.training.facodec_24k.settings import FacodecSettings

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 from speechtok.errors import AudioError, CheckpointError, DatasetError
 from speechtok.storage import replacing
 from speechtok.training.batches import MAX_UNUSABLE
-from speechtok.training.facodec_24k.corpus import Speech, read_audio
+from speechtok.training.corpus import Speech, read_audio
 from speechtok.training.facodec_24k.helpers import Contents, Pitches
 from speechtok.training.facodec_24k.targets import TargetMel, energy_of
 from speechtok.wording import count_text

@@ -13,8 +13,8 @@ import torch
 
 from speechtok.storage import AnyPath
 from speechtok.tokenizers.facodec_24k.config import Facodec24kConfig
+from speechtok.training.corpus import Speech, read_splits
 from speechtok.training.examples import evenly_spread
-from speechtok.training.facodec_24k.corpus import Speech, read_splits
 from speechtok.training.facodec_24k.examples import ClipExamples, Targets
 from speechtok.training.facodec_24k.initial import initialize
 from speechtok.training.facodec_24k.judging import Judging

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from speechtok.nets.weight_norm import fold
 from speechtok.tokenizers.funcodec.convert import build_codec, published_shapes
 from speechtok.tokenizers.funcodec.published_config import parse_config
 from speechtok.tokenizers.funcodec.quantizer import Quantizer
@@ -255,7 +256,7 @@ def test_quantizers_with_projections_and_squashing() -> None:
             if not key.endswith(("inited", "cluster_size", "embed_avg"))
         }
         made.load_state_dict(state)
-        made.fold_constants()
+        fold(made)
         x = 2 * np.random.RandomState(400 + index).standard_normal((2, 11, conf["input_size"]))
         codes = made.encode(torch.from_numpy(x))
         assert np.array_equal(codes.transpose(0, 1), arrays[f"case{index}.encode_codes"])
@@ -273,10 +274,10 @@ def test_quantizers_with_projections_and_squashing() -> None:
 def test_blocks_of_frames_change_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Quantizer(8, 3, 16, 8).double()
     torch.nn.init.normal_(made.rq.model.embed)  # type: ignore[union-attr, arg-type]
-    made.fold_constants()
+    fold(made)
     x = torch.randn(3, 7, 8, dtype=torch.float64)
     whole = made.encode(x)
-    monkeypatch.setattr("speechtok.tokenizers.funcodec.quantizer.BLOCK_FRAMES", 5)
+    monkeypatch.setattr("speechtok.nets.residual_codebooks.BLOCK_FRAMES", 5)
     assert torch.equal(made.encode(x), whole)
 
 

@@ -1,7 +1,6 @@
 """Runs of the unit vocoder: they go on bit for bit, give a tokenizer, and say what is wrong with data."""
 
 import dataclasses
-import json
 import math
 import os
 import shutil
@@ -27,21 +26,8 @@ from speechtok.training.settings import LoopSettings, read_training_recipe
 from speechtok.training.unit_vocoder.settings import UnitVocoderSettings
 from tests.tokenizers.units.folder import fill, save
 from tests.training.recordings import recordings_of
+from tests.training.states import same_state, state
 from tests.training.unit_vocoder.small import SETTINGS, changed, make_tokens, train_unit_vocoder
-
-
-def state(folder, step):
-    path = folder / "checkpoints" / f"step-{step:08d}"
-    tensors = load_file(path / "networks.safetensors") | load_file(path / "optimizers.safetensors")
-    return tensors, json.loads((path / "state.json").read_text())
-
-
-def same_state(first, second, step):
-    (tensors, told), (others, other) = state(first, step), state(second, step)
-    assert tensors.keys() == others.keys()
-    for name, value in tensors.items():
-        assert torch.equal(value, others[name]), name
-    assert told == other
 
 
 @pytest.fixture(scope="module")

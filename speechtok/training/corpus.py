@@ -1,13 +1,13 @@
-"""Speech to train FAcodec on: the utterances of a corpus, in two splits, and their audio.
+"""Speech to train on: the utterances of a corpus, in two splits, and their audio.
 
-Contents: `Speech`, `read_splits`, `read_audio`.
+Contents: `Splits`, `Speech`, `read_splits`, `read_audio`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,11 +15,26 @@ from speechtok.audio.io import read_waveform
 from speechtok.corpora import read_corpus
 from speechtok.errors import AudioError, DatasetError
 from speechtok.storage import AnyPath, join
-from speechtok.training.facodec_24k.settings import DataSettings
 from speechtok.training.splits import DEV, held_out
 from speechtok.utterances import Utterance
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Splits(Protocol):
+    """What settings say of splits."""
+
+    @property
+    def train_split(self) -> str:
+        """Split that is trained on; what is in no split is too."""
+
+    @property
+    def dev_split(self) -> str | None:
+        """Split that is looked at for validation; None takes `dev` where there is one, and else holds out a share."""
+
+    @property
+    def held_out(self) -> float:
+        """That share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +52,7 @@ class Speech:
 
 
 def read_splits(
-    corpus: str | AnyPath, settings: DataSettings, *, seed: int, columns: Mapping[str, str] | None = None
+    corpus: str | AnyPath, settings: Splits, *, seed: int, columns: Mapping[str, str] | None = None
 ) -> tuple[Speech, Speech]:
     """Return what is trained on, and what is looked at for validation.
 

@@ -1,0 +1,1 @@
+"""A compact codec of short-time spectra."""
