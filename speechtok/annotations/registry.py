@@ -13,10 +13,12 @@ from speechtok.errors import AnnotationError, CardError
 
 ANNOTATIONS = {
     "dnsmos": "speechtok.annotations.dnsmos:Dnsmos",
+    "phones": "speechtok.annotations.phones:Phones",
     "pitch": "speechtok.annotations.pitch:Pitch",
     "quality": "speechtok.annotations.quality:Quality",
     "speaker_similarity": "speechtok.annotations.speaker_similarity:SpeakerSimilarity",
     "speaking_rate": "speechtok.annotations.speaking_rate:SpeakingRate",
+    "text_normalized": "speechtok.annotations.text_normalized:TextNormalized",
 }
 """Name of an annotation → its class."""
 ANNOTATIONS_GROUP = "speechtok.annotations"

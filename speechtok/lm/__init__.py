@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from speechtok.lm.collate.grid import DelayCollator, FactorCollator
     from speechtok.lm.collate.valle import ValleCollator
     from speechtok.lm.examples import Example, read_examples, tokens_from_codes
+    from speechtok.lm.phones import phone_set
     from speechtok.lm.vocabulary import Vocabulary
 
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "ValleCollator": "collate.valle",
     "Vocabulary": "vocabulary",
     "codebook_losses": "collate.batch",
+    "phone_set": "phones",
     "read_examples": "examples",
     "tokens_from_codes": "examples",
 }
@@ -42,6 +44,7 @@ __all__ = [
     "ValleCollator",
     "Vocabulary",
     "codebook_losses",
+    "phone_set",
     "read_examples",
     "tokens_from_codes",
 ]

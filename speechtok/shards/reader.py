@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 
 from speechtok.errors import DatasetError, HubError
 from speechtok.hub import cached_folder, is_repository
+from speechtok.shards.annotated import Provenance
 from speechtok.shards.conditions import Condition
 from speechtok.shards.contents import token_files
 from speechtok.shards.order import Integers, OrderSettings
 from speechtok.shards.parquet import open_parquet, read_group
 from speechtok.shards.rows import Rows, tokens_of
-from speechtok.shards.schema import METADATA_KEY, check_columns, read_info
+from speechtok.shards.schema import METADATA_KEY, check_columns, read_annotations, read_info
 from speechtok.storage import AnyPath, as_path
 from speechtok.tokens import SpeechTokens
 
@@ -182,6 +183,11 @@ class TokenDataset(Base):
             max_tokens=max_tokens,
         )
         return TokenStream(self, settings, drop_last=drop_last, rank=rank, world_size=world_size)
+
+    @property
+    def annotations(self) -> tuple[Provenance, ...]:
+        """What `speechtok annotate` has added: columns with their units, and what made them."""
+        return read_annotations(self._schema, str(self.files[0]))
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column of all rows, such as "duration", reading nothing else."""
