@@ -7,7 +7,8 @@ context `_coder`, when it has latents `_analyse` and `_synthesise`; everything e
 it has loaded, and needs no file for what they do.
 
 Whatever computes codes, waveforms or latents does so without gradients and at full precision: `torch.autocast`
-and reduced precision of float32, which change codes, are switched off until it returns.
+and reduced precision of float32, which change codes, are switched off until it returns, and `torch.compile` of a program
+around it leaves it as it is.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from speechtok.cards.readme import tokenizer_readme
 from speechtok.errors import AudioError, CardError, TokensError
 from speechtok.hub import Pushed, push_files
 from speechtok.limits import RECORDING_SECONDS, WAVEFORM_SAMPLES
+from speechtok.nets.compiling import uncompiled
 from speechtok.nets.devices import usable_device, usable_dtype
 from speechtok.nets.precision import exact, full_precision
 from speechtok.nets.weight_norm import fold
@@ -359,6 +361,7 @@ class SpeechTokenizer(Bystander, ABC):
         """
         raise TypeError(self._lack("latents to embed tokens in"))
 
+    @uncompiled
     def encode_latents(self, waveform: Any, num_samples: Any = None) -> Latents:
         """Return what codes are taken from, differentiable, for models of continuous speech.
 
@@ -388,6 +391,7 @@ class SpeechTokenizer(Bystander, ABC):
             scale=None if scales[0] is None else torch.stack(scales),
         )
 
+    @uncompiled
     def decode_latents(
         self,
         latents: Latents | Tensor,
@@ -729,6 +733,7 @@ def _compute_exactly(kind: type[Any]) -> None:
 
 
 def _exactly(method: Callable[..., Any]) -> Callable[..., Any]:
+    @uncompiled
     @functools.wraps(method)
     def compute(self: SpeechTokenizer, *args: Any, **options: Any) -> Any:
         if options.get("num_codebooks") is not None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from speechtok.errors import AudioError
+from speechtok.nets.compiling import uncompiled
 from speechtok.nets.precision import exact
 from speechtok.nets.windows import JoinedBlocks
 from speechtok.tokens import SpeechTokens
@@ -113,6 +114,7 @@ class TokenStream:
         self.num_samples = 0
         """Samples fed so far."""
 
+    @uncompiled
     def feed(self, samples: Any) -> SpeechTokens:
         """Return the tokens that are final after some more samples, often none.
 
@@ -135,6 +137,7 @@ class TokenStream:
         hops = {stream.name: stream.hop_length for stream in tokenizer.streams}
         return self._tokens(codes, max(hops[name] * part.shape[1] for name, part in codes.items()))
 
+    @uncompiled
     def finish(self) -> SpeechTokens:
         """Return the tokens of what is left; the stream ends with them.
 
