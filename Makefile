@@ -37,6 +37,7 @@ test-hub: .venv-hub/.installed  ## Run the tests of the Hub with the oldest clie
 
 faults: fuzz  ## Break jobs for half an hour: damaged audio, lost workers, nodes and drivers, full disks, S3 errors
 	$(BIN)/python tests/faults/campaign.py --trials 36 --log benchmarks/results/faults-$$(date +%F).jsonl
+	$(BIN)/python tests/faults/campaign.py --annotating --trials 20 --log benchmarks/results/faults-annotating-$$(date +%F).jsonl
 
 fuzz: $(STAMP)  ## Tokenize 750 damaged recordings, and those of the folder FUZZ_ALSO
 	$(BIN)/python tests/faults/fuzz.py $(if $(FUZZ_ALSO),--also $(FUZZ_ALSO)) --log benchmarks/results/fuzz-$$(date +%F).jsonl

@@ -74,11 +74,40 @@ def listing(folder):
     return [path for path in listed(folder) if path.name != name or time.monotonic() > float(until)]
 """
 """Lets a record be there without being listed for a while, as on a network file system."""
+ANNOTATE = """
+import os, time
+annotated_row = Values._annotate
+def _annotate(self, cells):
+    time.sleep(float(os.environ.get("ANNOTATE_PAUSE", 0)))
+    return annotated_row(self, cells)
+Values._annotate = _annotate
+"""
+"""Lets annotating take so long that it can be killed, …"""
+SETTLE = """
+import os, time
+flushed = flush
+def flush(path):
+    time.sleep(float(os.environ.get("SETTLE_PAUSE", 0)))
+    flushed(path)
+"""
+"""… the move of new files to their places too, …"""
+DERIVE = """
+import os, time
+SHARD_SECONDS = float(os.environ.get("DERIVED_SECONDS", SHARD_SECONDS))
+written_part = _write_part
+def _write_part(*arguments):
+    time.sleep(float(os.environ.get("DERIVE_PAUSE", 0)))
+    return written_part(*arguments)
+"""
+"""… and the parts of datasets that are made of others."""
 HIDDEN_SECONDS = 10.0
 CHANGES = {
     "speechtok.storage.stores": "READ_SECONDS = 2",  # a store that says nothing counts as failed soon
     "speechtok.shards.joining": PAUSE,
     "speechtok.shards.ledger": HIDE,
+    "speechtok.commands.annotation_work": ANNOTATE,
+    "speechtok.shards.annotated": SETTLE,
+    "speechtok.commands.derived": DERIVE,
 }
 KINDS = (
     "kill worker",
@@ -156,7 +185,7 @@ class Arena:
             faults = dict(self.proxy.counts) if kind == "s3" else {}
             self.proxy.fault = lambda number, method, path: None
             self._jump.write_text("0")
-            self._restore_nodes()
+            self.restore_nodes()
         self._check(output)
         if not injected and not faults.keys() - {"passed"}:  # the job was faster; once more, at other moments
             assert seed < MAX_REPEATS * 1000, f"{kind}: nothing was injected into {MAX_REPEATS} jobs"
@@ -224,9 +253,9 @@ class Arena:
         )
         self._stack.callback(self.cluster.shutdown)
         self.second = None
-        self._restore_nodes()
+        self.restore_nodes()
 
-    def _restore_nodes(self) -> None:
+    def restore_nodes(self) -> None:
         """Add the second node where it is missing; a machine that is busy may need several tries."""
         for last in (False, False, True):
             if self.second is not None:
@@ -236,6 +265,15 @@ class Arena:
             except Exception:  # Ray gives up after 30 s
                 if last:
                     raise
+
+    def change_nodes(self) -> str:
+        """Lose the second node, or add it where it is missing."""
+        if self.second is None:
+            self.restore_nodes()
+            return "node added"
+        self.cluster.remove_node(self.second, allow_graceful=False)
+        self.second = None
+        return "node lost"
 
     def _output(self, kind: str, seed: int) -> Path | StorePath:
         name = f"{kind.replace(' ', '-')}-{seed}"
@@ -266,7 +304,7 @@ class Arena:
         try:
             while driver.poll() is None:
                 assert time.monotonic() < deadline, f"{kind}: no end after {done}: {log.read_text()[-2000:]}"
-                has_begun = has_begun or bool(_workers())
+                has_begun = has_begun or bool(workers())
                 if has_begun and len(done) < left:
                     time.sleep(chance.uniform(0.0, 1.5))
                     if (what := self._inject(kind, driver, output, chance)) is not None:
@@ -292,10 +330,10 @@ class Arena:
     def _inject(
         self, kind: str, driver: subprocess.Popen[bytes], output: object, chance: random.Random
     ) -> str | None:
-        if kind.endswith("kill worker") and (workers := _workers()):
-            return _kill(chance.choice(workers), "worker")
-        if kind == "kill reader" and (readers := _workers("reader_process")):
-            return _kill(chance.choice(readers), "reader")
+        if kind.endswith("kill worker") and (found := workers()):
+            return kill(chance.choice(found), "worker")
+        if kind == "kill reader" and (readers := workers("reader_process")):
+            return kill(chance.choice(readers), "reader")
         if kind == "kill driver" or (kind == "kill joining" and _is_joining(output)):
             driver.kill()
             return f"kill -9 {'driver' if kind == 'kill driver' else 'driver while it joins'}"
@@ -312,12 +350,7 @@ class Arena:
             self._jump.write_text(str(seconds))
             return f"clock jumps by {seconds} s"
         if kind == "lose node":
-            if self.second is None:
-                self._restore_nodes()
-                return "node added"
-            self.cluster.remove_node(self.second, allow_graceful=False)
-            self.second = None
-            return "node lost"
+            return self.change_nodes()
         if kind == "fill disk" and self.disk is not None:
             free = shutil.disk_usage(self.disk).free - chance.randint(0, 8) * 1024
             with contextlib.suppress(OSError):  # full already: the job has written meanwhile
@@ -358,7 +391,7 @@ def _records(output: Path | StorePath) -> list[Path]:
     return sorted(Path(str(output), ".speechtok", "parts").glob("*.json"))
 
 
-def _workers(name: str = "_RayWorker") -> list[psutil.Process]:
+def workers(name: str = "_RayWorker") -> list[psutil.Process]:
     """Return processes of that name that descend from this one."""
     found = []
     for process in psutil.Process().children(recursive=True):
@@ -368,7 +401,7 @@ def _workers(name: str = "_RayWorker") -> list[psutil.Process]:
     return found
 
 
-def _kill(process: psutil.Process, what: str) -> str | None:
+def kill(process: psutil.Process, what: str) -> str | None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process.kill()
         return f"kill -9 {what}"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.faults.annotating import Annotating
 from tests.faults.arena import Arena
 
 
@@ -35,3 +36,16 @@ def test_full_disk(arena):
     if arena.disk is None:
         pytest.skip("only root may mount a small filesystem")
     assert arena.trial("fill disk", seed=0)["exit_codes"][-1] == 0
+
+
+@pytest.fixture(scope="module")
+def annotating(arena):
+    return Annotating(arena)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("kind", ["annotate kill worker", "annotate kill moving"])
+def test_annotating(annotating, kind):
+    told = annotating.trial(kind, seed=0)
+    assert told["injected"]
+    assert told["exit_codes"][-1] == 0
