@@ -1,6 +1,6 @@
-"""What workers do to annotate: values of new columns for some rows, then files that have these columns.
+"""What workers do to annotate: make the values of new columns for some rows, and keep them.
 
-Contents: `Piece`, `Values`, `Files`.
+Contents: `Values`, `read_values`.
 """
 
 from __future__ import annotations
@@ -17,40 +17,19 @@ import pyarrow as pa
 
 from speechtok.annotations import Annotation, Column, Row
 from speechtok.audio.resample import resampled_length
+from speechtok.commands.annotation_plan import Piece
 from speechtok.corpora.originals import Originals
-from speechtok.errors import AnnotationError, AudioError, DatasetError, StorageError
+from speechtok.errors import AnnotationError, AudioError, StorageError
 from speechtok.redaction import redact
 from speechtok.shards.layout import Layout
-from speechtok.shards.manifest import FileRecord, read_file_record, write_file_record
 from speechtok.shards.parquet import open_parquet, read_group
-from speechtok.shards.parts import is_intact
-from speechtok.shards.schema import quarantine_schema
-from speechtok.shards.writer import ShardWriter, fitted, frames_of_rows, write_table
-from speechtok.storage import AnyPath, file_sha256, put_in_place, replacing
+from speechtok.shards.writer import frames_of_rows, write_table
+from speechtok.storage import AnyPath, replacing
 from speechtok.tokens import TokenizerInfo
 
 FAILURES = "annotation:failures"
 """Column of the values of some rows that lists the annotations that have none, each with the type of the error and its sentence."""
 _FAILURE = pa.struct([(name, pa.string()) for name in ("stage", "error", "message")])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Some rows of a row group, one after the other: what a worker annotates in one go."""
-
-    file: str
-    """The file, by its path inside the dataset."""
-    group: int
-    """Number of the row group."""
-    start: int
-    """The first row, counted in the row group."""
-    stop: int
-    """The first that is not among them."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in messages, and where its values are kept."""
-        return f"{self.file.rpartition('/')[2].removesuffix('.parquet')}-{self.group:05d}-{self.start:07d}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,96 +188,8 @@ def _is_finite(value: Any) -> bool:
     return True
 
 
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """Writes a file of a dataset again, with new columns; a function for an executor."""
-
-    layout: Layout
-    """The dataset."""
-    staged: Layout
-    """Where the file goes."""
-    values: Values
-    """What has made the values."""
-    pieces: Mapping[str, tuple[Piece, ...]]
-    """The pieces of each file, in order."""
-    schema: pa.Schema
-    """Columns of the new file."""
-
-    def __call__(self, record: FileRecord) -> FileRecord:
-        """Return the record of the new file; one that is there already stays.
-
-        Raises:
-            DatasetError: when the old file or the values cannot be read.
-            OSError: when the new one cannot be written.
-        """
-        path = self.staged.root / record.file
-        known = read_file_record(self.staged, self.staged.file_record(record.file).name)
-        if known is not None and is_intact(path, known.bytes, known.sha256):
-            return known
-        with self.staged.temporary(path) as temporary:
-            with ShardWriter(temporary, self.schema, self.values.info) as writer:
-                for table in self._tables(record):
-                    writer.add_table(fitted(table, self.schema))
-            made = replace(
-                record,
-                sha256=file_sha256(temporary),
-                bytes=temporary.stat().st_size,
-                groups=tuple(writer.groups),
-            )
-            put_in_place(temporary, path)
-        write_file_record(self.staged, made)
-        return made
-
-    def failures(self, file: str) -> pa.Table:
-        """Return the rows of a file that annotations have no value for, in quarantine's columns, annotation after annotation."""
-        names = {annotation.name: number for number, (annotation, _) in enumerate(self.values.annotations)}
-        found: list[list[dict[str, str]]] = [[] for _ in names]
-        for piece in self.pieces[file]:
-            table = _read_values(self.values.path(piece), ["id", FAILURES])
-            for row in table.to_pylist():
-                for failure in row[FAILURES]:
-                    found[names[failure["stage"]]].append({"id": row["id"], **failure})
-        rows = [row for some in found for row in some]
-        audio = self._audio(file, {row["id"] for row in rows})
-        listed = [{**row, "audio": audio.get(row["id"])} for row in rows]
-        return pa.Table.from_pylist(listed, schema=quarantine_schema())
-
-    def _audio(self, file: str, ids: set[str]) -> dict[str, str]:
-        """Return the recording of some rows of a file."""
-        if not ids:
-            return {}
-        path = self.layout.current(self.layout.root / file)
-        reader = open_parquet(path)
-        groups = range(reader.metadata.num_row_groups)
-        return {
-            row["id"]: row["audio"]
-            for group in groups
-            for row in read_group(reader, path, group, ["id", "audio"]).to_pylist()
-            if row["id"] in ids
-        }
-
-    def _tables(self, record: FileRecord) -> Iterator[pa.Table]:
-        """Yield the rows of each row group with all columns."""
-        path = self.layout.current(self.layout.root / record.file)
-        reader = open_parquet(path)
-        for group in range(reader.metadata.num_row_groups):
-            old = read_group(reader, path, group)
-            parts = [
-                _read_values(self.values.path(piece))
-                for piece in self.pieces[record.file]
-                if piece.group == group
-            ]
-            made = pa.concat_tables(parts)
-            if not made["id"].equals(old["id"].cast(pa.string())):
-                raise DatasetError(
-                    f"{path} has other rows than when they were annotated; it was changed meanwhile, so run the same command again."
-                )
-            columns = dict(zip(old.column_names, old.columns, strict=True))
-            columns |= {name: made[name] for name in made.column_names if name not in ("id", FAILURES)}
-            yield pa.table(columns)
-
-
-def _read_values(path: AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
+def read_values(path: AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return what a worker has kept of a piece."""
     reader = open_parquet(path)
     tables = [read_group(reader, path, group, columns) for group in range(reader.metadata.num_row_groups)]
     return pa.concat_tables(tables)

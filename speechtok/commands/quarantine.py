@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from speechtok.shards.layout import Layout
 from speechtok.shards.ledger import Ledger
+from speechtok.shards.parquet import read_parquet_rows
 from speechtok.shards.parts import Failure
 from speechtok.shards.plan import read_plan
+from speechtok.shards.schema import quarantine_schema
 from speechtok.storage import AnyPath, as_path
 
 
@@ -18,7 +20,7 @@ class Reason:
     """Inputs that failed alike."""
 
     stage: str
-    """Where: "read", "encode" or "crash"."""
+    """Where: "read", "encode" or "crash", or the name of an annotation."""
     error: str
     """Type of the error."""
     count: int
@@ -35,6 +37,20 @@ def read_quarantine(output: str | AnyPath) -> list[Failure]:
     """
     layout = Layout(as_path(output))
     return list(Ledger.read(layout, read_plan(layout)).failures())
+
+
+def read_unannotated(output: str | AnyPath) -> list[Failure]:
+    """Return the rows of a dataset that an annotation has no value for, with its name as the stage.
+
+    Raises:
+        DatasetError: when there is no dataset, or it is damaged.
+    """
+    layout = Layout(as_path(output))
+    found = list[Failure]()
+    for split in read_plan(layout).annotated.quarantine:
+        for row in read_parquet_rows(layout.current(layout.annotation_quarantine(split))):
+            found.append(Failure(**{name: str(row.get(name) or "") for name in quarantine_schema().names}))
+    return found
 
 
 def reasons_of(failures: Sequence[Failure]) -> list[Reason]:

@@ -11,7 +11,9 @@ import soundfile
 
 import speechtok
 from speechtok.annotations import Annotation, Column
-from speechtok.commands import annotate as command
+from speechtok.cli import main
+from speechtok.commands import annotation_files, annotation_plan
+from speechtok.commands.tokenize import retry_quarantined
 from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import AnnotationError, DatasetError, JobError
 from speechtok.shards.layout import Layout
@@ -178,7 +180,7 @@ def test_another_folder_gets_what_the_dataset_itself_gets(dataset, made, corpus,
 
 
 def test_processes_make_the_same(dataset, made, corpus, tmp_path, hashes_of, monkeypatch):
-    monkeypatch.setattr(command, "PIECE_SECONDS", 0.5)
+    monkeypatch.setattr(annotation_plan, "PIECE_SECONDS", 0.5)
     other = shutil.copytree(made, tmp_path / "other")
     speechtok.annotate(dataset, ["pitch", "speaking_rate"], corpus=corpus, run=RunSettings(workers=2))
     annotate(other, corpus, "pitch", "speaking_rate")
@@ -225,7 +227,7 @@ def test_it_goes_on_wherever_it_was_stopped(dataset, made, corpus, tmp_path, has
 
 def test_between_commit_and_move_the_new_dataset_is_read(dataset, corpus, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(command, "settle", lambda layout: None)
+        patch.setattr(annotation_files, "settle", lambda layout: None)
         annotate(dataset, corpus, Peak())
     assert Layout(dataset).annotated.is_dir()
     assert rows(dataset)["0"]["peak"] > 0
@@ -334,3 +336,90 @@ def test_tampering_is_noticed(dataset, corpus):
     assert any(
         "quarantine/annotations/dev.parquet is missing" in item for item in speechtok.verify(dataset).problems
     )
+
+
+def test_rows_that_were_made_since_have_no_values_until_it_is_replaced(corpus, tmp_path):
+    copy, out = shutil.copytree(corpus, tmp_path / "corpus"), tmp_path / "out"
+    good = (copy / "1.wav").read_bytes()
+    (copy / "1.wav").write_bytes(b"rubbish")
+    speechtok.tokenize(copy / "list.tsv", out, settings=SMALL, run=HERE)
+    annotate(out, copy, Peak())
+    before = rows(out)
+    (copy / "1.wav").write_bytes(good)
+    retry_quarantined(out, corpus_root=copy, run=HERE)
+    after = rows(out)
+    assert after["1"]["peak"] is None
+    assert {name: row["peak"] for name, row in before.items()} == {
+        name: row["peak"] for name, row in after.items() if name != "1"
+    }
+    assert not speechtok.verify(out).problems
+    with pytest.raises(
+        DatasetError, match="already, before some of its rows were made anew; have it replaced"
+    ):
+        annotate(out, copy, Peak())
+    assert annotate(out, copy, Peak(), replace=True).failed == {"peak": 0}
+    assert rows(out)["1"]["peak"] > 0
+
+
+def test_a_store_gets_another_dataset(dataset, made, corpus, hashes_of, s3):
+    place = s3 / "out"
+    annotate(made, corpus, Peak(wrong="1"), output=place)
+    annotate(dataset, corpus, Peak(wrong="1"))
+    found = {str(path.relative_to(place)): path.read_bytes() for path in place.files() if path.name != "lock"}
+    assert found == hashes_of(dataset)
+    assert annotate(made, corpus, Peak(wrong="1"), output=place).made == ()
+    with pytest.raises(
+        JobError, match="lies in an object store, where nothing can be renamed; give an output beside it"
+    ):
+        annotate(place, corpus, Frames())
+
+
+def test_quarantine_lists_the_reasons(dataset, corpus, capsys):
+    annotate(dataset, corpus, Peak(wrong="1"), Frames())
+    assert main.run(["quarantine", str(dataset), "--annotations"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{dataset}: 4 rows without a value of some annotation.",
+        "        2  AnnotationError (frames), such as 0: The row has no text.",
+        "        1  AnnotationError (peak), such as 1: The value of peak is NaN or infinite.",
+        "        1  TypeError (frames), such as 1: object of type 'NoneType' has no len()",
+    ]
+    assert main.run(["quarantine", str(dataset), "--annotations", "--list"]) == 0
+    assert "1\t1.wav\tpeak\tAnnotationError\tThe value of peak" in capsys.readouterr().out
+    assert main.run(["quarantine", str(dataset)]) == 0
+    assert "0 inputs in quarantine" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the Hub's client, of itself
+def test_pushed_and_pulled(hub, dataset, corpus, tmp_path):
+    annotate(dataset, corpus, Peak(wrong="1"))
+    speechtok.push(dataset, "anna/annotated")
+    assert not speechtok.pull("anna/annotated", tmp_path / "back").problems
+    card = (tmp_path / "back/README.md").read_text()
+    assert "config_name: quarantine_annotations" in card
+    assert "- name: peak\n    dtype: float32" in card
+    assert rows(tmp_path / "back")["0"]["peak"] == rows(dataset)["0"]["peak"]
+    assert annotate(tmp_path / "back", corpus, Peak(wrong="1")).made == ()
+
+
+def run(*arguments):
+    return main.run(["annotate", *map(str, arguments)])
+
+
+def test_command_line(dataset, corpus, capsys):
+    assert run(dataset, "speaking_rate", "pitch", "--corpus", corpus, "--workers", 1) == 0
+    printed = capsys.readouterr().out
+    assert f"{dataset}: 6 rows, annotated with speaking_rate, pitch." in printed
+    assert "speaking_rate has no value for 2 rows; " in printed
+    assert run("--list") == 0
+    assert "dnsmos_signal: quality of the speech itself, in MOS, 1 to 5" in capsys.readouterr().out
+    for arguments, sentence in [
+        ([dataset], "Give a dataset and at least one annotation"),
+        ([dataset, "pich"], "There is no annotation 'pich'; did you mean 'pitch'"),
+        ([dataset, "pitch", "--set", "pitch=3"], "--set takes NAME.KEY=VALUE"),
+        ([dataset, "pitch", "--set", "pitch.x=3"], "The annotation 'pitch' has the unknown field x"),
+        ([dataset, "pitch", "--executor", "local", "--ray", "x:1"], "--ray goes with --executor ray"),
+    ]:
+        assert run(*arguments) == 2
+        assert sentence in capsys.readouterr().err
+    assert run(dataset, "quality") == 1
+    assert "give it with --corpus FOLDER" in capsys.readouterr().err
