@@ -74,23 +74,53 @@ class AnnotationPlan:
         self._rows_sha256 = rows_sha256(file.parts_sha256 for file in files)
         first = source.current(source.root / files[0].file)
         self._types = {item.name: item.type for item in open_parquet(first).schema_arrow}
-        made = {item.name: item.provenance(self.plan.info.streams) for item in annotations}
+        made = self._provenances(annotations)
         self.made = {name: item for name, item in made.items() if self._is_missing(item, replaces=replaces)}
         self.missing = [item for item in annotations if item.name in self.made]
         self._check_columns(annotations, made, replaces=replaces)
+        self._check_inputs(made)
         self.plan = replace(self.plan, annotated=self.entries({}, {}))
+
+    def _provenances(self, annotations: Sequence[Annotation]) -> dict[str, Provenance]:
+        """Return what will be recorded of each annotation, with what makes the columns that it takes."""
+        owners = {column.name: item for item in self.plan.annotations for column in item.columns}
+        made = {}
+        for annotation in annotations:
+            taken = (*annotation.requires, *annotation.uses)
+            inputs = {name: owners[name].identity for name in taken if name in owners}
+            found = replace(annotation.provenance(self.plan.info.streams), inputs=inputs)
+            owners |= {column.name: found for column in found.columns}
+            made[annotation.name] = found
+        return made
+
+    def _check_inputs(self, made: Mapping[str, Provenance]) -> None:
+        """Raise `DatasetError` when an annotation that stays was made of columns that do not."""
+        owners = {column.name: item for item in self.made.values() for column in item.columns}
+        for item in self.plan.annotations:
+            stale = [
+                name
+                for name, known in item.inputs.items()
+                if name in owners and owners[name].identity != known
+            ]
+            if stale and item.name not in made:
+                raise DatasetError(
+                    f"The annotation '{item.name}' of {self.source.root} was made of the column '{stale[0]}', which would get other values; "
+                    "name it after that one, so that it is made anew."
+                )
 
     def _is_missing(self, made: Provenance, *, replaces: bool) -> bool:
         """Return whether an annotation is not there yet."""
         for entry in self.plan.annotated.entries:
             if entry.provenance.name == made.name:
-                is_same = _plain(entry.provenance) == _plain(made) and entry.rows_sha256 == self._rows_sha256
+                is_same = (
+                    entry.provenance.identity == made.identity and entry.rows_sha256 == self._rows_sha256
+                )
                 if not is_same and not replaces:
                     raise DatasetError(_differing(self.source, entry.provenance, made))
                 return not is_same
         for earlier in self.plan.annotations:
             if earlier.name == made.name:
-                if _plain(earlier) == _plain(made):
+                if earlier.identity == made.identity:
                     return False
                 if not replaces:
                     raise DatasetError(_differing(self.source, earlier, made))
@@ -166,19 +196,16 @@ def pieces_of(file: FileRecord) -> Iterator[Piece]:
             yield Piece(file=file.file, group=number, start=start, stop=stop)
 
 
-def _plain(made: Provenance) -> Any:
-    """Return what must be the same for two annotations to be the same."""
-    return json.loads(json.dumps({**made.to_dict(), "facts": {}}))
-
-
 def _differing(layout: Layout, old: Provenance, new: Provenance) -> str:
     """Return the sentence that says in what an annotation differs from the one that is there."""
-    was, is_now = _plain(old), _plain(new)
-    differing = [name for name in was if was[name] != is_now[name]]
+    was, is_now = (json.loads(json.dumps(item.to_dict())) for item in (old, new))
+    differing = [name for name in was if name != "facts" and was[name] != is_now[name]]
     telling = [name for name in ("version", "settings", "files") if name in differing] or differing
     facts = " and ".join(
         f"{name} {json.dumps(was[name], sort_keys=True)} instead of {json.dumps(is_now[name], sort_keys=True)}"
         for name in telling
     )
+    if differing == ["inputs"]:
+        facts = f"other values of {', '.join(sorted(dict(old.inputs.items() ^ new.inputs.items())))}"
     how = f"with {facts}" if facts else "before some of its rows were made anew"
     return f"{layout.root} was annotated with '{new.name}' already, {how}; have it replaced with --replace, or leave it as it is."

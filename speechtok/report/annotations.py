@@ -9,9 +9,7 @@ import numpy as np
 from speechtok.report.plots import plot_values
 from speechtok.shards.annotated import Column, Provenance, read_annotated
 from speechtok.shards.layout import Layout
-from speechtok.shards.parquet import open_parquet
 from speechtok.shards.reader import TokenDataset
-from speechtok.shards.schema import read_annotations
 
 LOW, HIGH = 5, 95
 """Percentiles between which most rows lie."""
@@ -23,7 +21,6 @@ def describe_annotations(rows: TokenDataset) -> list[dict[str, Any]]:
     Raises:
         DatasetError: when the dataset is damaged.
     """
-    file = rows.files[0]
     failed = {}
     if rows.path.is_dir():
         failed = {item.provenance.name: item.failed for item in read_annotated(Layout(rows.path)).entries}
@@ -37,7 +34,7 @@ def describe_annotations(rows: TokenDataset) -> list[dict[str, Any]]:
                 if not column.type.startswith(("list", "string"))
             ],
         }
-        for made in read_annotations(open_parquet(file).schema_arrow, str(file))
+        for made in rows.annotations
     ]
 
 

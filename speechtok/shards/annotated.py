@@ -6,6 +6,7 @@ Contents: `Column`, `Provenance`, `Entry`, `Annotated`, `read_annotated`, `annot
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -75,6 +76,14 @@ class Provenance:
     """The columns it has made."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What else readers need to know of the columns, as JSON values."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Columns of other annotations that it has taken, each with the `identity` of what had made it."""
+
+    @property
+    def identity(self) -> str:
+        """32 hexadecimal digits that are the same for what makes the same values: of all but `facts`."""
+        plain = json.dumps({**self.to_dict(), "facts": None}, sort_keys=True)
+        return hashlib.sha256(plain.encode()).hexdigest()[:32]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
@@ -89,11 +98,11 @@ class Provenance:
         """
         columns = tuple(Column(**item) for item in values["columns"])
         made = cls(**{**values, "columns": columns})
-        texts = [made.name, *made.files, *made.files.values()]
+        texts = [made.name, *made.files, *made.files.values(), *made.inputs, *made.inputs.values()]
         texts += [
             value for item in columns for value in (item.description, item.unit or "", item.source or "")
         ]
-        maps = (made.settings, made.files, made.facts)
+        maps = (made.settings, made.files, made.facts, made.inputs)
         if not (
             isinstance(made.version, int)
             and all(isinstance(item, str) for item in texts)

@@ -57,6 +57,17 @@ class Frames(Annotation):
         return counts | {"count": len(row.columns["words"])}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Phones(Annotation):
+    name, version = "letters", 1
+
+    def columns(self, streams):
+        return (Column(name="phones", type="list<string>", description="two of them"),)
+
+    def __call__(self, row):
+        return {"phones": ["a", "b"]}
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
@@ -423,3 +434,26 @@ def test_command_line(dataset, corpus, capsys):
         assert sentence in capsys.readouterr().err
     assert run(dataset, "quality") == 1
     assert "give it with --corpus FOLDER" in capsys.readouterr().err
+
+
+def test_what_was_made_of_other_columns_is_made_anew_with_them(dataset, corpus):
+    annotate(dataset, corpus, Peak(), Frames())
+    with pytest.raises(
+        DatasetError,
+        match=r"'frames' of .* was made of the column 'words', which would get other values; name it after",
+    ):
+        annotate(dataset, corpus, Peak(factor=2.0), replace=True)
+    assert annotate(dataset, corpus, Peak(factor=2.0), Frames(), replace=True).made == ("peak", "frames")
+    assert annotate(dataset, corpus, Peak(factor=2.0), Frames()).made == ()
+    assert not speechtok.verify(dataset).problems
+
+
+def test_columns_that_came_since_are_taken_when_it_is_replaced(dataset, corpus):
+    annotate(dataset, corpus, "speaking_rate")
+    annotate(dataset, corpus, Phones())
+    with pytest.raises(
+        DatasetError, match="annotated with 'speaking_rate' already, with other values of phones; have it"
+    ):
+        annotate(dataset, corpus, "speaking_rate")
+    annotate(dataset, corpus, "speaking_rate", replace=True)
+    assert rows(dataset)["1"]["phones_per_second"] == 2.0
