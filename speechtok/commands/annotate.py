@@ -171,9 +171,7 @@ def _make(
         layout=plan.source,
         folder=folder / "values",
         info=plan.plan.info,
-        annotations=tuple(
-            (item.over(plan.looked_at(item)), plan.made[item.name].columns) for item in plan.missing
-        ),
+        annotations=tuple((item.over(plan.looked_at(item)), plan.made[item.name]) for item in plan.missing),
         originals=changed(originals, starts={}),
     )
     pieces = {file.file: tuple(pieces_of(file)) for file in plan.files}

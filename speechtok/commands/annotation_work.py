@@ -6,6 +6,8 @@ Contents: `Values`, `read_values`.
 from __future__ import annotations
 
 import math
+import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,10 +17,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from speechtok.annotations import Annotation, Column, Row
+from speechtok.annotations import Annotation, Column, Provenance, Row
 from speechtok.audio.resample import resampled_length
 from speechtok.commands.annotation_plan import Piece
 from speechtok.corpora.originals import Originals
+from speechtok.engine.observer import WorkerStatus
 from speechtok.errors import AnnotationError, AudioError, StorageError
 from speechtok.redaction import redact
 from speechtok.shards.layout import Layout
@@ -34,7 +37,7 @@ _FAILURE = pa.struct([(name, pa.string()) for name in ("stage", "error", "messag
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """Makes the values of some rows, and keeps them in a file that appears whole; a function for an executor."""
+    """Makes the values of some rows, and keeps them in a file that appears whole; see `speechtok.engine.executor.Work`."""
 
     layout: Layout
     """The dataset."""
@@ -42,14 +45,34 @@ class Values:
     """Where the values go, a file for each piece."""
     info: TokenizerInfo
     """The tokenizer of its tokens."""
-    annotations: tuple[tuple[Annotation, tuple[Column, ...]], ...]
-    """What annotates, in this order, and the columns that each gives."""
+    annotations: tuple[tuple[Annotation, Provenance], ...]
+    """What annotates, in this order, and what is recorded of each."""
     originals: Originals
     """Where the recordings lie."""
 
     def path(self, piece: Piece) -> AnyPath:
         """Return where the values of a piece are kept."""
         return self.folder / f"{piece.name}.parquet"
+
+    def begin(self) -> None:
+        """See that this machine has the packages and models that were recorded.
+
+        Raises:
+            AnnotationError: when it has not.
+        """
+        for annotation, made in self.annotations:
+            if dict(annotation.files()) != dict(made.files):
+                raise AnnotationError(
+                    f"The annotation '{annotation.name}' has other model files on {platform.node()} than where the work was planned; give all "
+                    "machines the same."
+                )
+
+    def status(self) -> WorkerStatus:
+        """Return which process this is."""
+        return WorkerStatus(node=platform.node(), pid=os.getpid())
+
+    def end(self) -> None:
+        """Nothing is left to let go."""
 
     def __call__(self, piece: Piece) -> int:
         """Annotate a piece; returns its number of rows.
@@ -59,7 +82,7 @@ class Values:
             AnnotationError: when an annotation does not give the columns that it states.
             OSError: when the values cannot be written.
         """
-        types = {column.name: column.arrow_type for _, columns in self.annotations for column in columns}
+        types = {column.name: column.arrow_type for _, made in self.annotations for column in made.columns}
         schema = pa.schema([("id", pa.string()), *types.items(), (FAILURES, pa.list_(_FAILURE))])
         rows = [self._annotate(cells) for cells in self._cells(piece)]
         table = pa.Table.from_pylist(rows, schema=schema)
@@ -89,7 +112,8 @@ class Values:
         made: dict[str, Any] = {}
         failures: list[dict[str, str]] = []
         recording = _Recording(cells, self.originals, self.info.sample_rate)
-        for annotation, columns in self.annotations:
+        for annotation, provenance in self.annotations:
+            columns = provenance.columns
             row = None
             try:
                 row = self._row(annotation, cells | made, recording)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 import speechtok
-from speechtok.annotations import Annotation, Column
+from speechtok.annotations import LOCAL, Annotation, Column
 from speechtok.cli import main
 from speechtok.commands import annotation_files, annotation_plan
 from speechtok.commands.tokenize import retry_quarantined
@@ -457,3 +457,28 @@ def test_columns_that_came_since_are_taken_when_it_is_replaced(dataset, corpus):
         annotate(dataset, corpus, "speaking_rate")
     annotate(dataset, corpus, "speaking_rate", replace=True)
     assert rows(dataset)["1"]["phones_per_second"] == 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elsewhere(Annotation):
+    """As on a cluster whose nodes have other models, or none."""
+
+    name, version = "elsewhere", 1
+    known: list = field(default_factory=lambda: ["a", "b"], metadata=LOCAL)
+
+    def columns(self, streams):
+        return (Column(name="place", type="string", description="place"),)
+
+    def files(self):
+        return {"model": self.known.pop(0)}
+
+    def __call__(self, row):
+        return {"place": "here"}
+
+
+def test_machines_must_have_the_same_models(dataset, corpus):
+    with pytest.raises(
+        AnnotationError, match=r"'elsewhere' has other model files on .* than where the work was planned"
+    ):
+        annotate(dataset, corpus, Elsewhere())
+    assert annotate(dataset, corpus, Elsewhere(known=["a", "a"])).made == ("elsewhere",)
