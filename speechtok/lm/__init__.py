@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from speechtok.lm.collate.valle import ValleCollator
     from speechtok.lm.examples import Example, read_examples, tokens_from_codes
     from speechtok.lm.phones import phone_set
+    from speechtok.lm.prompts import SpeakerPrompts
     from speechtok.lm.vocabulary import Vocabulary
 
 _HOMES = {
@@ -24,6 +25,7 @@ _HOMES = {
     "FlatCollator": "collate.flat",
     "IGNORE": "collate.batch",
     "InterleavedCollator": "collate.flat",
+    "SpeakerPrompts": "prompts",
     "UnitCollator": "collate.flat",
     "ValleCollator": "collate.valle",
     "Vocabulary": "vocabulary",
@@ -40,6 +42,7 @@ __all__ = [
     "FactorCollator",
     "FlatCollator",
     "InterleavedCollator",
+    "SpeakerPrompts",
     "UnitCollator",
     "ValleCollator",
     "Vocabulary",

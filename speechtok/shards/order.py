@@ -46,6 +46,8 @@ class OrderSettings:
     """Most rows of a batch; None sets no bound."""
     max_tokens: int | None
     """Most frames of a batch, padding included; None sets no bound. A longer row is a batch alone."""
+    count_text: str | None = None
+    """Column of text whose length counts like frames; None counts frames alone."""
 
     def __post_init__(self) -> None:
         for name in ("window", "lanes", "batch_size", "max_tokens"):

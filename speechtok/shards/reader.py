@@ -147,6 +147,7 @@ class TokenDataset(Base):
         lanes: int = 8,
         batch_size: int | None = None,
         max_tokens: int | None = None,
+        count_text: str | None = None,
         drop_last: bool = False,
         rank: int | None = None,
         world_size: int | None = None,
@@ -167,6 +168,8 @@ class TokenDataset(Base):
             max_tokens: most frames of a batch, padding included: rows × frames of the longest, at the
                 highest frame rate of the streams. Rows of like length meet; a longer row is a batch alone.
                 Without `batch_size` and `max_tokens`, the stream yields single rows.
+            count_text: column of text that a model reads beside the codes, such as "text" or "phones": `max_tokens` then
+                counts its characters, or its symbols where it holds lists, beside the frames of a row.
             drop_last: leave out the last batches of an epoch that not every rank would get.
             rank: number of this process among those that share an epoch; None asks `torch.distributed`, then
                 the environment that `torchrun` sets, and takes 0 where there is neither.
@@ -181,6 +184,7 @@ class TokenDataset(Base):
             lanes=lanes,
             batch_size=batch_size,
             max_tokens=max_tokens,
+            count_text=count_text,
         )
         return TokenStream(self, settings, drop_last=drop_last, rank=rank, world_size=world_size)
 

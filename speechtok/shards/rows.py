@@ -1,6 +1,6 @@
 """Rows of a token dataset as arrays and as tokens: Arrow → NumPy → torch, without a Python object per code.
 
-Contents: `RowGroups`, `Rows`, `tokens_of`, `row_to_tokens`, `tokens_to_rows`.
+Contents: `RowGroups`, `Rows`, `text_lengths`, `tokens_of`, `row_to_tokens`, `tokens_to_rows`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from speechtok.errors import DatasetError
 from speechtok.shards.parquet import reading
@@ -212,6 +213,23 @@ class Rows:
             return place
         with reading(self._source):
             return f"{place} ('{self._table['id'][position].as_py()}')"
+
+
+def text_lengths(column: pa.ChunkedArray, name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the characters of each string of a column, or the items of each list; 0 where there is none.
+
+    Raises:
+        ValueError: when it holds neither.
+    """
+    kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        found = pc.list_value_length(column)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        found = pc.utf8_length(column)
+    else:
+        raise ValueError(f"`count_text` must name a column of strings or lists, but '{name}' holds {kind}.")
+    lengths: np.ndarray[Any, np.dtype[np.int64]] = pc.fill_null(found, 0).to_numpy().astype(np.int64)
+    return lengths
 
 
 def tokens_of(rows: Iterable[tuple[Rows, int]], info: TokenizerInfo) -> SpeechTokens:

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from speechtok.errors import DatasetError
 from speechtok.shards.order import Integers, Order, OrderSettings, Place
 from speechtok.shards.packing import Packing, unpacked
-from speechtok.shards.rows import RowGroups, Rows, tokens_of
+from speechtok.shards.rows import RowGroups, Rows, text_lengths, tokens_of
 from speechtok.tokens import SpeechTokens
 
 STATE_VERSION = 2
@@ -154,6 +154,8 @@ class TokenStream(Stepped):
             dataset.info,
             streams=tuple(item for item in dataset.info.streams if item.name in dataset.columns),
         )
+        if settings.count_text is not None and settings.max_tokens is None:
+            raise ValueError("`count_text` says what `max_tokens` counts; give both.")
         if settings.makes_batches and not self.info.streams:
             raise ValueError("`batch_size` and `max_tokens` need a stream among the columns, got none.")
         lengths = np.zeros(0, dtype=np.int64) if settings.max_tokens is None else self._lengths()
@@ -296,10 +298,13 @@ class TokenStream(Stepped):
         return [*self.dataset.columns, *(name for name in needed if name not in self.dataset.columns)]
 
     def _lengths(self) -> Integers:
-        """Return the frames of each row at the streams' highest frame rate, by the number of samples."""
+        """Return the frames of each row at the streams' highest frame rate, by the number of samples, and of its text."""
         hop = min(stream.hop_length for stream in self.info.streams or self.dataset.info.streams)
         samples: Integers = self.dataset.column("num_samples").to_numpy()
-        return -(-samples // hop)
+        frames: Integers = -(-samples // hop)
+        if self.settings.count_text is None:
+            return frames
+        return frames + text_lengths(self.dataset.column(self.settings.count_text), self.settings.count_text)
 
     def _identity(self) -> dict[str, Any]:
         """Return what a state must agree with."""
@@ -308,7 +313,11 @@ class TokenStream(Stepped):
         return {
             "version": STATE_VERSION,
             "dataset": content.hexdigest()[:16],
-            **asdict(self.settings),
+            **{
+                name: value
+                for name, value in asdict(self.settings).items()
+                if (name, value) != ("count_text", None)
+            },
             "drop_last": self.drop_last,
         }
 

@@ -549,3 +549,45 @@ def test_rank_by_the_process_group(dataset, tmp_path):
 def test_torch_comes_with_the_stream_only(run_python, folder):
     script = "import sys; from speechtok import TokenDataset; TokenDataset(sys.argv[1])[0]; print('torch' in sys.modules)"
     assert run_python(script, folder) == "False\n"
+
+
+# --- text that counts ---
+
+
+def test_text_counts_beside_frames(dataset):
+    """Row n has the text "text n" where n is odd, which is 6 or 7 characters."""
+    hop = min(stream.hop_length for stream in dataset.info.streams)
+
+    def length(row):
+        return -(-row["num_samples"] // hop) + len(row["text"] or "")
+
+    stream = dataset.stream(**SETTINGS, count_text="text")
+    batches = list(stream)
+    assert everything(ids(batches))
+    rows = {row["id"]: length(row) for row in dataset}
+    for batch in batches:
+        longest = max(rows[name] for name in batch["id"])
+        assert len(batch) == 1 or longest * len(batch) <= SETTINGS["max_tokens"]
+    assert len(batches) > len(list(dataset.stream(**SETTINGS)))
+
+
+def test_a_stream_that_counts_text_goes_on(dataset):
+    whole = ids(dataset.stream(**SETTINGS, count_text="text"))
+    stream = dataset.stream(**SETTINGS, count_text="text")
+    first = ids(islice(stream, 4))
+    other = dataset.stream(**SETTINGS, count_text="text")
+    other.load_state_dict(json.loads(json.dumps(stream.state_dict())))
+    assert first + ids(other) == whole
+    with pytest.raises(DatasetError, match="taken with count_text nothing, but this stream"):
+        other.load_state_dict(dataset.stream(**SETTINGS).state_dict())
+
+
+def test_text_that_cannot_be_counted(dataset):
+    with pytest.raises(
+        ValueError, match="`count_text` must name a column of strings or lists, but 'duration' holds double"
+    ):
+        dataset.stream(max_tokens=100, count_text="duration")
+    with pytest.raises(ValueError, match="`count_text` says what `max_tokens` counts; give both"):
+        dataset.stream(count_text="text")
+    with pytest.raises(DatasetError, match="has no column phones"):
+        dataset.stream(max_tokens=100, count_text="phones")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from speechtok.lm.collate.batch import IGNORE, Batch, FlatSequence, TextIds, flat_batch, pad
-from speechtok.lm.collate.grid import check_prompt, draw_prompt, text_batch
+from speechtok.lm.collate.grid import text_batch
+from speechtok.lm.collate.prompting import check_prompt, draw_prompt, draw_stretch, other_utterance
 from speechtok.lm.examples import (
     Codes,
     Example,
@@ -19,6 +20,7 @@ from speechtok.lm.examples import (
     with_text,
 )
 from speechtok.lm.layouts.valle import ar_sequence, nar_example
+from speechtok.lm.prompts import SpeakerPrompts
 from speechtok.lm.vocabulary import Vocabulary
 
 
@@ -45,6 +47,9 @@ class ValleCollator:
     """What is done with an utterance without text: it is named in an error, or skipped."""
     prompt_seconds: tuple[float, float] = (3.0, 3.0)
     """Shortest and longest NAR prompt: 3 s, as in the paper; at most half the utterance."""
+    prompts: SpeakerPrompts | None = None
+    """Where NAR prompts come from: another utterance of the speaker. None takes the beginning of the utterance itself, as is done
+    where the speaker has no other."""
     level: int | None = None
     """Learn this NAR level only; None draws one for each utterance."""
     seed: int = 0
@@ -52,7 +57,7 @@ class ValleCollator:
 
     def __post_init__(self) -> None:
         check_missing_text(self.missing_text)
-        check_prompt(self.prompt_seconds)
+        check_prompt(self.prompt_seconds, self.prompts)
         levels = self.vocabulary.num_codebooks
         if levels < 2 or len({stream.hop_length for stream in self.vocabulary.streams}) > 1:
             raise ValueError(
@@ -114,8 +119,14 @@ class ValleCollator:
         grid = np.concatenate(list(_same_length(example)), axis=0)
         generator = example.generator(self.seed)
         level = int(generator.integers(1, grid.shape[0])) if self.level is None else self.level
-        prompt_frames = draw_prompt(self.prompt_seconds, self.vocabulary, grid.shape[1], generator)
-        prompt, known, target = nar_example(grid, level, prompt_frames)
+        other = other_utterance(self.prompts, example, self.vocabulary, generator)
+        if other is None:
+            frames = draw_prompt(self.prompt_seconds, self.vocabulary, grid.shape[1], generator)
+            prompt, known, target = nar_example(grid, level, frames)
+        else:
+            _, known, target = nar_example(grid, level, 0)
+            spoken = np.concatenate(_same_length(other), axis=0)
+            prompt = draw_stretch(spoken, self.prompt_seconds, self.vocabulary, generator)
         unknown = np.full((grid.shape[0] - level, target.shape[0]), self.vocabulary.head_special("mask"))
         return prompt, np.concatenate([known, unknown]), target, level
 
