@@ -79,21 +79,24 @@ def spoken_words(text: str) -> Iterator[str]:
 
 
 @cache
-def read_lexicon(path: str) -> Lexicon:
-    """Return the lexicon of a file.
+def read_lexicon(*paths: str) -> Lexicon:
+    """Return the lexicon of a file; words that several files have are as in the last.
 
     Raises:
-        AnnotationError: when it cannot be read, or naming a line without phones.
+        AnnotationError: when one cannot be read, or naming a line without phones.
     """
-    try:
-        content = read_bytes(as_path(path), ALIGNMENT_BYTES, "lexicon", error=DatasetError)
-        return parse_lexicon(content.decode("utf-8-sig"), path)
-    except DatasetError as error:
-        raise AnnotationError(str(error)) from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError(
-            f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8."
-        ) from None
+    words: dict[str, Pronunciation] = {}
+    for path in paths:
+        try:
+            content = read_bytes(as_path(path), ALIGNMENT_BYTES, "lexicon", error=DatasetError)
+            words |= parse_lexicon(content.decode("utf-8-sig"), path).words
+        except DatasetError as error:
+            raise AnnotationError(str(error)) from error
+        except UnicodeDecodeError as error:
+            raise AnnotationError(
+                f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8."
+            ) from None
+    return Lexicon(words)
 
 
 def parse_lexicon(text: str, source: str) -> Lexicon:

@@ -12,6 +12,7 @@ from speechtok.cards.yaml_file import build, nearest
 from speechtok.errors import AnnotationError, CardError
 
 ANNOTATIONS = {
+    "alignment": "speechtok.annotations.alignment:Alignment",
     "dnsmos": "speechtok.annotations.dnsmos:Dnsmos",
     "phones": "speechtok.annotations.phones:Phones",
     "pitch": "speechtok.annotations.pitch:Pitch",

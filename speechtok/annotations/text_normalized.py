@@ -1,6 +1,7 @@
 """Text as it is spoken: numbers in words, small letters, no punctuation.
 
-Conventions: numbers are read as cardinals (1984 is one thousand nine hundred and eighty four), in English those with an ending as ordinals (1st).
+Conventions: numbers are read as cardinals (1984 is one thousand nine hundred and eighty four) unless years are asked for, in English those with an
+ending as ordinals (1st).
 Nothing is guessed: a symbol or a mixture of digits and letters that the rules do not know is a failure that names it.
 
 Contents: `TextNormalized`, `normalize`.
@@ -30,6 +31,8 @@ ENGLISH = {
     r"(?<=\d)\s*%": " percent",
 }
 """Pattern → what it is read as, in English."""
+YEARS = range(1100, 2000)
+"""Whole numbers that can be read as years."""
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "…": " ", "\u00ad": ""})
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:[^\W\d_]+)?|[^\W\d_]+\d\w*")
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)", re.IGNORECASE)
@@ -44,6 +47,8 @@ class TextNormalized(Annotation):
 
     language: str | None = None
     """Language of the texts, such as en or de; None takes the one that each row states."""
+    years: bool = False
+    """Read whole numbers from 1100 to 1999 as years: 1984 as nineteen eighty four."""
 
     def columns(self, streams: Sequence[StreamInfo]) -> tuple[Column, ...]:
         what = "text as it is spoken: numbers in words, small letters, no punctuation"
@@ -59,15 +64,16 @@ class TextNormalized(Annotation):
             raise AnnotationError(
                 "The row states no language; give it with --set text_normalized.language=en."
             )
-        return {"text_normalized": normalize(row.text or "", language)}
+        return {"text_normalized": normalize(row.text or "", language, years=self.years)}
 
 
-def normalize(text: str, language: str) -> str:
+def normalize(text: str, language: str, *, years: bool = False) -> str:
     """Return a text as it is spoken.
 
     Args:
         text: the text.
         language: its language, such as en or en-US.
+        years: read whole numbers of `YEARS` as years.
 
     Raises:
         AnnotationError: when nothing is left, or naming a symbol or number that the rules do not know.
@@ -77,7 +83,7 @@ def normalize(text: str, language: str) -> str:
     if tongue == "en":
         for pattern, spoken in ENGLISH.items():
             plain = re.sub(pattern, spoken, plain)
-    plain = _NUMBER.sub(lambda found: _spoken(found.group(), tongue), plain)
+    plain = _NUMBER.sub(lambda found: _spoken(found.group(), tongue, years=years), plain)
     unknown = [
         character
         for character in plain
@@ -96,7 +102,7 @@ def normalize(text: str, language: str) -> str:
     return " ".join(word for word in words if word)
 
 
-def _spoken(number: str, language: str) -> str:
+def _spoken(number: str, language: str, *, years: bool) -> str:
     """Return a number in words.
 
     Raises:
@@ -111,6 +117,8 @@ def _spoken(number: str, language: str) -> str:
     try:
         if ordinal:
             return str(num2words(int(ordinal.group(1)), to="ordinal", lang=language))
+        if years and len(number) == 4 and number.isdecimal() and int(number) in YEARS:
+            return str(num2words(int(number), to="year", lang=language))
         return str(num2words(number.replace(",", ""), lang=language))
     except NotImplementedError:
         raise AnnotationError(

@@ -16,9 +16,11 @@ from speechtok.storage import AnyPath, StorePath
 @click.argument("folder", type=LOCAL_FOLDER, required=False)
 @click.option(
     "--to",
-    type=click.Choice(["units", "unit-dicts", "funcodec-codecs", "funcodec-indices", "funcodec-embeddings"]),
+    type=click.Choice(
+        ["units", "unit-dicts", "funcodec-codecs", "funcodec-indices", "funcodec-embeddings", "textgrid"]
+    ),
     required=True,
-    help="units.txt, a list of dictionaries per split, codecs.txt, indices.ark or codec_emb.ark.",
+    help="units.txt, a list of dictionaries per split, codecs.txt, indices.ark, codec_emb.ark, or a TextGrid for each row.",
 )
 @click.option("--split", help="Only this split.")
 @click.option("--tokenizer", help="What made the tokens, for embeddings. [default: the name they carry]")
@@ -54,12 +56,13 @@ def command(
     allow_partial: bool,
     checkpoint: AnyPath | None,
 ) -> None:
-    """Write the codes of DATASET (a token dataset or a token file) into FOLDER.
+    """Write the codes or alignments of DATASET (a token dataset or a token file) into FOLDER.
 
     FOLDER is DATASET-FORMAT when left out. What a format has no place for, such as levels and lengths, goes
     beside the codes; `speechtok import` reads all of it back.
     """
     from speechtok.cli.progress import counting
+    from speechtok.commands.export_alignments import TEXTGRID, export_alignments
     from speechtok.commands.export_tokens import FORMATS, export_tokens
     from speechtok.commands.export_units import UNIT_FORMATS, UNITS, Division, export_units
     from speechtok.shards.reader import TokenDataset
@@ -72,9 +75,8 @@ def command(
         "--divide-like": divide_like,
     }
     for_codecs = {"--tokenizer": tokenizer, "--all-frames": all_frames, "--checkpoint": checkpoint}
-    other = next(
-        (name for name, given in (for_codecs if to in UNIT_FORMATS else for_units).items() if given), None
-    )
+    others = for_codecs | for_units if to == TEXTGRID else for_codecs if to in UNIT_FORMATS else for_units
+    other = next((name for name, given in others.items() if given), None)
     if other is not None:
         raise click.UsageError(f"{other} does not go with --to {to}.")
     if held_out is not None and divide_like is not None:
@@ -84,7 +86,12 @@ def command(
             raise click.UsageError(f"{dataset} lies in an object store; give the FOLDER to write to.")
         folder = dataset.resolve().with_name(f"{dataset.resolve().name}-{to}")
     with counting("Exporting", len(TokenDataset(dataset, split=split, allow_partial=allow_partial))) as step:
-        if to in UNIT_FORMATS:
+        if to == TEXTGRID:
+            written = export_alignments(
+                dataset, folder, split=split, allow_partial=allow_partial, on_row=step
+            )
+            place = folder
+        elif to in UNIT_FORMATS:
             division = Division(like=divide_like) if divide_like else None
             written = export_units(
                 dataset,

@@ -100,11 +100,16 @@ def write_speech(path: Path, waveform: torch.Tensor, sample_rate: int) -> None:
 
 def wav_path(folder: Path, name: str) -> Path:
     """Return the file that the row with the id `name` is decoded to, always below `folder`."""
+    return row_path(folder, name, SUFFIX)
+
+
+def row_path(folder: Path, name: str, suffix: str) -> Path:
+    """Return the file with an ending that belongs to the row with the id `name`, always below `folder`."""
     *parents, last = name.split("/")
-    return folder.joinpath(*(_escape(part, is_folder=True) for part in parents), _escape(last) + SUFFIX)
+    return folder.joinpath(*(_escape(part, folder_suffix=suffix) for part in parents), _escape(last) + suffix)
 
 
-def _escape(part: str, *, is_folder: bool = False) -> str:
+def _escape(part: str, *, folder_suffix: str | None = None) -> str:
     """Return one part of an id as a file name.
 
     Undoing the percent signs gives the part back, so different parts have different names. An empty
@@ -115,8 +120,10 @@ def _escape(part: str, *, is_folder: bool = False) -> str:
     text = "".join(char if _is_plain(char) else _percent(char) for char in part)
     if text.startswith("."):
         text = _percent(".") + text[1:]
-    if is_folder and text.endswith(SUFFIX):  # else the row `a` and the folder of `a.wav/b` were one name
-        text = text.removesuffix(SUFFIX) + _percent(".") + SUFFIX[1:]
+    if folder_suffix and text.endswith(
+        folder_suffix
+    ):  # else the row `a` and the folder of `a.wav/b` were one name
+        text = text.removesuffix(folder_suffix) + _percent(".") + folder_suffix[1:]
     if len(text.encode()) > MAX_NAME_BYTES:
         kept = text.encode()[: MAX_NAME_BYTES - 34].decode(errors="ignore")
         text = f"{kept}%~{hashlib.sha256(part.encode()).hexdigest()[:32]}"

@@ -31,6 +31,13 @@ def test_texts_as_they_are_spoken(text, language, spoken):
     assert normalize(text, language) == spoken
 
 
+def test_years_are_read_as_years_where_asked():
+    assert normalize("1455 and 12 in 2,455", "en", years=True).startswith(
+        "fourteen fifty five and twelve in two thousand"
+    )
+    assert normalize("1984", "de", years=True) == "neunzehnhundertvierundachtzig"
+
+
 @given(st.text(st.characters(codec="utf-8"), max_size=40), st.sampled_from(["en", "de", "xx"]))
 def test_what_is_normalized_stays(text, language):
     try:
