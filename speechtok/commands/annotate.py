@@ -99,7 +99,7 @@ def annotate_dataset(
             f"{target.root} lies in an object store, where nothing can be renamed; give an output beside it, and remove it afterwards."
         )
     check_output(target)
-    with output_lock(target):
+    with output_lock(target) as check_lock:
         if target != source:
             _copy(source, target)
         plan = AnnotationPlan(source, target, loaded, replaces=replace)
@@ -109,8 +109,13 @@ def annotate_dataset(
         originals = find_originals(source.root, _place(corpus), [as_path(item) for item in folders])
         if any("audio" in item.needs for item in plan.missing):
             originals.check("--corpus")
+
+        def told(done: int, total: int) -> None:
+            check_lock()
+            on_rows(done, total)
+
         with open_executor(run or RunSettings()) as executor, executor:
-            return _make(plan, executor, originals, on_rows)
+            return _make(plan, executor, originals, told)
 
 
 def _loaded(

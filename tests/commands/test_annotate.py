@@ -482,3 +482,22 @@ def test_machines_must_have_the_same_models(dataset, corpus):
     ):
         annotate(dataset, corpus, Elsewhere())
     assert annotate(dataset, corpus, Elsewhere(known=["a", "a"])).made == ("elsewhere",)
+
+
+def test_the_job_that_made_the_dataset_finds_nothing_to_do(dataset, corpus, hashes_of):
+    annotate(dataset, corpus, Peak())
+    before = hashes_of(dataset)
+    assert speechtok.tokenize(corpus / "list.tsv", dataset, settings=SMALL, run=HERE).shards_made == 0
+    assert hashes_of(dataset) == before
+
+
+def test_a_file_that_is_lost_is_made_again_with_its_job_and_annotated_anew(dataset, made, corpus):
+    annotate(dataset, corpus, Peak())
+    next((dataset / "data").glob("dev-*")).unlink()
+    speechtok.tokenize(corpus / "list.tsv", dataset, settings=SMALL, run=HERE)
+    assert rows(dataset)["5"]["peak"] is None
+    assert not speechtok.verify(dataset).problems
+    with pytest.raises(DatasetError, match="before some of its rows were made anew"):
+        annotate(dataset, corpus, Peak())
+    annotate(dataset, corpus, Peak(), replace=True)
+    assert rows(dataset)["5"]["peak"] > 0
