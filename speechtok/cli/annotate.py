@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from speechtok.cli.options import EXISTING, PLACE, check_running, placed, verbose
+from speechtok.cli.options import EXISTING, PLACE, check_running, placed, reading, verbose
 from speechtok.cli.printing import say
 from speechtok.storage import AnyPath
 from speechtok.wording import count_text
@@ -34,6 +34,7 @@ from speechtok.wording import count_text
 )
 @click.option("--list", "lists", is_flag=True, help="Print the annotations there are, and their columns.")
 @placed
+@reading
 @verbose
 def command(
     dataset: AnyPath | None,

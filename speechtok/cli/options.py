@@ -173,19 +173,7 @@ def placed(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-_RUNNING: tuple[Decorator, ...] = (
-    device,
-    *_PLACES,
-    click.option(
-        "--gpus-per-worker",
-        type=click.FloatRange(min=0),
-        help="GPUs each worker takes, such as 0.5. [default: 1 with --device cuda, else 0]",
-    ),
-    click.option(
-        "--max-errors",
-        metavar="N|P%",
-        help="Give up after more quarantined inputs than this number or share.",
-    ),
+_READING: tuple[Decorator, ...] = (
     click.option(
         "--timeout-seconds",
         type=_POSITIVE,
@@ -200,6 +188,30 @@ _RUNNING: tuple[Decorator, ...] = (
         show_default=True,
         help="Quarantine a recording that takes more memory to decode.",
     ),
+)
+
+
+def reading(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `RunSettings` that say what reading a recording may take to a command."""
+    for decorate in reversed(_READING):
+        command = decorate(command)
+    return command
+
+
+_RUNNING: tuple[Decorator, ...] = (
+    device,
+    *_PLACES,
+    click.option(
+        "--gpus-per-worker",
+        type=click.FloatRange(min=0),
+        help="GPUs each worker takes, such as 0.5. [default: 1 with --device cuda, else 0]",
+    ),
+    click.option(
+        "--max-errors",
+        metavar="N|P%",
+        help="Give up after more quarantined inputs than this number or share.",
+    ),
+    *_READING,
 )
 
 

@@ -84,7 +84,15 @@ def _annotate(annotations: Sequence[str], settings: dict[str, Any], arguments: d
     from speechtok.cli.annotate import annotate
     from speechtok.corpora.originals import corpus_folders
 
-    names = ("executor", "workers", "ray_address", "cpus_per_worker", "runtime_env")
+    names = (
+        "executor",
+        "workers",
+        "ray_address",
+        "cpus_per_worker",
+        "runtime_env",
+        "timeout_seconds",
+        "memory_mb",
+    )
     how = {name: arguments[name] for name in names if arguments.get(name) is not None}
     form = {name: arguments.get(name) for name in ("columns", "corpus_format")}
     root, folders = corpus_folders(arguments["corpus"], **form)

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from speechtok.annotations import Annotation, load_annotation
 from speechtok.commands.annotation_files import Files, put_together, tidy
 from speechtok.commands.annotation_plan import AnnotationPlan, pieces_of
-from speechtok.commands.annotation_work import Values
+from speechtok.commands.annotation_work import Annotator, Values
 from speechtok.corpora.originals import Originals, find_originals
 from speechtok.engine.executor import Executor, open_executor
 from speechtok.engine.observer import Observer
@@ -114,8 +114,9 @@ def annotate_dataset(
             check_lock()
             on_rows(done, total)
 
-        with open_executor(run or RunSettings()) as executor, executor:
-            return _make(plan, executor, originals, told)
+        run = run or RunSettings()
+        with open_executor(run) as executor, executor:
+            return _make(plan, executor, originals, told, run)
 
 
 def _loaded(
@@ -165,7 +166,11 @@ def _copy(source: Layout, target: Layout) -> None:
 
 
 def _make(
-    plan: AnnotationPlan, executor: Executor, originals: Originals, on_rows: Callable[[int, int], None]
+    plan: AnnotationPlan,
+    executor: Executor,
+    originals: Originals,
+    on_rows: Callable[[int, int], None],
+    run: RunSettings,
 ) -> AnnotateResult:
     """Make the columns, and let them become part of the dataset."""
     folder = plan.target.annotating / plan.key([str(originals.root), *map(str, originals.folders)])
@@ -178,12 +183,14 @@ def _make(
         info=plan.plan.info,
         annotations=tuple((item.over(plan.looked_at(item)), plan.made[item.name]) for item in plan.missing),
         originals=changed(originals, starts={}),
+        timeout_seconds=run.timeout_seconds,
+        memory_mb=run.memory_mb,
     )
     pieces = {file.file: tuple(pieces_of(file)) for file in plan.files}
     there = {path.name for path in listing(values.folder)}
     missing = [piece for some in pieces.values() for piece in some if values.path(piece).name not in there]
     done = plan.rows - sum(piece.stop - piece.start for piece in missing)
-    for rows in _results(executor, values, missing):
+    for rows in _results(executor, Annotator(values), missing):
         done += rows
         on_rows(done, plan.rows)
     files = Files(

@@ -1,6 +1,6 @@
 """What workers do to annotate: make the values of new columns for some rows, and keep them.
 
-Contents: `Values`, `read_values`.
+Contents: `Values`, `Annotator`, `read_values`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import math
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ import numpy as np
 import pyarrow as pa
 
 from speechtok.annotations import Annotation, Column, Provenance, Row
-from speechtok.audio.resample import resampled_length
+from speechtok.commands.annotation_audio import Recording, Recordings
 from speechtok.commands.annotation_plan import Piece
 from speechtok.corpora.originals import Originals
+from speechtok.engine.isolated import ReadError
 from speechtok.engine.observer import WorkerStatus
-from speechtok.errors import AnnotationError, AudioError, StorageError
+from speechtok.errors import AnnotationError, StorageError
 from speechtok.redaction import redact
 from speechtok.shards.layout import Layout
 from speechtok.shards.parquet import open_parquet, read_group
@@ -37,7 +38,7 @@ _FAILURE = pa.struct([(name, pa.string()) for name in ("stage", "error", "messag
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """Makes the values of some rows, and keeps them in a file that appears whole; see `speechtok.engine.executor.Work`."""
+    """What is made of the rows of a dataset, and where it goes; plain values, so it can travel."""
 
     layout: Layout
     """The dataset."""
@@ -49,30 +50,53 @@ class Values:
     """What annotates, in this order, and what is recorded of each."""
     originals: Originals
     """Where the recordings lie."""
+    timeout_seconds: float
+    """How long reading one recording may take."""
+    memory_mb: int
+    """Memory that decoding may take, in MiB."""
 
     def path(self, piece: Piece) -> AnyPath:
         """Return where the values of a piece are kept."""
         return self.folder / f"{piece.name}.parquet"
 
+
+class Annotator:
+    """Makes the values of some rows, and keeps them in a file that appears whole; see `speechtok.engine.executor.Work`."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+        self._needs = frozenset[str]().union(*(item.needs for item, _ in values.annotations))
+
     def begin(self) -> None:
-        """See that this machine has the packages and models that were recorded.
+        """See that this machine has the packages and models that were recorded, and have a process that reads.
 
         Raises:
             AnnotationError: when it has not.
         """
-        for annotation, made in self.annotations:
+        values = self._values
+        for annotation, made in values.annotations:
             if dict(annotation.files()) != dict(made.files):
                 raise AnnotationError(
                     f"The annotation '{annotation.name}' has other model files on {platform.node()} than where the work was planned; give all "
                     "machines the same."
                 )
+        self._recordings = None
+        if "audio" in self._needs:
+            self._recordings = Recordings(
+                values.originals,
+                values.info.sample_rate,
+                timeout_seconds=values.timeout_seconds,
+                memory_mb=values.memory_mb,
+            )
 
     def status(self) -> WorkerStatus:
-        """Return which process this is."""
+        """Return which process this is; may be called from another thread."""
         return WorkerStatus(node=platform.node(), pid=os.getpid())
 
     def end(self) -> None:
-        """Nothing is left to let go."""
+        """Leave the process that reads to others."""
+        if self._recordings is not None:
+            self._recordings.close()
 
     def __call__(self, piece: Piece) -> int:
         """Annotate a piece; returns its number of rows.
@@ -80,23 +104,31 @@ class Values:
         Raises:
             DatasetError: when the dataset cannot be read.
             AnnotationError: when an annotation does not give the columns that it states.
+            StorageError: when a store fails.
             OSError: when the values cannot be written.
         """
-        types = {column.name: column.arrow_type for _, made in self.annotations for column in made.columns}
+        values = self._values
+        types = {column.name: column.arrow_type for _, made in values.annotations for column in made.columns}
         schema = pa.schema([("id", pa.string()), *types.items(), (FAILURES, pa.list_(_FAILURE))])
-        rows = [self._annotate(cells) for cells in self._cells(piece)]
+        cells = list(self._cells(piece))
+        if self._recordings is None:
+            rows = [self._annotate(row, Recording()) for row in cells]
+        else:
+            with closing(self._recordings.of(cells)) as recordings:
+                rows = [self._annotate(*pair) for pair in zip(cells, recordings, strict=True)]
         table = pa.Table.from_pylist(rows, schema=schema)
-        with replacing(self.path(piece), self.layout.tmp if isinstance(self.folder, Path) else None) as path:
+        temporary = values.layout.tmp if isinstance(values.folder, Path) else None
+        with replacing(values.path(piece), temporary) as path:
             write_table(table, path)
         return len(rows)
 
     def _cells(self, piece: Piece) -> Iterator[dict[str, Any]]:
         """Yield the cells of each row that annotations take, with the frames of each stream where they take these."""
-        file = self.layout.current(self.layout.root / piece.file)
+        file = self._values.layout.current(self._values.layout.root / piece.file)
         reader = open_parquet(file)
-        taken = {name for item, _ in self.annotations for name in (*item.requires, *item.uses)}
+        taken = {name for item, _ in self._values.annotations for name in (*item.requires, *item.uses)}
         taken |= {"id", "audio", "num_samples", "source_sample_rate", "start", "text"}
-        streams = self.info.streams if any("tokens" in item.needs for item, _ in self.annotations) else ()
+        streams = self._values.info.streams if "tokens" in self._needs else ()
         have = set(reader.schema_arrow.names)
         names = [name for name in reader.schema_arrow.names if name in taken]
         table = read_group(
@@ -107,81 +139,49 @@ class Values:
         for position, cells in enumerate(table.select(names).to_pylist()):
             yield cells | {"num_frames": {name: counts[position] for name, counts in frames.items()}}
 
-    def _annotate(self, cells: dict[str, Any]) -> dict[str, Any]:
+    def _annotate(self, cells: dict[str, Any], recording: Recording) -> dict[str, Any]:
         """Return the values of one row."""
         made: dict[str, Any] = {}
         failures: list[dict[str, str]] = []
-        recording = _Recording(cells, self.originals, self.info.sample_rate)
-        for annotation, provenance in self.annotations:
+        for annotation, provenance in self._values.annotations:
             columns = provenance.columns
-            row = None
             try:
-                row = self._row(annotation, cells | made, recording)
-                given = annotation(row)
+                given = annotation(self._row(annotation, cells | made, recording))
                 values = _checked(annotation, columns, given)
             except _OtherColumnsError as error:
                 raise AnnotationError(str(error)) from None
             except (MemoryError, StorageError):  # of which no row is to blame
                 raise
             except Exception as error:
-                kind = type(error).__name__
+                kind = error.error if isinstance(error, ReadError) else type(error).__name__
                 failures.append({"stage": annotation.name, "error": kind, "message": redact(str(error))})
                 values = dict.fromkeys(column.name for column in columns)
             made |= values
         return {"id": cells["id"], **made, FAILURES: failures}
 
-    def _row(self, annotation: Annotation, cells: Mapping[str, Any], recording: _Recording) -> Row:
+    def _row(self, annotation: Annotation, cells: Mapping[str, Any], recording: Recording) -> Row:
         text = cells.get("text")
         if "text" in annotation.needs and not (text or "").strip():
             raise AnnotationError("The row has no text.")
         row = Row(
             id=cells["id"],
-            duration=cells["num_samples"] / self.info.sample_rate,
+            duration=cells["num_samples"] / self._values.info.sample_rate,
             text=text,
             columns={name: cells[name] for name in (*annotation.requires, *annotation.uses) if name in cells},
             num_frames=cells["num_frames"],
-            streams=self.info.streams,
+            streams=self._values.info.streams,
         )
         if "audio" not in annotation.needs:
             return row
-        samples, rate, resampled = recording.read
-        return replace(row, waveform=samples, sample_rate=rate, _resampled=resampled)
+        if recording.error is not None:
+            raise recording.error
+        return replace(
+            row, waveform=recording.samples, sample_rate=recording.sample_rate, _resampled=recording.resampled
+        )
 
 
 class _OtherColumnsError(Exception):
     """An annotation gives other columns than it states."""
-
-
-@dataclass(frozen=True)
-class _Recording:
-    """The audio of one row, read when it is first wanted."""
-
-    cells: Mapping[str, Any]
-    originals: Originals
-    sample_rate: int
-    failed: list[AudioError] = field(default_factory=list)
-
-    @property
-    def read(self) -> tuple[np.ndarray[Any, np.dtype[np.float32]], int, dict[int, Any]]:
-        """Samples, their rate, and what they were resampled to so far."""
-        if self.failed:
-            raise self.failed[0]
-        try:
-            return self._read
-        except AudioError as error:
-            self.failed.append(error)
-            raise
-
-    @cached_property
-    def _read(self) -> tuple[np.ndarray[Any, np.dtype[np.float32]], int, dict[int, Any]]:
-        cells = self.cells
-        if not cells.get("audio"):
-            raise AudioError("The row names no recording.")
-        rate = cells.get("source_sample_rate") or self.sample_rate
-        length = max(1, resampled_length(cells["num_samples"], self.sample_rate, rate))
-        originals = replace(self.originals, starts={cells["id"]: cells.get("start") or 0.0})
-        samples = originals.read(cells["id"], cells["audio"], rate, length)
-        return samples.astype(np.float32), rate, {}
 
 
 def _checked(annotation: Annotation, columns: Sequence[Column], given: Mapping[str, Any]) -> dict[str, Any]:

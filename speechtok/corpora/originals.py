@@ -68,7 +68,7 @@ class Originals:
         Raises:
             AudioError: when the recording is not known, not there, lies elsewhere, or cannot be read any more.
         """
-        path = self._path(audio)
+        path = self.path(audio)
         blocks = read_blocks(
             path,
             sample_rate=sample_rate,
@@ -82,8 +82,12 @@ class Originals:
             raise AudioError(f"The original recording cannot be read any more: {error}") from error
         return np.asarray(samples[:num_samples], dtype=np.float64)
 
-    def _path(self, audio: str) -> str:
-        """Return where a recording lies, once it is known to lie where it may."""
+    def path(self, audio: str) -> str:
+        """Return where a recording lies, once it is known to lie where it may.
+
+        Raises:
+            AudioError: when it is not known, not there, or lies elsewhere.
+        """
         if self.root is None:
             raise AudioError(f"{_NO_FOLDER}.")
         place = location_of(audio)

@@ -50,8 +50,8 @@ class ReadError(Exception):
 class ReadSettings:
     """How recordings are read."""
 
-    sample_rate: int
-    """Rate wanted, in Hz."""
+    sample_rate: int | None
+    """Rate wanted, in Hz; None keeps that of each recording."""
     channels: str
     """What to do with several channels, see `read_waveform`."""
     chunk_seconds: float
@@ -118,8 +118,8 @@ class Reader:
         self._send([{"settings": asdict(settings)}])
 
     @property
-    def sample_rate(self) -> int:
-        """Rate of what arrives, in Hz."""
+    def sample_rate(self) -> int | None:
+        """Rate of what arrives, in Hz; None for that of each recording."""
         return self._settings.sample_rate
 
     def ask(self, requests: Sequence[Request]) -> list[int]:
@@ -332,7 +332,7 @@ def _result(reader: Reader, number: int, request: Request) -> ReadResult:
         return error
     if kind == BLOCK:
         return LongRecording(reader, request, samples, rate)
-    return Waveform(samples=samples, sample_rate=reader.sample_rate, source_sample_rate=rate)
+    return Waveform(samples=samples, sample_rate=reader.sample_rate or rate, source_sample_rate=rate)
 
 
 _parked: list[Reader] = []

@@ -12,7 +12,7 @@ import soundfile
 import speechtok
 from speechtok.annotations import LOCAL, Annotation, Column
 from speechtok.cli import main
-from speechtok.commands import annotation_files, annotation_plan
+from speechtok.commands import annotation_audio, annotation_files, annotation_plan
 from speechtok.commands.tokenize import retry_quarantined
 from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import AnnotationError, DatasetError, JobError
@@ -501,3 +501,53 @@ def test_a_file_that_is_lost_is_made_again_with_its_job_and_annotated_anew(datas
         annotate(dataset, corpus, Peak())
     annotate(dataset, corpus, Peak(), replace=True)
     assert rows(dataset)["5"]["peak"] > 0
+
+
+def test_recordings_that_changed_are_a_reason(made, dataset, corpus, tmp_path):
+    copy = shutil.copytree(corpus, tmp_path / "corpus")
+    (copy / "0.wav").write_bytes((copy / "0.wav").read_bytes()[:8000])
+    (copy / "1.wav").write_bytes(b"rubbish")
+    soundfile.write(copy / "5.wav", speech(0.5), 16000)
+    assert annotate(dataset, copy, Peak()).failed == {"peak": 3}
+    listed = pq.read_table(dataset / "quarantine/annotations/train.parquet").to_pylist()
+    assert [row["id"] for row in listed] == ["0", "1"]
+    assert all(
+        (row["error"] == "AudioError" and "0.wav" in row["message"]) or "1.wav" in row["message"]
+        for row in listed
+    )
+    assert [
+        row["id"] for row in pq.read_table(dataset / "quarantine/annotations/dev.parquet").to_pylist()
+    ] == ["5"]
+    assert rows(dataset)["4"]["peak"] > 0
+
+
+def test_whole_recordings_that_are_longer_than_their_rows_are_a_reason(corpus, tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name in "ab":
+        soundfile.write(folder / f"{name}.wav", speech(1.0), 16000)
+    speechtok.tokenize(folder, tmp_path / "out", run=HERE)
+    soundfile.write(folder / "a.wav", speech(3.0), 16000)
+    assert annotate(tmp_path / "out", folder, Peak()).failed == {"peak": 1}
+    (row,) = pq.read_table(tmp_path / "out/quarantine/annotations/train.parquet").to_pylist()
+    assert row["message"].startswith(
+        "The recording holds 3.000 s, but its row 1.000 s; it changed since it was tokenized"
+    )
+
+
+def test_recordings_that_take_too_long_are_a_reason(dataset, corpus, monkeypatch):
+    run = RunSettings(workers=1, timeout_seconds=1e-6)
+    assert speechtok.annotate(dataset, [Peak()], corpus=corpus, run=run).failed == {"peak": 6}
+    (row,) = pq.read_table(dataset / "quarantine/annotations/dev.parquet").to_pylist()
+    assert (row["error"], row["message"].split("; ")[-1]) == (
+        "TimeoutError",
+        "allow more with --timeout-seconds, or leave it out.",
+    )
+
+
+def test_long_recordings_arrive_whole(dataset, made, corpus, tmp_path, monkeypatch, hashes_of):
+    other = shutil.copytree(made, tmp_path / "other")
+    annotate(other, corpus, Peak())
+    monkeypatch.setattr(annotation_audio, "WHOLE_SECONDS", 0.3)
+    annotate(dataset, corpus, Peak())
+    assert hashes_of(dataset) == hashes_of(other)

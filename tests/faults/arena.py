@@ -76,11 +76,11 @@ def listing(folder):
 """Lets a record be there without being listed for a while, as on a network file system."""
 ANNOTATE = """
 import os, time
-annotated_row = Values._annotate
-def _annotate(self, cells):
+annotated_row = Annotator._annotate
+def _annotate(self, cells, recording):
     time.sleep(float(os.environ.get("ANNOTATE_PAUSE", 0)))
-    return annotated_row(self, cells)
-Values._annotate = _annotate
+    return annotated_row(self, cells, recording)
+Annotator._annotate = _annotate
 """
 """Lets annotating take so long that it can be killed, …"""
 SETTLE = """
