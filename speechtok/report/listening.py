@@ -14,6 +14,8 @@ import numpy as np
 
 from speechtok.corpora.originals import Originals
 from speechtok.errors import AudioError
+from speechtok.formats.intervals import Interval
+from speechtok.report.aligned import read_intervals
 from speechtok.shards.reader import TokenDataset
 
 if TYPE_CHECKING:
@@ -47,6 +49,10 @@ class Example:
     """`(samples,)`, the recording at the same rate and of the same length; None when it cannot be had."""
     missing: str | None
     """Why there is no original."""
+    words: tuple[Interval, ...] = ()
+    """Words with their times, where the row has an alignment."""
+    phones: tuple[Interval, ...] = ()
+    """Phones likewise."""
 
     @property
     def seconds(self) -> float:
@@ -96,6 +102,8 @@ def make_examples(
             reconstruction=reconstruction,
             original=original,
             missing=missing,
+            words=read_intervals(row, "word"),
+            phones=read_intervals(row, "phone"),
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from speechtok.corpora.originals import find_originals, read_run
 from speechtok.errors import CardError, CheckpointError, HubError, TokensError
 from speechtok.loading import load_for_dataset
+from speechtok.report.aligned import draw_alignment
 from speechtok.report.annotations import describe_annotations
 from speechtok.report.listening import Example, choose_rows, make_examples, wav_uri
 from speechtok.report.plots import (
@@ -134,8 +135,14 @@ def _shown(number: int, example: Example) -> dict[str, Any]:
         if samples is not None
     }
     loudest = max(QUIET_DB, *(float(values.max()) for values in levels.values()))
+    heard = example.reconstruction if example.original is None else example.original
     return {
         "example": example,
+        "aligned": (
+            draw_alignment(heard, example.sample_rate, example.words, example.phones)
+            if example.words or example.phones
+            else None
+        ),
         "sounds": [
             {
                 "name": of,
