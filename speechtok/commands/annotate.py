@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from dataclasses import replace as changed
 from typing import Any, TypeVar
 
 from speechtok.annotations import Annotation, load_annotation
@@ -106,7 +105,9 @@ def annotate_dataset(
         if not plan.missing:
             tidy(target)
             return AnnotateResult(rows=plan.rows, made=())
-        originals = find_originals(source.root, _place(corpus), [as_path(item) for item in folders])
+        root = None if corpus is None else as_path(corpus).resolve()
+        elsewhere = [as_path(item).resolve() for item in folders]
+        originals = find_originals(source.root, root, elsewhere, has_starts=False)
         if any("audio" in item.needs for item in plan.missing):
             originals.check("--corpus")
 
@@ -135,10 +136,6 @@ def _loaded(
         load_annotation(item, **settings.get(item, {})) if isinstance(item, str) else item
         for item in annotations
     ]
-
-
-def _place(folder: str | AnyPath | None) -> AnyPath | None:
-    return None if folder is None else as_path(folder)
 
 
 def _copy(source: Layout, target: Layout) -> None:
@@ -173,16 +170,17 @@ def _make(
     run: RunSettings,
 ) -> AnnotateResult:
     """Make the columns, and let them become part of the dataset."""
-    folder = plan.target.annotating / plan.key([str(originals.root), *map(str, originals.folders)])
+    target = Layout(plan.target.root.resolve())  # workers may run in another folder
+    folder = target.annotating / plan.key([str(originals.root), *map(str, originals.folders)])
     staged = Layout(folder / "dataset")
     if isinstance(plan.target.root, StorePath):
         staged = plan.target  # where nothing is until the manifest is
     values = Values(
-        layout=plan.source,
+        layout=Layout(plan.source.root.resolve()),
         folder=folder / "values",
         info=plan.plan.info,
         annotations=tuple((item.over(plan.looked_at(item)), plan.made[item.name]) for item in plan.missing),
-        originals=changed(originals, starts={}),
+        originals=originals,
         timeout_seconds=run.timeout_seconds,
         memory_mb=run.memory_mb,
     )
@@ -194,7 +192,7 @@ def _make(
         done += rows
         on_rows(done, plan.rows)
     files = Files(
-        layout=plan.source, staged=staged, values=values, pieces=pieces, schema=plan.plan.token_schema
+        layout=values.layout, staged=staged, values=values, pieces=pieces, schema=plan.plan.token_schema
     )
     made = {record.file: record for record in _results(executor, files, plan.files)}
     failed = put_together(plan, files, [made[file.file] for file in plan.files])

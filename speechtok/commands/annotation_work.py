@@ -11,7 +11,6 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,8 +116,7 @@ class Annotator:
             with closing(self._recordings.of(cells)) as recordings:
                 rows = [self._annotate(*pair) for pair in zip(cells, recordings, strict=True)]
         table = pa.Table.from_pylist(rows, schema=schema)
-        temporary = values.layout.tmp if isinstance(values.folder, Path) else None
-        with replacing(values.path(piece), temporary) as path:
+        with replacing(values.path(piece)) as path:
             write_table(table, path)
         return len(rows)
 

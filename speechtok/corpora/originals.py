@@ -119,7 +119,11 @@ class Originals:
 
 
 def find_originals(
-    dataset: AnyPath, corpus_root: AnyPath | None = None, folders: Iterable[AnyPath] = ()
+    dataset: AnyPath,
+    corpus_root: AnyPath | None = None,
+    folders: Iterable[AnyPath] = (),
+    *,
+    has_starts: bool = True,
 ) -> Originals:
     """Return where the recordings of a dataset or token file lie.
 
@@ -127,6 +131,7 @@ def find_originals(
         dataset: a token dataset, or one Parquet file of tokens.
         corpus_root: folder that the recordings' paths start from; None leaves them closed.
         folders: further folders that they may lie below.
+        has_starts: whether to look where segments begin, which takes memory for each of them.
 
     Raises:
         DatasetError: when the plan is damaged.
@@ -140,7 +145,7 @@ def find_originals(
         folders=tuple(folders),
         starts={
             name: start
-            for rows in map(without_faults, plan.batches(["id", "start", FAULT]))
+            for rows in (map(without_faults, plan.batches(["id", "start", FAULT])) if has_starts else ())
             for name, start in zip(rows["id"].to_pylist(), rows["start"].to_pylist(), strict=True)
             if start
         },

@@ -17,7 +17,9 @@ from speechtok.commands.tokenize import retry_quarantined
 from speechtok.engine.settings import JobSettings, RunSettings
 from speechtok.errors import AnnotationError, DatasetError, JobError
 from speechtok.shards.layout import Layout
-from speechtok.shards.schema import read_annotations
+from speechtok.shards.schema import read_annotations, token_schema
+from speechtok.shards.writer import ShardWriter
+from speechtok.tokens import StreamInfo, TokenizerInfo
 from tests.conftest import speech
 
 HERE = RunSettings(workers=1)
@@ -181,12 +183,14 @@ def test_one_after_the_other_is_as_both_at_once(dataset, made, corpus, tmp_path,
 
 def test_another_folder_gets_what_the_dataset_itself_gets(dataset, made, corpus, tmp_path, hashes_of):
     before, out = hashes_of(made), tmp_path / "out"
+    shutil.rmtree(made / ".speechtok/tmp", ignore_errors=True)
     annotate(made, corpus, Peak(), output=out)
     annotate(dataset, corpus, Peak())
     assert hashes_of(made) == before
     assert hashes_of(out) == hashes_of(dataset)
     assert annotate(made, corpus, Peak(), output=out).made == ()
     assert annotate(made, corpus, Frames(), output=out).made == ("frames",)
+    assert not (made / ".speechtok/tmp").exists()
     assert hashes_of(made) == before
 
 
@@ -551,3 +555,25 @@ def test_long_recordings_arrive_whole(dataset, made, corpus, tmp_path, monkeypat
     monkeypatch.setattr(annotation_audio, "WHOLE_SECONDS", 0.3)
     annotate(dataset, corpus, Peak())
     assert hashes_of(dataset) == hashes_of(other)
+
+
+def test_speakers_are_compared_over_the_whole_dataset(tmp_path):
+    stream = StreamInfo(name="content", num_codebooks=1, codebook_size=10, frame_rate=50.0, hop_length=320)
+    info = TokenizerInfo(
+        name="toy", fingerprint="f00d", sample_rate=16000, streams=(stream,), speaker_embedding_dim=2
+    )
+    voices = [("anna", [1, 0]), ("anna", [0, 1]), ("anna", [1, 1]), ("bo", [1, 0]), (None, [1, 0])]
+    file = tmp_path / "rows.parquet"
+    with ShardWriter(file, token_schema(info, {"name": "toy"}, {}), info) as writer:
+        for number, (speaker_label, vector) in enumerate(voices):
+            about = {"id": str(number), "audio": "x.wav", "num_samples": 3200, "duration": 0.2}
+            labels = {"text": None, "speaker": speaker_label, "language": None, "source_sample_rate": 16000}
+            codes = {"content": np.zeros((1, 10), np.uint16)}
+            writer.add({**about, **labels, **codes, "speaker_embedding": np.float32(vector)})
+    speechtok.select(file, tmp_path / "out")
+    assert annotate(tmp_path / "out", None, "speaker_similarity").failed == {"speaker_similarity": 2}
+    found = [row["speaker_similarity"] for row in rows(tmp_path / "out").values()]
+    assert found[:2] == pytest.approx([np.cos(3 * np.pi / 8)] * 2)
+    assert found[2:] == [pytest.approx(1.0), None, None]
+    with pytest.raises(DatasetError, match="is no finished token dataset of this version"):
+        annotate(file.parent / "nothing", None, "speaker_similarity")
