@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from speechtok.commands.derived import select_rows as select
     from speechtok.commands.filtering import filter_rows as filter
     from speechtok.commands.tokenize import tokenize_corpus as tokenize
+    from speechtok.commands.update import UpdateResult
+    from speechtok.commands.update import update_dataset as update
     from speechtok.engine.observer import Observer, Progress
     from speechtok.engine.settings import JobSettings, RunResult, RunSettings
     from speechtok.hub import Pushed
@@ -51,6 +53,7 @@ __all__ = [
     "TokenDataset",
     "TokenMixture",
     "TokenizerInfo",
+    "UpdateResult",
     "Verification",
     "__version__",
     "annotate",
@@ -65,6 +68,7 @@ __all__ = [
     "push",
     "select",
     "tokenize",
+    "update",
     "verify",
 ]
 
@@ -84,6 +88,7 @@ _HOMES = {
     "TokenDataset": "speechtok.shards.reader:TokenDataset",
     "TokenMixture": "speechtok.shards.mixture:TokenMixture",
     "TokenizerInfo": "speechtok.tokens:TokenizerInfo",
+    "UpdateResult": "speechtok.commands.update:UpdateResult",
     "Verification": "speechtok.shards.verify:Verification",
     "annotate": "speechtok.commands.annotate:annotate_dataset",
     "errors": "speechtok.errors",
@@ -97,6 +102,7 @@ _HOMES = {
     "push": "speechtok.publish.dataset:push_dataset",
     "select": "speechtok.commands.derived:select_rows",
     "tokenize": "speechtok.commands.tokenize:tokenize_corpus",
+    "update": "speechtok.commands.update:update_dataset",
     "verify": "speechtok.shards.verify:verify",
 }
 

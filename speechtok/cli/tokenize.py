@@ -135,19 +135,25 @@ def tokenize(
     tell(report, output)
 
 
-def tell(report: RunResult, output: AnyPath) -> None:
-    """Print what came of a job."""
+def held(report: RunResult, output: AnyPath) -> str:
+    """Return what a dataset holds after a job."""
     from speechtok.wording import count_text, duration_text, size_text
 
     failed = f"{report.quarantined:,} in quarantine"
     if report.quarantined:
         failed += f" ({', '.join(f'{count} {name}' for name, count in report.reasons.items())}; see {output / 'quarantine'})"
-    held = f"{count_text(report.rows, 'utterance')}, {duration_text(report.seconds)}, {size_text(report.bytes)}; {failed}"
+    return f"{count_text(report.rows, 'utterance')}, {duration_text(report.seconds)}, {size_text(report.bytes)}; {failed}"
+
+
+def tell(report: RunResult, output: AnyPath) -> None:
+    """Print what came of a job."""
+    from speechtok.wording import count_text, duration_text
+
     if not report.shards_made:
         whole = "its only shard is" if report.shards == 1 else f"all {report.shards} shards are"
-        say(f"{output}: nothing to do, {whole} complete ({held}).")
+        say(f"{output}: nothing to do, {whole} complete ({held(report, output)}).")
         return
-    say(f"{output}: {held}.")
+    say(f"{output}: {held(report, output)}.")
     say(
         f"Made {report.shards_made} of {count_text(report.shards, 'shard')}, {duration_text(report.seconds_made)} of audio "
         f"in {duration_text(report.wall_seconds)}: {report.seconds_made / report.wall_seconds:,.0f} × real time."

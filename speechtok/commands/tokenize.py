@@ -15,6 +15,7 @@ from speechtok.corpora import Corpus, read_corpus
 from speechtok.corpora.originals import read_run
 from speechtok.engine.executor import Executor, open_executor, usable_cpus
 from speechtok.engine.job_log import JobLog, check_errors
+from speechtok.engine.kept import KeptFrom
 from speechtok.engine.looking import Lookers
 from speechtok.engine.observer import Observer, Progress
 from speechtok.engine.output_lock import check_output, output_lock, unwritten
@@ -53,6 +54,7 @@ def tokenize_corpus(
     settings: JobSettings | None = None,
     run: RunSettings | None = None,
     observer: Observer | None = None,
+    kept_from: KeptFrom | None = None,
 ) -> RunResult:
     """Tokenize a corpus into a token dataset, or finish one that was begun.
 
@@ -68,6 +70,7 @@ def tokenize_corpus(
         settings: what decides the rows.
         run: where and how to run, which changes no row; None takes the processes of this machine.
         observer: told of the progress.
+        kept_from: a dataset of the same tokenizer and settings, from which rows are taken over that would be the same.
 
     Raises:
         CardError, CheckpointError, HubError: when the tokenizer cannot be loaded.
@@ -98,8 +101,13 @@ def tokenize_corpus(
             _check_version(layout, missing)
             observer.planned(plan, len(missing), found)
             source = _Source(
-                corpus_root=str(found.root.resolve()), tokenizer=str(tokenizer), checkpoint=checkpoint
+                corpus_root=str(found.root.resolve()),
+                tokenizer=str(tokenizer),
+                checkpoint=checkpoint,
+                kept_from=None if kept_from is None else str(kept_from.layout.root.resolve()),
             )
+            if kept_from is not None:
+                kept_from.write(layout, plan)
             return _make(layout, plan, ledger, missing, source, run, executor, _checked(observer, check_lock))
 
 
@@ -136,7 +144,7 @@ def retry_quarantined(
     check_output(layout)
     root = _last_root(layout) if corpus_root is None else str(as_path(corpus_root).resolve())
     if tokenizer is None:
-        tokenizer = _known_tokenizer(layout, plan.info.name, is_given=checkpoint is not None)
+        tokenizer = known_tokenizer(layout, plan.info.name, is_given=checkpoint is not None)
     source = _Source(corpus_root=root, tokenizer=str(tokenizer), checkpoint=checkpoint)
     with output_lock(layout) as check_lock, open_executor(run, imports=PRELOADED) as executor:
         ledger = Ledger.read(layout, plan)
@@ -169,7 +177,7 @@ def _last_root(layout: Layout) -> str:
     return root
 
 
-def _known_tokenizer(layout: Layout, name: str, *, is_given: bool) -> str:
+def known_tokenizer(layout: Layout, name: str, *, is_given: bool) -> str:
     """Return the name of a dataset's tokenizer, where that says enough: a dataset may come from anybody, and does not choose what is loaded."""
     given = options_of_last_run(layout.root)
     if name not in list_tokenizers() or (given and not is_given):
@@ -201,6 +209,8 @@ class _Source:
     """Name, card path or folder for `load_tokenizer`."""
     checkpoint: str | AnyPath | None
     """Folder with the published files."""
+    kept_from: str | None = None
+    """A dataset that rows are taken over from."""
 
 
 def _absolute(checkpoint: str | AnyPath | None) -> str | None:
@@ -298,6 +308,8 @@ def _worker_settings(layout: Layout, plan: Plan, source: _Source, run: RunSettin
             column.name: column.arrow_type for item in plan.annotations for column in item.columns
         },
         job=frozen_settings(plan),
+        run_seconds=plan.settings.get("run_seconds"),
+        kept_from=source.kept_from,
         timeout_seconds=run.timeout_seconds,
         memory_mb=run.memory_mb,
         readers=run.readers,

@@ -11,6 +11,7 @@ import filelock
 from speechtok.errors import JobError
 from speechtok.shards.annotated import settle
 from speechtok.shards.layout import Layout
+from speechtok.shards.updated import settle_update
 from speechtok.storage import StorePath
 from speechtok.storage.lease import HeldError, leased
 
@@ -33,6 +34,7 @@ def output_lock(layout: Layout) -> Iterator[Callable[[], None]]:
         with filelock.FileLock(layout.lock, timeout=0):
             layout.clear_tmp()
             settle(layout)
+            settle_update(layout)
             try:
                 yield lambda: None
             finally:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +19,7 @@ from speechtok.audio.location import location_of
 from speechtok.corpora import Corpus
 from speechtok.corpora.folder import TRANSCRIPTS
 from speechtok.corpora.slices import File, Slice, Source
+from speechtok.engine.batches import begins_run, run_length
 from speechtok.engine.listing import Listing
 from speechtok.engine.looking import SLICE_SECONDS, Lookers
 from speechtok.engine.settings import JobSettings
@@ -25,12 +28,10 @@ from speechtok.shards.plan import Plan
 from speechtok.tokens import TokenizerInfo
 from speechtok.version import __version__
 
-MAX_SHARD_SECONDS = 3600.0
-"""Shards hold an hour of audio when nothing else is asked for …"""
-MIN_SHARD_SECONDS = 120.0
-"""… or less, down to this, so that a small corpus still has …"""
+SHARD_SECONDS = (120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0)
+"""Shards hold an hour of audio when nothing else is asked for, or the least of these …"""
 WANTED_SHARDS = 16
-"""… this many shards to share among workers."""
+"""… that leaves no more than this many shards to share among workers: so a corpus may grow a while until all are others."""
 
 
 @dataclass(kw_only=True)
@@ -43,6 +44,8 @@ class Listed:
     """Their size."""
     digest: Any = field(default_factory=hashlib.sha256)
     """Of their names, sizes and versions."""
+    signs: array[int] = field(default_factory=partial(array, "q"))
+    """Of each, a hash of 8 bytes of the same."""
 
     @classmethod
     def of(cls, source: Source) -> Listed:
@@ -56,12 +59,22 @@ class Listed:
         """Yield files, each of which is counted."""
         for file in files:
             self.files, self.bytes = self.files + 1, self.bytes + file.size
-            self.digest.update(f"{file.name}\0{file.size}\0{file.version}\n".encode(errors="surrogatepass"))
+            self.digest.update(_facts(file))
+            self.signs.append(sign_of(file))
             yield file
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
         return {"files": self.files, "bytes": self.bytes, "sha256": self.digest.hexdigest()}
+
+
+def sign_of(file: File) -> int:
+    """Return a hash of all that tells a file of a corpus from others, and from what it was before."""
+    return int.from_bytes(hashlib.blake2b(_facts(file), digest_size=8).digest(), signed=True)
+
+
+def _facts(file: File) -> bytes:
+    return f"{file.name}\0{file.size}\0{file.version}\n".encode(errors="surrogatepass")
 
 
 def make_plan(
@@ -98,7 +111,8 @@ def make_plan(
 
     rows = lookers.rows(corpus, parts, settings, on_planning=on_planning, on_probe=on_probe)
     listing = Listing(rows, info, advice=source.advice)
-    return plan_of(listing, settings, plan_settings(corpus, listed, info, card, settings))
+    plan = plan_of(listing, settings, plan_settings(corpus, listed, info, card, settings))
+    return replace(plan, listing=listed.signs)
 
 
 def plan_of(listing: Listing, settings: JobSettings, frozen: Mapping[str, Any]) -> Plan:
@@ -113,45 +127,49 @@ def plan_of(listing: Listing, settings: JobSettings, frozen: Mapping[str, Any]) 
     for rows in listing.batches():
         for split, value in zip(rows["split"].to_pylist(), rows["seconds"].to_pylist(), strict=True):
             totals[split] = totals.get(split, 0.0) + (value or 0.0)
-    target = settings.shard_seconds or min(
-        MAX_SHARD_SECONDS, max(MIN_SHARD_SECONDS, sum(totals.values()) / WANTED_SHARDS)
+    wanted = sum(totals.values()) / WANTED_SHARDS
+    target = settings.shard_seconds or next(
+        (length for length in SHARD_SECONDS if length >= wanted), SHARD_SECONDS[-1]
     )
-    cutters = {split: Cutter(total, target) for split, total in totals.items()}
+    runs = run_length(target, settings.batch_seconds)
+    cutters = {split: Cutter(total, target, runs) for split, total in totals.items()}
 
     def placed() -> Iterator[pa.Table]:
         for rows in listing.batches():
-            splits, seconds = rows["split"].to_pylist(), rows["seconds"].to_pylist()
-            shards = [
-                cutters[split].place(value or 0.0) for split, value in zip(splits, seconds, strict=True)
-            ]
+            facts = zip(*(rows[name].to_pylist() for name in ("split", "id", "seconds")), strict=True)
+            shards = [cutters[split].place(name, value or 0.0) for split, name, value in facts]
             column = pa.array(shards, type=pa.int32())
             yield rows.set_column(rows.schema.get_field_index("shard"), "shard", column)
 
-    return Plan.of_tables(frozen, listing.schema, placed())
+    return Plan.of_tables({**frozen, "run_seconds": runs}, listing.schema, placed())
 
 
 class Cutter:
-    """Gives the utterances of one split, in order, the numbers of their shards: equal spans of seconds.
+    """Gives the utterances of one split, in order, the numbers of their shards: about equal spans of seconds, of whole runs.
 
     Args:
         total: seconds of the split.
         target: seconds wanted in a shard.
+        run_seconds: length of runs, see `speechtok.engine.batches`; None lets shards end anywhere.
     """
 
-    def __init__(self, total: float, target: float) -> None:
+    def __init__(self, total: float, target: float, run_seconds: float | None = None) -> None:
         self._count = max(1, math.ceil(total / target))
         self._span = total / self._count or 1.0
-        self._begun, self._shard = 0.0, 0
+        self._run_seconds = run_seconds
+        self._begun, self._shard, self._is_full = 0.0, 0, False
         self._previous: int | None = None
 
-    def place(self, seconds: float) -> int:
+    def place(self, name: str, seconds: float) -> int:
         """Return the shard of the next utterance.
 
         What has no known length joins its neighbours, and no shard holds nothing else.
         """
         if seconds:
             place = min(int((self._begun + seconds / 2) / self._span), self._count - 1)
-            self._shard += self._previous is not None and place > self._previous
+            self._is_full |= self._previous is not None and place > self._previous
+            if self._is_full and (self._run_seconds is None or begins_run(name, seconds, self._run_seconds)):
+                self._shard, self._is_full = self._shard + 1, False
             self._previous = place
             self._begun += seconds
         return self._shard

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechtok.audio.info import Waveform
 from speechtok.engine.attempts import Attempts
+from speechtok.engine.batches import make_batches
 from speechtok.engine.isolated import (
     MACHINE,
     LongRecording,
@@ -29,10 +30,11 @@ from speechtok.engine.isolated import (
 from speechtok.engine.observer import ENCODE, IDLE, READ, WRITE, Progress, WorkerStatus
 from speechtok.engine.reader_process import STORAGE
 from speechtok.engine.settings import JobSettings
-from speechtok.errors import JobError, StorageError
+from speechtok.errors import DatasetError, JobError, StorageError
 from speechtok.loading import load_tokenizer
 from speechtok.redaction import redact
 from speechtok.shards.layout import Layout
+from speechtok.shards.parquet import RowReader
 from speechtok.shards.parts import Failure, PartRecord, commit, is_intact, part_record, read_part
 from speechtok.shards.plan import ERROR, FAULT, PlanRows, ShardTask
 from speechtok.shards.reader import TokenDataset
@@ -73,6 +75,8 @@ class WorkerSettings:
     """Arrow types of the corpus's own columns."""
     job: JobSettings
     """What decides the rows."""
+    run_seconds: float | None = None
+    """Length of runs, see `speechtok.engine.batches`."""
     annotated_types: Mapping[str, Any] = field(default_factory=dict)
     """Arrow types of the columns that annotations have added, which rows made anew lack."""
     timeout_seconds: float = 300.0
@@ -83,6 +87,8 @@ class WorkerSettings:
     """Processes that read for each worker."""
     retries: bool = False
     """Whether failures of parts that are there are tried again."""
+    kept_from: str | None = None
+    """A dataset that rows are taken over from, as the table of `Layout.kept` says; None makes all of them."""
 
 
 class ShardWorker:
@@ -106,6 +112,8 @@ class ShardWorker:
         types = {**settings.extra_types, **settings.annotated_types}
         self._schema = token_schema(settings.info, settings.card, types)
         self._plan_rows = PlanRows(self._layout.plan_rows)
+        self._kept_rows = RowReader(self._layout.kept)
+        self._old_rows: TokenDataset | None = None
         self._root = as_path(settings.corpus_root)
         self._row_names = ("id", "audio", "text", "speaker", "language", *settings.extra_types)
         self._readers = ReaderPool(settings.readers)  # which start while the tokenizer is loaded
@@ -167,11 +175,12 @@ class ShardWorker:
             self._plan_rows.of(task).to_pylist(),
             batch_seconds=job.batch_seconds,
             chunk_seconds=job.chunk_seconds,
+            run_seconds=self._settings.run_seconds,
         )
         if attempts.suspected_batch is not None and attempts.suspected_batch < len(batches):
             self._try_one_by_one(batches[attempts.suspected_batch], attempts)
         earlier = self._earlier(task)
-        kept = {} if earlier is None else self._kept(task)
+        kept = self._taken_over(task) if earlier is None else self._kept(task)
         path = self._layout.part(task.number)
         rows, samples, failures = 0, 0, []
         with self._layout.temporary(path) as temporary:
@@ -306,10 +315,34 @@ class ShardWorker:
 
     def _kept(self, task: ShardTask) -> dict[str, dict[str, Any]]:
         """Return the token columns of a shard that is done already, by id: its failures are tried again."""
-        planned = set(self._plan_rows.of(task).column_names)
-        columns = [name for name in self._schema.names if name == "id" or name not in planned | {"start"}]
         path = self._layout.part(task.number)
-        return {row["id"]: row for row in TokenDataset(path, columns=columns)}
+        return {row["id"]: row for row in TokenDataset(path, columns=self._token_columns(task))}
+
+    def _taken_over(self, task: ShardTask) -> dict[str, dict[str, Any]]:
+        """Return the token columns of a shard that another dataset has, by id: those of whole batches."""
+        if self._settings.kept_from is None:
+            return {}
+        tables = self._kept_rows.rows(task.first_row, task.first_row + task.num_rows)
+        places = [place for table in tables for place in table["row"].to_pylist()]
+        if self._old_rows is None:
+            self._old_rows = TokenDataset(
+                as_path(self._settings.kept_from), columns=self._token_columns(task)
+            )
+        names = self._plan_rows.of(task)["id"].to_pylist()
+        found = {}
+        for name, place in zip(names, places, strict=True):
+            if place is not None:
+                found[name] = self._old_rows[place]
+                if found[name]["id"] != name:
+                    raise DatasetError(
+                        f"{self._settings.kept_from} has changed meanwhile; run the same command again."
+                    )
+        return found
+
+    def _token_columns(self, task: ShardTask) -> list[str]:
+        """Return the columns of rows that come from tokenizing, and their ids."""
+        planned = {*self._plan_rows.of(task).column_names, "start", *self._settings.annotated_types}
+        return [name for name in self._schema.names if name == "id" or name not in planned]
 
     def _earlier(self, task: ShardTask) -> PartRecord | None:
         """Return the record of a part that is there, and whose failures are to be tried again."""
@@ -420,23 +453,3 @@ def _load(settings: WorkerSettings) -> SpeechTokenizer:
             f"but the plan needs {settings.info.fingerprint}; give every machine the same files and versions."
         )
     return tokenizer
-
-
-def make_batches(
-    rows: Iterable[dict[str, Any]], *, batch_seconds: float, chunk_seconds: float
-) -> list[list[dict[str, Any]]]:
-    """Return planned rows in the groups that are encoded together, by their planned lengths alone.
-
-    So a failure changes its own batch and no other. What is long, or of unknown length, is alone.
-    """
-    batches: list[list[dict[str, Any]]] = []
-    room = 0.0
-    for row in rows:
-        seconds = row["seconds"]
-        is_alone = seconds is None or seconds > chunk_seconds
-        if is_alone or room <= 0:
-            batches.append([])
-            room = batch_seconds
-        batches[-1].append(row)
-        room = 0.0 if is_alone else room - seconds
-    return batches

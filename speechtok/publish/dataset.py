@@ -10,7 +10,7 @@ from speechtok.hub import Pushed, download_repository, published_text, push_file
 from speechtok.publish.card import PLOT, dataset_card
 from speechtok.publish.figure import plot_statistics
 from speechtok.shards.dataset_readme import read_readme
-from speechtok.shards.layout import Layout
+from speechtok.shards.layout import Layout, is_there
 from speechtok.shards.ledger import Ledger, is_version_1
 from speechtok.shards.manifest import FileRecord
 from speechtok.shards.plan import Plan, read_plan
@@ -150,4 +150,5 @@ def _names(layout: Layout, plan: Plan, ledger: Ledger) -> list[str]:
         own += sorted((layout.state / "shards").glob("*.json"), key=str)
     else:
         own += [layout.parts_table, layout.manifest]
+        own += [layout.listing] if is_there(layout.listing) else []
     return [*ledger.files, *(layout.relative(path) for path in (*own, layout.plan_rows, layout.plan))]

@@ -7,6 +7,7 @@
     OUT/quarantine/annotations/<split>.parquet      rows that an annotation has no value for
     OUT/manifest.parquet                            what is in each row group of each file
     OUT/.speechtok/plan.json, plan.parquet          the frozen plan
+    OUT/.speechtok/listing.parquet                  signs of the files of the corpus, by which changed ones are found
     OUT/.speechtok/parts/0000000.parquet, .json     what workers have made, and the proof, until files are made of it
     OUT/.speechtok/files/<file>.json                the proof of each file of data/, until the manifest is written
     OUT/.speechtok/parts.parquet                    the proofs of all parts of a finished dataset
@@ -15,6 +16,9 @@
     OUT/.speechtok/annotations.json                 what annotations have added, with what settings
     OUT/.speechtok/annotating/                      what annotations have made so far
     OUT/.speechtok/annotated/                       files with new columns, on their way to their places
+    OUT/.speechtok/kept.parquet                     while a dataset is updated: which rows are taken over
+    OUT/.speechtok/updating/                        an updated dataset that is being made
+    OUT/.speechtok/updated/                         a whole one, whose files are on their way to their places
     OUT/.speechtok/tmp/                             files being written
 
 Every file appears whole or not at all: it is written below `tmp`, flushed to disk, then renamed. In an
@@ -103,6 +107,26 @@ class Layout:
     def plan_rows(self) -> AnyPath:
         """The frozen utterances."""
         return self.state / "plan.parquet"
+
+    @property
+    def listing(self) -> AnyPath:
+        """Of each file of the corpus a hash of its name, size and version."""
+        return self.state / "listing.parquet"
+
+    @property
+    def kept(self) -> AnyPath:
+        """Of each planned utterance the row of another dataset that is taken over for it; null where none is."""
+        return self.state / "kept.parquet"
+
+    @property
+    def updating(self) -> AnyPath:
+        """Folder of an updated dataset that is being made."""
+        return self.state / "updating"
+
+    @property
+    def updated(self) -> AnyPath:
+        """Folder of an updated dataset that is to replace this one."""
+        return self.state / "updated"
 
     @property
     def job(self) -> AnyPath:
@@ -194,7 +218,7 @@ class Layout:
     @property
     def links(self) -> list[AnyPath]:
         """Those of its own files and folders that are links: a dataset from elsewhere may lead a writer anywhere."""
-        names = ("tmp", "parts", "files", "attempts", "annotating", "annotated")
+        names = ("tmp", "parts", "files", "attempts", "annotating", "annotated", "updating", "updated")
         folders = (self.state, self.data, *(self.state / name for name in names))
         files = (
             self.lock,
@@ -202,6 +226,8 @@ class Layout:
             self.events,
             self.plan,
             self.plan_rows,
+            self.listing,
+            self.kept,
             self.parts_table,
             self.annotations,
             self.manifest,

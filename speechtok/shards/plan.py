@@ -25,7 +25,7 @@ from speechtok.shards.annotated import Annotated, Provenance, read_annotated
 from speechtok.shards.layout import Layout, check_split, is_there, json_bytes
 from speechtok.shards.parquet import RowReader, open_parquet, read_group
 from speechtok.shards.schema import FORMAT_VERSION, token_schema
-from speechtok.shards.writer import write_tables
+from speechtok.shards.writer import write_table, write_tables
 from speechtok.storage import (
     ABSENT,
     AnyPath,
@@ -121,6 +121,8 @@ class Plan:
     """Parquet file of all utterances in shard order, with `PLAN_COLUMNS` and the corpus's own columns."""
     annotated: Annotated = field(default_factory=Annotated)
     """What annotations have added to the rows since they were made."""
+    listing: Sequence[int] | None = field(default=None, repr=False)
+    """Of each file of the corpus a hash of its name, size and version; only of a plan that was not frozen yet."""
     keep: OwnedFolder | None = field(default=None, repr=False)
     """What `file` vanishes with, for a plan that was not frozen yet."""
 
@@ -254,7 +256,10 @@ class Plan:
         return sum(task.seconds for task in self.tasks)
 
     def write(self, layout: Layout) -> None:
-        """Freeze the plan: the utterances first, then the settings with their hash."""
+        """Freeze the plan: the listing and the utterances first, then the settings with their hash."""
+        if self.listing is not None:
+            with layout.replacing(layout.listing) as listing:
+                write_table(pa.table({"file": pa.array(self.listing, pa.int64())}), listing)
         with layout.temporary(layout.plan_rows) as rows, layout.temporary(layout.plan) as settings:
             with rows.open("wb") as file:
                 copy_bytes(self.file, file)
@@ -324,6 +329,10 @@ def read_plan(layout: Layout) -> Plan:
         raise DatasetError(
             f"{layout.root} is no token dataset made by `speechtok tokenize`: it has no {layout.relative(layout.plan)}."
         )
+    if isinstance(layout.updated, Path) and layout.updated.is_dir():
+        raise DatasetError(
+            f"An update of {layout.root} was interrupted when its files were about to be moved to their places; run it again."
+        )
     content = read_json(layout.plan)
     version = content.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
@@ -376,6 +385,7 @@ def _check_settings(settings: Any, source: AnyPath) -> None:
             for kind, items in ((dict, parts), (str, texts), (int, numbers))
             for item in items
         )
+        is_right = is_right and float(settings.get("run_seconds") or 1) > 0
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(
             f"{source} is no plan that speechtok makes: its settings lack something ({error!r})."

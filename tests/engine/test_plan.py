@@ -100,7 +100,7 @@ def cut(splits, seconds, target):
     """Return the shard of each utterance."""
     totals = {split: sum(v for s, v in zip(splits, seconds, strict=True) if s == split) for split in splits}
     cutters = {split: Cutter(total, target) for split, total in totals.items()}
-    return [cutters[split].place(value) for split, value in zip(splits, seconds, strict=True)]
+    return [cutters[split].place("", value) for split, value in zip(splits, seconds, strict=True)]
 
 
 seconds = st.one_of(st.just(0.0), st.floats(0.01, 40), st.integers(1, 20).map(float))

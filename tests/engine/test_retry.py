@@ -15,9 +15,9 @@ import pytest
 import speechtok
 from speechtok.commands.decode import decode_dataset
 from speechtok.commands.tokenize import retry_quarantined, tokenize_corpus
+from speechtok.engine.batches import make_batches
 from speechtok.engine.observer import Observer
 from speechtok.engine.settings import JobSettings, RunSettings
-from speechtok.engine.worker import make_batches
 from speechtok.errors import CardError, CheckpointError, DatasetError, JobError
 from speechtok.report import write_report
 from speechtok.shards.layout import Layout
