@@ -154,7 +154,8 @@ def _copy(source: Layout, target: Layout) -> None:
             return
     quarantine = {source.quarantine(split): target.quarantine(split) for split in plan.splits}
     dropped = {source.dropped(split): target.dropped(split) for split in plan.dropped}
-    state = {getattr(source, name): getattr(target, name) for name in ("parts_table", "plan_rows", "plan")}
+    names = (*(("listing",) if is_there(source.listing) else ()), "parts_table", "plan_rows", "plan")
+    state = {getattr(source, name): getattr(target, name) for name in names}
     for old, new in (quarantine | dropped | state).items():
         if not is_there(old):
             raise DatasetError(f"{old} is missing, so {source.root} cannot be annotated; run its job again.")

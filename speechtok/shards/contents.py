@@ -59,7 +59,8 @@ def token_files(path: AnyPath, split: str | None = None, *, allow_partial: bool 
         if not allow_partial:
             _check_complete(path, [file.path for file in files], all_splits=split is None)
         return files
-    names = {file.name for folder in (layout.data, layout.annotated / "data") for file in listing(folder)}
+    folders = [layout.data, layout.annotated / "data"] if layout.is_moving else [layout.data]
+    names = {file.name for folder in folders for file in listing(folder)}
     gone = [
         item.file
         for item in records

@@ -210,9 +210,16 @@ class Layout:
         """Folder of files that are to replace those of the dataset: whatever lies in it is what the dataset holds."""
         return self.state / "annotated"
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether files are on their way to their places; never in an object store, where nothing is moved."""
+        return isinstance(self.annotated, Path) and self.annotated.is_dir()
+
     def current(self, path: AnyPath) -> AnyPath:
         """Return where a file of the dataset lies: in its place, or still on its way there."""
-        moving = self.annotated / self.relative(path) if isinstance(path, Path) else path
+        if not self.is_moving:
+            return path
+        moving = self.annotated / self.relative(path)
         return moving if moving.is_file() and not moving.is_symlink() else path
 
     @property

@@ -287,7 +287,7 @@ def _other_problems(layout: Layout, plan: Plan, ledger: Ledger) -> list[str]:
         for split in plan.annotated.quarantine
         if not has_annotation_quarantine(layout, plan, split)
     ]
-    if layout.annotated.is_dir():
+    if layout.is_moving:
         problems.append("New columns are not yet in their places: annotating was interrupted, run it again.")
     if not layout.readme.is_file():
         problems.append("README.md is missing; run the job again.")
