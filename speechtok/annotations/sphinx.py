@@ -30,6 +30,10 @@ RATE = 16000
 """Hz of the audio that the model takes."""
 FRAME_RATE = 100
 """Hz of the frames of the model."""
+WINDOW_SECONDS = 0.025625
+"""Audio that a frame of the model looks at, from its number × 10 ms on."""
+OFFSET_SECONDS = WINDOW_SECONDS / 2 - 0.5 / FRAME_RATE
+"""What is added to a boundary in frames: it lies between the middles of the windows on its sides."""
 PHONES = tuple(
     "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()  # noqa: SIM905
 )
@@ -144,7 +148,8 @@ def _is_word(name: str) -> bool:
 
 
 def _interval(start: int, frames: int, label: str) -> Interval:
-    return Interval(start=start / FRAME_RATE, end=(start + frames) / FRAME_RATE, label=label)
+    begin, end = (round(frame / FRAME_RATE + OFFSET_SECONDS, 4) for frame in (start, start + frames))
+    return Interval(start=begin, end=end, label=label)
 
 
 def _phones(word: str, phones: Pronunciation) -> list[str]:
