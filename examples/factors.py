@@ -12,38 +12,14 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import nn
+from models import MaskedModel
 
 import speechtok
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.demo.demonstration import CORPUS
 from speechtok.engine.settings import JobSettings, RunSettings
-from speechtok.lm import FactorCollator, Vocabulary, codebook_losses
+from speechtok.lm import FactorCollator, Vocabulary
 from speechtok.lm.layouts.factors import stages_of
-
-
-class MaskedModel(nn.Module):
-    """All codebooks of a frame in, all codebooks out; it sees the whole utterance."""
-
-    def __init__(self, vocabulary: Vocabulary, channels: int = 64) -> None:
-        super().__init__()
-        books = vocabulary.num_codebooks
-        self.inputs = nn.ModuleList(nn.Embedding(vocabulary.head_size, channels) for _ in range(books))
-        self.text = nn.Embedding(len(vocabulary), channels)
-        self.stages = nn.Embedding(books, channels)
-        block = nn.TransformerEncoderLayer(channels, 4, 128, dropout=0.0, batch_first=True, norm_first=True)
-        self.layers = nn.TransformerEncoder(block, 2, enable_nested_tensor=False)
-        self.outputs = nn.ModuleList(nn.Linear(channels, vocabulary.head_size) for _ in range(books))
-
-    def forward(self, batch):
-        """Return logits `(batch, codebooks, frames, head size)`."""
-        frames = sum(embed(batch["input_ids"][:, k]) for k, embed in enumerate(self.inputs))
-        features = (
-            torch.cat([self.text(batch["text_ids"]), frames], dim=1) + self.stages(batch["stage"])[:, None]
-        )
-        mask = torch.cat([batch["text_mask"], batch["attention_mask"]], dim=1)
-        features = self.layers(features, src_key_padding_mask=mask == 0)[:, -frames.shape[1] :]
-        return torch.stack([output(features) for output in self.outputs], dim=1)
 
 
 def stored_rows(output: Path, tokenizer: str, checkpoint: Path | None):
@@ -83,7 +59,7 @@ def train(
         # another seed, other masks and stages; they depend on nothing else
         collator = FactorCollator(vocabulary=vocabulary, text=True, prompt_seconds=(0.125, 0.5), seed=step)
         batch = collator(batch_rows)
-        losses = codebook_losses(model(batch), batch["labels"], batch["loss_masks"], shift=False)
+        losses = model.losses(batch)
         loss = losses.nanmean()
         optimizer.zero_grad()
         loss.backward()

@@ -11,65 +11,17 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import nn
+from models import Valle
 
 import speechtok
 from speechtok.audio.io import read_waveform
 from speechtok.commands.tokenize import tokenize_corpus
 from speechtok.demo.demonstration import CORPUS
 from speechtok.engine.settings import JobSettings, RunSettings
-from speechtok.lm import ValleCollator, Vocabulary, codebook_losses
+from speechtok.lm import ValleCollator, Vocabulary
 
 CODEBOOKS = 4
 """Kept of dMel's 80, to stay small; a codec such as FunCodec has 8 to 32."""
-
-
-class Model(nn.Module):
-    """A Transformer over embeddings, causal or not, with positions and one output layer."""
-
-    def __init__(self, size: int, channels: int = 64, layers: int = 2) -> None:
-        super().__init__()
-        block = nn.TransformerEncoderLayer(
-            channels, 4, 4 * channels, dropout=0.0, batch_first=True, norm_first=True
-        )
-        self.layers = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
-        self.positions = nn.Embedding(4096, channels)
-        self.output = nn.Linear(channels, size)
-
-    def forward(self, features, mask, *, causal):
-        steps = features.shape[1]
-        features = features + self.positions(torch.arange(steps))
-        ahead = torch.ones(steps, steps, dtype=torch.bool).triu(1) if causal else None
-        return self.output(self.layers(features, mask=ahead, src_key_padding_mask=mask == 0))
-
-
-class Valle(nn.Module):
-    """The two models with their embeddings."""
-
-    def __init__(self, vocabulary: Vocabulary, channels: int = 64) -> None:
-        super().__init__()
-        self.vocabulary = vocabulary
-        self.ids = nn.Embedding(len(vocabulary), channels)
-        self.codes = nn.ModuleList(nn.Embedding(vocabulary.head_size, channels) for _ in range(CODEBOOKS))
-        self.levels = nn.Embedding(CODEBOOKS, channels)
-        self.ar = Model(len(vocabulary), channels)
-        self.nar = Model(vocabulary.head_size, channels)
-
-    def losses(self, batch):
-        """Return the AR loss, and the NAR loss of each codebook."""
-        logits = self.ar(self.ids(batch["input_ids"]), batch["attention_mask"], causal=True)
-        ar = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten())
-        parts = [self.ids(batch["text_ids"]), self._sum(batch["prompt_codes"]), self._sum(batch["codes"])]
-        masks = [batch["text_mask"], batch["prompt_mask"], batch["nar_mask"]]
-        features = torch.cat(parts, dim=1) + self.levels(batch["level"])[:, None]
-        logits = self.nar(features, torch.cat(masks, dim=1), causal=False)[:, -batch["codes"].shape[2] :]
-        levels = batch["nar_labels"][:, None].expand(-1, CODEBOOKS, -1)
-        levels = levels.where(batch["loss_masks"], -100)
-        heads = logits[:, None].expand(-1, CODEBOOKS, -1, -1)
-        return ar, codebook_losses(heads, levels, batch["loss_masks"], shift=False)
-
-    def _sum(self, codes):
-        return sum(embed(codes[:, k]) for k, embed in enumerate(self.codes))
 
 
 def stored_rows(output: Path):

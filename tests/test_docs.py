@@ -6,7 +6,7 @@ Every page is read as a list of fenced blocks, which are acted upon in order, in
 - `python` blocks run in one namespace per page, `pycon` blocks are doctests in the same namespace;
 - `console` blocks hold `$ command` lines, each followed by what it prints. Commands of speechtok run;
   numbers in their output may differ, a line `...` stands for any lines, and `; echo $?` shows the exit
-  code. Commands whose output is not shown must end with exit code 0;
+  code. Commands whose output is not shown must end with exit code 0. `python examples/…` runs too;
 - `python notest` and `console notest` blocks (network, hardware, other libraries) are only parsed.
 """
 
@@ -19,6 +19,8 @@ import io
 import json
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +92,8 @@ def prepare(folder):
     soundfile.write(folder / "corpus" / "anna" / "2.flac", voice(1.7, 44100, 190), 44100)
     soundfile.write(folder / "corpus" / "bo.wav", voice(2.3, 22050, 110), 22050)
     (folder / "corpus" / "anna" / "3.wav").write_text("this is not audio\n")
-    (folder / "pipelines").symlink_to(ROOT / "pipelines")
+    for name in ("pipelines", "examples"):
+        (folder / name).symlink_to(ROOT / name)
 
 
 def speechtok(arguments):
@@ -190,6 +193,10 @@ class Page:
             self.monkeypatch.setenv(name, value)
         if words[0] == "make":
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
+        if words[0] == "python" and words[1].startswith("examples/") and runs:
+            done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, done.stderr
+            assert not output or same(done.stdout, output), f"`{command}` prints\n{done.stdout}"
         if words[0] != "speechtok":
             return
         check_parses(words[1:])

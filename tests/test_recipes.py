@@ -20,6 +20,8 @@ CORPORA = {
     "common_voice_facodec": ("common_voice", 2, {"train", "dev"}),
     "emilia_facodec": ("emilia", 3, {"train"}),
     "libritts_funcodec": ("libritts", 4, {"dev.clean", "test.clean"}),
+    "libritts_naturalspeech3": ("libritts", 4, {"dev.clean", "test.clean"}),
+    "libritts_valle": ("libritts", 4, {"dev.clean", "test.clean"}),
     "vctk_hubert_units": ("vctk", 4, {"train"}),
 }
 

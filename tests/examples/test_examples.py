@@ -22,6 +22,14 @@ def load(name):
 
 
 @pytest.fixture(autouse=True)
+def _beside_each_other(monkeypatch):
+    """Examples import the models beside them, as scripts do."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    yield
+    sys.modules.pop("models", None)
+
+
+@pytest.fixture(autouse=True)
 def _one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -69,6 +77,57 @@ def test_factors_of_facodec(tmp_path, capsys):
         in capsys.readouterr().out
     )
     assert falls(history)
+
+
+@pytest.fixture
+def tokenized(tmp_path):
+    """Run a recipe on the miniature of LibriTTS, as a user does; return the dataset."""
+    from speechtok.cli import main
+
+    corpus = load("libritts_miniature").write(tmp_path)
+
+    def run(recipe, *words):
+        out = tmp_path / recipe
+        given = ["--corpus", str(corpus), "--output", str(out), "--workers", "1", *map(str, words)]
+        assert main.run(["run", recipe, *given]) == 0
+        return out
+
+    return run
+
+
+def test_valle_on_libritts(tokenized, tmp_path):
+    from tests.tokenizers.funcodec.published import write_folder
+
+    weights = write_folder(tmp_path / "weights", "encodec_nq32ds640", 12)
+    place = tokenized("libritts_valle", "--checkpoint", weights)
+    example = load("libritts_valle")
+    loader, vocabulary = example.batches(place, 2000, 0)
+    batch = next(iter(loader))
+    assert vocabulary.num_codebooks == 8
+    assert len(vocabulary.blocks["text"]) == 39
+    assert batch["input_ids"].shape[0] == batch["prompt_codes"].shape[0]
+    assert batch["text_mask"].sum(dim=1).min() >= 20  # phones, not a missing text
+    assert falls(example.train(place, steps=20))
+
+
+def test_naturalspeech3_on_libritts(tokenized, tmp_path):
+    from tests.goldens.facodec.weights import write_published
+
+    (tmp_path / "weights").mkdir()
+    for model in ("encoder", "decoder", "redecoder"):
+        write_published(tmp_path / "weights", model)
+    score = "annotation_settings.alignment.min_score=-60"  # the voices of the clips are made by a machine
+    place = tokenized("libritts_naturalspeech3", "--checkpoint", tmp_path / "weights", "--set", score)
+    example = load("naturalspeech3")
+    stream, collator = example.batches(place, 4000)
+    batch = collator(next(iter(stream)))
+    silence = collator.vocabulary.text_ids(["SIL"])[0]
+    shared = batch["attention_mask"] * (1 - batch["prompt_mask"]) == 1
+    assert (batch["frame_text"][shared] != collator.vocabulary.pad_id).all()
+    assert 0.01 < (batch["frame_text"][shared] == silence).float().mean() < 0.5
+    assert batch["prompt_mask"].sum(dim=1).min() >= 40  # half a second of 80 Hz
+    assert batch["input_ids"].shape[1] == 6
+    assert falls(example.train(place, steps=20))
 
 
 def torchrun(output, *arguments):
