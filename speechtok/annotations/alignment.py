@@ -116,7 +116,7 @@ class Alignment(Annotation):
             read_lexicon(self.lexicon)
             found["lexicon"] = file_sha256(as_path(self.lexicon))
         if self.aligner == "files":
-            return {**found, "alignments": self._given.sha256()}
+            return {**found, "alignments": self._given.sha256}
         if self.aligner == "pocketsphinx":
             check_packages(self.name, ("pocketsphinx",), "align")
             return {**found, **sphinx.model_files()}
@@ -212,7 +212,7 @@ class Alignment(Annotation):
             return list(sphinx.PHONES)
         if self.aligner == "ctc":
             return [symbol for symbol in self._model.symbols if symbol != self.silence]
-        found = self._lexicon.phone_set if self._lexicon else sorted(self._given.phones())
+        found = self._lexicon.phone_set if self._lexicon else sorted(self._given.phones)
         return [phone for phone in found if phone not in (SILENT_PHONES | {self.silence, UNKNOWN_WORD})]
 
     @property

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -66,22 +66,24 @@ class AlignmentFiles:
             )
         return _of_textgrid(places[0])
 
+    @cached_property
     def sha256(self) -> str:
-        """Return a hash of all files and their names."""
+        """A hash of all files and their names."""
         whole = hashlib.sha256()
         for file in self.files:
             whole.update(f"{_below(file, self.folder)}\0{file_sha256(file)}\n".encode())
         return whole.hexdigest()
 
-    def phones(self) -> set[str]:
-        """Return the labels of all phones; files that cannot be read are left aside, their rows will say so."""
+    @cached_property
+    def phones(self) -> frozenset[str]:
+        """The labels of all phones; files that cannot be read are left aside, their rows will say so."""
         found: set[str] = set()
         for name in (*self.stated, *self.textgrids):
             try:
                 found |= {item.label.strip() for item in self.of(name).phones or ()}
             except AnnotationError:
                 continue
-        return found
+        return frozenset(found)
 
 
 @cache
