@@ -62,6 +62,8 @@ class Alignment(Annotation):
     """Symbol of silence among the phones."""
     tolerance_seconds: float = 0.1
     """How far files may differ from the row in length."""
+    max_seconds: float = 120.0
+    """Longest row that an aligner takes; a minute takes pocketsphinx some 0.4 GB."""
     min_score: float = sphinx.MISFIT
     """Mean score that pocketsphinx must give the frames of words for the text to be that of the audio."""
 
@@ -73,6 +75,8 @@ class Alignment(Annotation):
             raise ValueError("`lexicon` goes with the aligners pocketsphinx and files, not with ctc.")
         if not self.silence or self.silence != self.silence.strip():
             raise ValueError(f"`silence` must be a symbol, got {self.silence!r}.")
+        if not self.max_seconds > 0:
+            raise ValueError(f"`max_seconds` must be above 0, got {self.max_seconds:g}.")
         if not self.tolerance_seconds >= 0:
             raise ValueError(f"`tolerance_seconds` must be at least 0, got {self.tolerance_seconds:g}.")
 
@@ -156,6 +160,11 @@ class Alignment(Annotation):
         """Return what the aligner or the files have of a row."""
         if self.aligner == "files":
             return self._given.of(row.id)
+        if row.duration > self.max_seconds:
+            raise AnnotationError(
+                f"The row is {row.duration:g} s long, and only those of up to {self.max_seconds:g} s are aligned; segment recordings with "
+                "`speechtok tokenize --segment vad`, or raise alignment.max_seconds."
+            )
         text = row.columns.get("text_normalized") or row.text or ""
         if self.aligner == "pocketsphinx":
             check_language(row.columns.get("language"), "en", "pocketsphinx's model")

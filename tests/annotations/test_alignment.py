@@ -87,6 +87,17 @@ def test_next_to_no_audio_is_refused(samples):
         load_annotation("alignment")(row_of(text="hello", waveform=np.zeros(samples, np.float32)))
 
 
+def test_rows_that_are_too_long_are_refused(clip):
+    row = row_of(text=TEXT, waveform=clip)
+    with pytest.raises(
+        AnnotationError,
+        match=r"^The row is 3\.\d+ s long, and only those of up to 2 s are aligned; segment recordings",
+    ):
+        load_annotation("alignment", max_seconds=2.0)(row)
+    with pytest.raises(ValueError, match=r"`max_seconds` must be above 0, got 0\."):
+        load_annotation("alignment", max_seconds=0.0)
+
+
 def test_words_and_phones_come_from_ones_own_lexicon_too(clip, tmp_path):
     path = tmp_path / "words.dict"
     path.write_text("nuthing N AH1 TH IH0 NG\nbad B Æ D\nzyxbad Æ\n", encoding="utf-8")
