@@ -29,6 +29,7 @@ TYPES = dict(zip(ROWS.schema.names, ROWS.schema.types, strict=True))
         ("duration < 20 and text is not null", "a", ["duration", "text"]),
         ("duration >= 1", "ab", ["duration"]),
         ("not duration >= 2", "a", ["duration"]),
+        ("duration + duration - 1 >= 3", "b", ["duration"]),
         ("duration is null or Duration == 2", "bc", ["duration"]),
         ("text like 't%'", "c", ["text"]),
         ("text = 'three''s'", "c", ["text"]),
