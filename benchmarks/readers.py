@@ -9,7 +9,8 @@ written once and read in one run by:
 - `datasets`: `load_dataset(…, streaming=True)`, shuffled with a buffer, in torch format;
 
 all through a `DataLoader` with 1 and with 2 workers, and `pyarrow` without one as well. Figures are rows and codes per
-second, and ours over those of `datasets`. Padding is that of the batches.
+second, and ours over those of `datasets`. Padding is that of the batches. `mixture_over_batches` is the mixture's rows per second of
+processor time over those of the batches, without workers, in turns of a tenth of an epoch: what else the machine does moves it little.
 
     python benchmarks/readers.py [CORPUS/manifest.tsv] --json benchmarks/results/readers.json
 """
@@ -25,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,26 @@ def read_mixture(folder: Path, workers: int, **settings: Any) -> int:
     return drain(mixture.loader(num_workers=workers), batched=True, limit=count)
 
 
+def mixture_over_batches(folder: Path, max_tokens: int, epochs: int = 8) -> float:
+    """Return rows per second of processor time of a mixture over those of a stream, which take turns ten times an epoch."""
+    shards = {path.stem: speechtok.TokenDataset(path) for path in sorted((folder / "data").iterdir())}
+    stream = speechtok.TokenDataset(folder).stream(max_tokens=max_tokens)
+    batches: list[Iterator[Any]] = [
+        chain.from_iterable(repeat(stream)),
+        iter(speechtok.TokenMixture(shards, max_tokens=max_tokens)),
+    ]
+    turn = stream.count() // 10
+    for source in batches:
+        drain(source, limit=turn)
+    rows, seconds = [0, 0], [0.0, 0.0]
+    for _ in range(10 * epochs):
+        for number, source in enumerate(batches):
+            start = time.process_time()
+            rows[number] += drain(source, batched=True, limit=turn)
+            seconds[number] += time.process_time() - start
+    return rows[1] / seconds[1] / (rows[0] / seconds[0])
+
+
 def read_datasets(folder: Path, workers: int, limit: int) -> int:
     import datasets
 
@@ -176,6 +197,7 @@ def main() -> None:
             "batches": stream.count(),
             "padding": stream.padding(),
             "padding_without_buckets": speechtok.TokenDataset(folder).stream(batch_size=25).padding(),
+            "mixture_over_batches": mixture_over_batches(folder, arguments.max_tokens),
             "readers": {},
         }
         runs: dict[str, Any] = {"pyarrow, 0 workers": lambda: read_pyarrow(folder, 0)}
