@@ -148,6 +148,7 @@ class TokenDataset(Base):
         batch_size: int | None = None,
         max_tokens: int | None = None,
         count_text: str | None = None,
+        max_row_tokens: int | None = None,
         drop_last: bool = False,
         rank: int | None = None,
         world_size: int | None = None,
@@ -170,10 +171,15 @@ class TokenDataset(Base):
                 Without `batch_size` and `max_tokens`, the stream yields single rows.
             count_text: column of text that a model reads beside the codes, such as "text" or "phones": `max_tokens` then
                 counts its characters, or its symbols where it holds lists, beside the frames of a row.
+            max_row_tokens: most frames of a row, its text included where that counts; None sets no bound. Where a row is longer the
+                stream is refused, before anything is read, by an error with the filter that leaves such rows out.
             drop_last: leave out the last batches of an epoch that not every rank would get.
             rank: number of this process among those that share an epoch; None asks `torch.distributed`, then
                 the environment that `torchrun` sets, and takes 0 where there is neither.
             world_size: how many processes share an epoch; None as for `rank`.
+
+        Raises:
+            DatasetError: when a row is longer than `max_row_tokens`.
         """
         from speechtok.shards.stream import TokenStream
 
@@ -186,7 +192,10 @@ class TokenDataset(Base):
             max_tokens=max_tokens,
             count_text=count_text,
         )
-        return TokenStream(self, settings, drop_last=drop_last, rank=rank, world_size=world_size)
+        stream = TokenStream(self, settings, drop_last=drop_last, rank=rank, world_size=world_size)
+        if max_row_tokens is not None:
+            stream.check_longest(max_row_tokens)
+        return stream
 
     @property
     def annotations(self) -> tuple[Provenance, ...]:

@@ -163,6 +163,33 @@ class TokenStream(Stepped):
         self._starts = np.concatenate([[0], np.cumsum(dataset.group_rows)])
         self._place, self._ended = Place(), False
 
+    def check_longest(self, max_row_tokens: int) -> None:
+        """Raise `DatasetError` when a row has more frames than that, those of its text included where `count_text` asks for it.
+
+        Args:
+            max_row_tokens: most frames of a row.
+
+        Raises:
+            DatasetError: with the number of such rows, the longest one, and the filter that leaves them out.
+            ValueError: when `max_row_tokens` is less than 1.
+        """
+        if max_row_tokens < 1:
+            raise ValueError(f"`max_row_tokens` must be at least 1, got {max_row_tokens}.")
+        lengths = self._order.lengths if len(self._order.lengths) else self._lengths()
+        too_long = int((lengths > max_row_tokens).sum())
+        if not too_long:
+            return
+        longest = int(lengths.argmax())
+        text = self.settings.count_text
+        condition = f"ceil(num_samples / {self._hop_length})" + (
+            f" + coalesce(len({text}), 0)" if text else ""
+        )
+        raise DatasetError(
+            f"{too_long} of {len(lengths)} rows of {self.dataset.path} have more than {max_row_tokens} frames{f' and symbols of {text}' if text else ''}; "
+            f"the longest is '{self.dataset.column('id')[longest]}' with {lengths[longest]}. Leave them out: "
+            f'TokenDataset(..., filter="{condition} <= {max_row_tokens}").'
+        )
+
     @property
     def epoch(self) -> int:
         """Number of the epoch that an iteration begins in or goes on with."""
@@ -297,11 +324,15 @@ class TokenStream(Stepped):
         needed = ["num_samples"] if self.settings.makes_batches else []
         return [*self.dataset.columns, *(name for name in needed if name not in self.dataset.columns)]
 
+    @property
+    def _hop_length(self) -> int:
+        """Samples of a frame at the streams' highest frame rate."""
+        return min(stream.hop_length for stream in self.info.streams or self.dataset.info.streams)
+
     def _lengths(self) -> Integers:
         """Return the frames of each row at the streams' highest frame rate, by the number of samples, and of its text."""
-        hop = min(stream.hop_length for stream in self.info.streams or self.dataset.info.streams)
         samples: Integers = self.dataset.column("num_samples").to_numpy()
-        frames: Integers = -(-samples // hop)
+        frames: Integers = -(-samples // self._hop_length)
         if self.settings.count_text is None:
             return frames
         return frames + text_lengths(self.dataset.column(self.settings.count_text), self.settings.count_text)

@@ -591,3 +591,32 @@ def test_text_that_cannot_be_counted(dataset):
         dataset.stream(count_text="text")
     with pytest.raises(DatasetError, match="has no column phones"):
         dataset.stream(max_tokens=100, count_text="phones")
+
+
+@pytest.mark.parametrize("text", [None, "text"])
+def test_a_row_that_is_too_long_is_refused_with_the_filter_that_helps(folder, dataset, text):
+    hop = min(stream.hop_length for stream in dataset.info.streams)
+    lengths = {
+        row["id"]: -(-row["num_samples"] // hop) + len(row["text"] or "") * bool(text) for row in dataset
+    }
+    longest = max(lengths, key=lengths.get)
+    settings = {**SETTINGS, "count_text": text}
+    whole = dataset.stream(**settings, max_row_tokens=lengths[longest])
+    assert ids(whole) == ids(dataset.stream(**settings))
+    bound = sorted(lengths.values())[len(lengths) // 2]
+    with pytest.raises(DatasetError) as caught:
+        dataset.stream(**settings, max_row_tokens=bound)
+    too_long = sum(length > bound for length in lengths.values())
+    assert f"{too_long} of {len(lengths)} rows of " in str(caught.value)
+    assert f"'{longest}' with {lengths[longest]}." in str(caught.value)
+    condition = str(caught.value).split('filter="')[1].split('")')[0]
+    kept = TokenDataset(folder, filter=condition)
+    found = ids(kept.stream(**settings, max_row_tokens=bound))
+    assert sorted(name for names in found for name in names) == sorted(
+        name for name, length in lengths.items() if length <= bound
+    )
+
+
+def test_a_bound_of_no_row(dataset):
+    with pytest.raises(ValueError, match="`max_row_tokens` must be at least 1, got 0"):
+        dataset.stream(max_row_tokens=0)
