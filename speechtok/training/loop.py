@@ -28,6 +28,7 @@ from speechtok.errors import JobError
 from speechtok.training.batches import Batches
 from speechtok.training.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, write_checkpoint
 from speechtok.training.log import RunLog
+from speechtok.training.processes import are_alike, average_gradients, averaged, from_first
 from speechtok.training.settings import FREE, LoopSettings
 from speechtok.training.task import Batch, Networks, Task, Turn
 
@@ -103,15 +104,20 @@ class _Run:
             world_size=count,
         )
         decisive = {name: value for name, value in asdict(settings).items() if name not in FREE}
-        identity = {**decisive, "processes": count, **task.identity}
+        identity = {**decisive, **task.identity}
         path = find_checkpoint(folder / CHECKPOINTS)
         self.state = Checkpoint(settings=identity)
         for network in task.networks.values():
             network.to(self.accelerator.device)
         if path is not None:
             self.state = read_checkpoint(path, identity, task.networks, task.optimizers, task.schedules)
+        for network in task.networks.values():
+            from_first(network)
+        # in reduced precision where that is asked for; gradients are averaged here, once per turn
         self.networks: Networks = {
-            name: self.accelerator.prepare(network) if _is_trained(network) else network
+            name: self.accelerator.prepare_model(network, evaluation_mode=True)
+            if _is_trained(network)
+            else network
             for name, network in task.networks.items()
         }
         self.is_main = self.accelerator.is_main_process
@@ -165,16 +171,13 @@ class _Run:
         optimizer = self.task.optimizers[turn.optimizer]
         optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
-        for number, part in enumerate(parts, start=1):
-            with ExitStack() as stack:
-                if number < len(parts):
-                    for network in self.networks.values():
-                        stack.enter_context(self.accelerator.no_sync(network))
-                loss, shown = turn.loss(part, self.networks)
-                self.accelerator.backward(loss / len(parts))
+        for part in parts:
+            loss, shown = turn.loss(part, self.networks)
+            self.accelerator.backward(loss / len(parts))
             for name, value in shown.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / len(parts)
-        metrics = {name: float(value) for name, value in sums.items()}
+        average_gradients([item for group in optimizer.param_groups for item in group["params"]])
+        metrics = {name: float(value) for name, value in averaged(sums).items()}
         most = turn.max_gradient_norm or self.settings.max_gradient_norm
         for group in optimizer.param_groups:
             name = f"gradient norm, {group.get('name', turn.optimizer)}"
@@ -226,6 +229,11 @@ class _Run:
         self.accelerator.wait_for_everyone()
 
     def _save(self) -> None:
+        if not are_alike(self.task.networks.values()):
+            raise JobError(
+                f"After step {self.state.step} the processes of the run have different weights, so what they learn no longer adds up; "
+                f"step {self.saved_step} is what the next run goes on from. Run it in one process, and report how it was started."
+            )
         if self.is_main:
             keep = self.settings.keep_checkpoints
             self._writing(

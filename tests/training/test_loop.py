@@ -15,7 +15,8 @@ from speechtok.errors import CardError, CheckpointError, DatasetError, JobError
 from speechtok.training.batches import Batches
 from speechtok.training.loop import Watcher, train
 from speechtok.training.settings import LoopSettings, read_training_recipe
-from tests.training.toy import SETTINGS, Lines, Toy
+from tests.training.processes import float64, in_two_processes
+from tests.training.toy import SETTINGS, Lines, Toy, run
 
 
 def state(folder, step):
@@ -263,3 +264,39 @@ def test_settings(tmp_path):
         LoopSettings(save_every=0)
     with pytest.raises(ValueError, match="`device` must be 'cpu', or 'cuda'"):
         train(Toy(tmp_path), tmp_path, SETTINGS, device="tpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulation", ["1", "2"])
+def test_two_processes_learn_what_one_does(accumulation, tmp_path):
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    with float64():
+        run(alone, accumulation)
+    in_two_processes("tests.training.toy:run", both, accumulation)
+    (tensors, told), (others, other) = state(alone, 8), state(both, 8)
+    assert tensors.keys() == others.keys()
+    for name, value in tensors.items():
+        torch.testing.assert_close(others[name], value, rtol=0, atol=1e-6, msg=name)
+    for ours, theirs in zip(told["history"], other["history"], strict=True):
+        assert theirs == pytest.approx(ours, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+    alone, changed = tmp_path / "alone", tmp_path / "changed"
+    with float64():
+        run(alone, "1")
+        train(Toy(changed, dropout=0.0), changed, replace(SETTINGS, steps=4))
+    in_two_processes("tests.training.toy:run", changed, "1")
+    (tensors, _), (others, _) = state(alone, 8), state(changed, 8)
+    for name, value in tensors.items():
+        torch.testing.assert_close(others[name], value, rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.slow
+def test_processes_that_drift_apart_are_stopped(tmp_path):
+    in_two_processes("tests.training.toy:drift", tmp_path / "run")
+    for rank in range(2):
+        said = (tmp_path / "run" / f"said-{rank}").read_text()
+        assert said.startswith("After step 2 the processes of the run have different weights")
+    assert not list((tmp_path / "run").glob("checkpoints/step-*"))

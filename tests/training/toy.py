@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from speechtok.errors import AudioError
+from speechtok.errors import AudioError, JobError
 from speechtok.report.training import Sound
 from speechtok.shards.statistics import StreamStatistics
 from speechtok.tokens import StreamInfo
@@ -81,7 +81,7 @@ class Toy:
         return loss, {"generator": loss}
 
     def validate(self):
-        x = torch.ones(1, 3)
+        x = torch.ones(1, 3, dtype=next(self.networks["generator"].parameters()).dtype)
         value = float(self.networks["generator"](x))
         tone = np.sin(np.arange(1600) / 10)
         counts = np.array([[3, 1, 0, 0]])
@@ -93,6 +93,26 @@ class Toy:
 
     def export(self):
         (self.folder / "exported").write_text(f"{float(self.networks['discriminator'].bias.detach()):.9g}")
+
+
+def run(folder, accumulation):
+    """Train without dropout."""
+    settings = dataclasses.replace(SETTINGS, accumulation=int(accumulation))
+    train(Toy(folder, dropout=0.0), folder, settings)
+
+
+def drift(folder):
+    """Train, but let one of the processes change its weights, and keep what is said."""
+    toy = Toy(folder)
+
+    def stepped(step, metrics):
+        if os.environ["RANK"] == "1":
+            toy.networks["generator"][0].weight.data += 1e-3
+
+    try:
+        train(toy, folder, SETTINGS, watcher=Watcher(stepped=stepped))
+    except JobError as error:
+        (folder / f"said-{os.environ['RANK']}").write_text(str(error))
 
 
 def main():

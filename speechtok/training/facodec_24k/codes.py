@@ -10,10 +10,11 @@ Contents: `CodeUse`, `standardize`, `usage`.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from speechtok.nets.vector_quantizer import FactorizedQuantizer, ResidualQuantizer
+from speechtok.training.processes import all_of, summed
 
 _LEAST_DEVIATION = 1e-6
 """Channels that vary less are scaled as if they varied by this."""
@@ -76,16 +77,16 @@ class CodeUse(nn.Module):
         for name, values in codes.items():
             counts: Tensor = getattr(self, name)
             for row, found in zip(counts, values.unbind(1), strict=True):
-                row += torch.bincount(found.flatten(), minlength=len(row))
+                row += summed(torch.bincount(found.flatten(), minlength=len(row)))
 
 
 def _replace(stage: FactorizedQuantizer, is_unused: Tensor, features: Tensor) -> None:
-    projected = stage.in_proj(features).flatten(0, 1)
+    projected = all_of(stage.in_proj(features).flatten(0, 1))
     unused = is_unused.nonzero()[:, 0]
-    order = torch.randperm(len(projected), device=projected.device)
-    chosen = order[torch.arange(len(unused), device=order.device) % len(order)]
+    # the same in every process: of features from all over the batch, in an order that follows from their own number
+    order = torch.randperm(len(projected), generator=torch.Generator().manual_seed(len(projected)))
+    chosen = order[torch.arange(len(unused)) % len(order)].to(projected.device)
     stage.rows[unused] = projected[chosen]
-    _share(stage.rows)
 
 
 @torch.no_grad()
@@ -96,19 +97,12 @@ def standardize(layer: nn.Module, made: Tensor) -> None:
         layer: with weight norm or without.
         made: `(batch, frames, channels)`.
     """
-    mean, deviation = made.mean(dim=(0, 1)), made.std(dim=(0, 1)).clamp(min=_LEAST_DEVIATION)
+    rows = all_of(made.flatten(0, 1))
+    mean, deviation = rows.mean(dim=0), rows.std(dim=0).clamp(min=_LEAST_DEVIATION)
     weight = layer.get_parameter("weight_g" if hasattr(layer, "weight_g") else "weight")
     weight.div_(deviation.view(-1, *[1] * (weight.dim() - 1)))
     bias = layer.get_parameter("bias")
     bias.sub_(mean).div_(deviation)
-    _share(weight)
-    _share(bias)
-
-
-def _share(parameter: Tensor) -> None:
-    """Let all processes have the first one's values."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.broadcast(parameter.data, 0)
 
 
 def usage(codes: Tensor, size: int) -> Tensor:

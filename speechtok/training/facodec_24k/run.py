@@ -24,6 +24,7 @@ from speechtok.training.facodec_24k.predictors import Predictors
 from speechtok.training.facodec_24k.settings import DataSettings, FacodecSettings
 from speechtok.training.facodec_24k.task import FacodecTask
 from speechtok.training.loop import Watcher, train
+from speechtok.training.processes import first_before_others
 
 
 def train_facodec(
@@ -58,7 +59,8 @@ def train_facodec(
     """
     config, losses = settings.codec, settings.losses
     speech, dev_speech = read_splits(corpus, settings.data, seed=settings.loop.seed, columns=columns)
-    targets, classes, kept = make_targets(speech, folder / "targets", settings, on_prepared=on_prepared)
+    with first_before_others(device):
+        targets, classes, kept = make_targets(speech, folder / "targets", settings, on_prepared=on_prepared)
     torch.manual_seed(settings.loop.seed)
     codec = TrainedCodec(
         config,

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from speechtok.nets.mel import slaney_filters
 from speechtok.nets.spectrum import centred, magnitude, spectra
+from speechtok.training.processes import mean_of_all
 
 SCALES = {256: 40, 512: 80, 1024: 80, 2048: 120}
 """Samples of a window → mel bands."""
@@ -62,13 +63,14 @@ class SpectralDistance(nn.Module):
         distance = functional.l1_loss(mel.clamp(min=_MEL_FLOOR).log(), true_mel.clamp(min=_MEL_FLOOR).log())
         logs = functional.l1_loss((loud + _MAGNITUDE_FLOOR).log(), (true + _MAGNITUDE_FLOOR).log())
         soft, true_soft = ((item + _COMPRESSED_FLOOR) ** COMPRESSION for item in (mel, true_mel))
-        compressed = (soft - true_soft).abs().mean() / true_soft.mean()
+        compressed = (soft - true_soft).abs().mean() / mean_of_all(true_soft.mean())
         distance = distance + MAGNITUDE_WEIGHT * logs + COMPRESSED_WEIGHT * compressed
         if window == COMPLEX:
             apart = torch.view_as_real(
                 of_made * loud ** (COMPRESSION - 1) - of_real * true ** (COMPRESSION - 1)
             )
-            distance = distance + COMPLEX_WEIGHT * 2 * apart.abs().mean() / (true**COMPRESSION).mean()
+            level = mean_of_all((true**COMPRESSION).mean())
+            distance = distance + COMPLEX_WEIGHT * 2 * apart.abs().mean() / level
         return distance
 
 
@@ -99,7 +101,7 @@ class EnvelopeDistance(nn.Module):
         level = true.norm(dim=-1)
         alike = (ours * true).sum(dim=-1) / (ours.norm(dim=-1) * level + 1e-6)
         heard = (level > self._SILENT).to(made.dtype)
-        distance: Tensor = ((1 - alike) * heard).sum() / heard.sum().clamp(min=1)
+        distance: Tensor = ((1 - alike) * heard).sum() / mean_of_all(heard.sum()).clamp(min=1)
         return distance
 
     def _envelopes(self, waveform: Tensor) -> Tensor:

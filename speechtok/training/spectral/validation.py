@@ -40,7 +40,8 @@ def validate(
         distance: how far speech is apart.
     """
     config, count = settings.codec, settings.codec.num_codebooks
-    device = next(codec.parameters()).device
+    like = next(codec.parameters())
+    device = like.device
     distance.to(device)
     most = int(settings.data.validation_seconds * config.sample_rate)
     numbers = sorted({max(1, count // 4), max(1, count // 2), count})
@@ -52,7 +53,7 @@ def validate(
         whole = dev.whole(index)[:most]
         filled = np.pad(whole, (0, max(-len(whole) % config.hop_length, 4 * 2048 - len(whole))))
         filled = filled[: len(filled) // config.hop_length * config.hop_length]
-        waveform = torch.from_numpy(filled.astype(np.float32))[None].to(device)
+        waveform = torch.from_numpy(filled)[None].to(like)
         latents = codec.standardized(codec.encoder(waveform))
         made = {}
         for number in numbers:

@@ -90,6 +90,18 @@ def train_facodec_redecoder(source: str | Path, *arguments: Any, **options: Any)
     return redecoder.train_facodec_redecoder(source, *arguments, **options)
 
 
+def run(folder: Path, manifest: str, accumulation: str) -> None:
+    """Train some steps, whose batches go through the networks in parts, without what is dropped at random."""
+    loop = dataclasses.replace(SETTINGS.loop, batch_size=4, accumulation=int(accumulation))
+    losses = dataclasses.replace(
+        SETTINGS.losses,
+        codebook_dropout=0.0,
+        residual_dropout=0.0,
+        replace_codes_every=2 * int(accumulation == "1"),
+    )
+    train_facodec(manifest, folder, dataclasses.replace(SETTINGS, loop=loop, losses=losses))
+
+
 def main() -> None:
     """Train in this process and die by SIGKILL after a step, without any chance to clean up."""
     manifest, folder, last = sys.argv[1:]

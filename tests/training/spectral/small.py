@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,12 @@ def make_corpus(folder: Path) -> Path:
         samples = np.asarray(recipe.speechlike(14_000 + 300 * number, 16000, seed=number))
         soundfile.write(folder / f"{number}.wav", samples, 16000)
     return folder
+
+
+def run(folder: Path, corpus: str, accumulation: str) -> None:
+    """Train some steps, whose batches go through the networks in parts."""
+    loop = replace(SETTINGS.loop, accumulation=int(accumulation))
+    train_spectral(corpus, folder, replace(SETTINGS, loop=loop))
 
 
 def main(corpus: str, run: str, last: str) -> None:

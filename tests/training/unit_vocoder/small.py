@@ -79,6 +79,12 @@ def changed(section: str, **values: object) -> UnitVocoderSettings:
     return dataclasses.replace(SETTINGS, **{section: part})
 
 
+def train_in_parts(folder: Path, tokens: str, tokenizer: str, accumulation: str) -> None:
+    """Train some steps, whose batches go through the networks in parts."""
+    loop = dataclasses.replace(SETTINGS.loop, batch_size=4, accumulation=int(accumulation))
+    train_unit_vocoder(tokens, folder, dataclasses.replace(SETTINGS, loop=loop), tokenizer=tokenizer)
+
+
 def main() -> None:
     """Train in this process and die by SIGKILL after a step, without any chance to clean up."""
     tokens, tokenizer, folder, last = sys.argv[1:]
