@@ -55,7 +55,9 @@ def command(
         )
     place = dataset if output is None else output
     if found.job is None:
-        say(f"{place}: nothing to do, the corpus is as it was ({found.rows:,} rows).")
+        say(
+            f"{place}: nothing to do, the files of the corpus have the names and sizes they had ({found.rows:,} rows)."
+        )
         return
     say(f"{place}: {held(found.job, place)}.")
     say(

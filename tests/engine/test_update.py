@@ -1,5 +1,6 @@
 """A dataset follows its corpus: the same bytes as a fresh run, and only what changed is encoded."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from itertools import chain
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import speechtok
@@ -40,10 +41,38 @@ def update(corpus, output, *others, **changes):
     return update_dataset(corpus, output, *others, run=ALONE, **changes)
 
 
-@pytest.fixture
-def corpus(tmp_path, write_corpus):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, write_corpus):
+    """A corpus `old/c`, its dataset `out`, the corpus `new/c` that it became, and the dataset `fresh` of that."""
+    folder = tmp_path_factory.mktemp("made")
     names = {f"{number:02d}.wav": 0.2 + 0.02 * (number % 5) for number in range(40)}
-    return write_corpus(tmp_path / "c", names | {"bad.wav": b"no audio"})
+    corpus = write_corpus(folder / "old/c", names | {"bad.wav": b"no audio"})
+    (corpus / "05.txt").write_text("before")
+    fresh(corpus, folder / "out")
+    later = shutil.copytree(corpus, folder / "new/c")
+    write_corpus(later, {"10a.wav": 0.3, "20.wav": 0.5})
+    (later / "30.wav").unlink()
+    (later / "05.txt").write_text("good morning")
+    fresh(later, folder / "fresh")
+    return folder
+
+
+@pytest.fixture
+def out(made, tmp_path):
+    return shutil.copytree(made / "out", tmp_path / "out")
+
+
+@pytest.fixture
+def corpus(made, tmp_path, request):
+    """The corpus of the dataset; as it became where a test asks for `grown`."""
+    name = "new" if "grown" in request.fixturenames else "old"
+    return shutil.copytree(made / name / "c", tmp_path / "c")
+
+
+@pytest.fixture
+def grown(made, out):
+    """A dataset whose corpus has a new recording, a longer one, one less, and another text; returns it and a fresh one."""
+    return out, made / "fresh"
 
 
 @pytest.fixture
@@ -60,18 +89,6 @@ def encoded(monkeypatch):
     return counts
 
 
-@pytest.fixture
-def grown(corpus, tmp_path, write_corpus):
-    """A dataset whose corpus has a new recording, a longer one, one less, and another text; returns it and a fresh one."""
-    (corpus / "05.txt").write_text("before")
-    fresh(corpus, tmp_path / "out")
-    write_corpus(corpus, {"10a.wav": 0.3, "20.wav": 0.5})
-    (corpus / "30.wav").unlink()
-    (corpus / "05.txt").write_text("good morning")
-    fresh(corpus, tmp_path / "fresh")
-    return tmp_path / "out", tmp_path / "fresh"
-
-
 def test_same_bytes_as_a_fresh_run(corpus, grown, hashes, account, encoded):
     out, wanted = grown
     encoded.clear()
@@ -82,6 +99,27 @@ def test_same_bytes_as_a_fresh_run(corpus, grown, hashes, account, encoded):
     assert (len(rows), failed, found.rows, found.gone) == (40, ["bad.wav"], 40, 1)
     assert found.rows - found.kept == encoded["utterances"] < 20
     assert update(corpus, out).job is None
+
+
+states = st.dictionaries(st.sampled_from([f"{n:02d}.wav" for n in range(12)]), st.integers(0, 3), min_size=2)
+
+
+@given(st.lists(states, min_size=2, max_size=3))
+@settings(max_examples=3, derandomize=True, deadline=None, phases=[Phase.generate])
+def test_any_corpus_after_any_other(tmp_path_factory, write_corpus, hashes, versions):
+    """However a corpus changes, step by step, its dataset is the one of a fresh run."""
+    place = tmp_path_factory.mktemp("law")
+    for number, state in enumerate(versions):
+        shutil.rmtree(place / "c", ignore_errors=True)
+        write_corpus(place / "c", {"always.wav": 0.3})
+        for name, version in state.items():
+            write_corpus(place / "c", {name: 0.2 + 0.1 * version if version else b"no audio"})
+        if number == 0:
+            fresh(place / "c", place / "out")
+        else:
+            update(place / "c", place / "out")
+    fresh(place / "c", place / "fresh")
+    assert hashes(place / "out") == hashes(place / "fresh")
 
 
 def test_into_another_folder(corpus, grown, tmp_path, hashes):
@@ -95,29 +133,25 @@ def test_into_another_folder(corpus, grown, tmp_path, hashes):
     assert hashes(tmp_path / "new") == hashes(wanted)
 
 
-def test_other_texts_alone_encode_nothing(corpus, tmp_path, hashes, encoded):
-    fresh(corpus, tmp_path / "out")
+def test_other_texts_alone_encode_nothing(corpus, out, tmp_path, hashes, encoded):
     for number in range(7):
         (corpus / f"{number:02d}.txt").write_text(f"text {number}")
     encoded.clear()
-    found = update(corpus, tmp_path / "out")
+    found = update(corpus, out)
     assert (found.kept, found.gone, encoded["utterances"]) == (40, 0, 0)
-    texts = {
-        row["id"]: row["text"] for row in speechtok.TokenDataset(tmp_path / "out", columns=["id", "text"])
-    }
+    texts = {row["id"]: row["text"] for row in speechtok.TokenDataset(out, columns=["id", "text"])}
     assert texts["03.wav"] == "text 3"
     fresh(corpus, tmp_path / "fresh")
-    assert hashes(tmp_path / "out") == hashes(tmp_path / "fresh")
+    assert hashes(out) == hashes(tmp_path / "fresh")
 
 
-def test_what_failed_is_tried_again(corpus, tmp_path, write_corpus, hashes):
+def test_what_failed_is_tried_again(corpus, out, tmp_path, write_corpus, hashes):
     """Also what was good then, and is bad now."""
-    fresh(corpus, tmp_path / "out")
     write_corpus(corpus, {"bad.wav": 0.3, "11.wav": b"no audio"})
-    found = update(corpus, tmp_path / "out")
+    found = update(corpus, out)
     assert dict(found.job.reasons) == {"AudioError": 1}
     fresh(corpus, tmp_path / "fresh")
-    assert hashes(tmp_path / "out") == hashes(tmp_path / "fresh")
+    assert hashes(out) == hashes(tmp_path / "fresh")
 
 
 def test_fewer_files_and_splits(tmp_path, write_corpus, hashes):
@@ -222,26 +256,23 @@ def test_text_of_people_stays(corpus, grown):
 # --- what is refused ---
 
 
-def test_no_listing(corpus, tmp_path):
-    fresh(corpus, tmp_path / "out")
-    Layout(tmp_path / "out").listing.unlink()
+def test_no_listing(corpus, out, tmp_path):
+    Layout(out).listing.unlink()
     with pytest.raises(DatasetError, match="out cannot be updated: it does not list the files of its corpus"):
-        update(corpus, tmp_path / "out")
+        update(corpus, out)
 
 
-def test_damaged_listing(corpus, tmp_path):
-    fresh(corpus, tmp_path / "out")
-    listing = Layout(tmp_path / "out").listing
+def test_damaged_listing(corpus, out, tmp_path):
+    listing = Layout(out).listing
     pq.write_table(pq.read_table(listing).slice(1), listing)
     with pytest.raises(
         DatasetError, match=r"listing\.parquet is damaged: it lists other files than the plan"
     ):
-        update(corpus, tmp_path / "out")
+        update(corpus, out)
 
 
-def test_derived_datasets(corpus, tmp_path):
-    fresh(corpus, tmp_path / "out")
-    speechtok.select(tmp_path / "out", tmp_path / "some", where=["duration > 0.25"])
+def test_derived_datasets(corpus, out, tmp_path):
+    speechtok.select(out, tmp_path / "some", where=["duration > 0.25"])
     with pytest.raises(DatasetError, match="or update the dataset that it was made of"):
         update(corpus, tmp_path / "some")
 
