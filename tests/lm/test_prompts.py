@@ -1,6 +1,8 @@
 """Prompts of the same speaker: another utterance, always the same for the same draw, also in workers and after a filter."""
 
+import json
 import pickle
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -136,3 +138,23 @@ def test_what_is_refused(dataset, factors):
         collate([dataset[0]])
     with pytest.raises(TokensError, match="Utterance 'u0': `durations` must be 2 numbers of frames"):
         collate([{**dataset[0], "phone": ["A", "B"], "phone_frames_content": [1, 2]}])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_same_prompts_in_workers_and_after_a_resume(dataset, factors, workers):
+    vocabulary = Vocabulary.of(factors)
+    collate = ValleCollator(
+        vocabulary=vocabulary, text=False, prompt_seconds=(0.1, 0.1), prompts=SpeakerPrompts(dataset)
+    )
+
+    def read(stream, workers, steps=None):
+        return list(islice(stream.loader(num_workers=workers, collate_fn=collate), steps))
+
+    whole = [item["prompt_codes"] for item in read(dataset.stream(batch_size=2, lanes=2), 0)]
+    stream = dataset.stream(batch_size=2, lanes=2)
+    first = [item["prompt_codes"] for item in read(stream, workers, 2)]
+    again = dataset.stream(batch_size=2, lanes=2)
+    again.load_state_dict(json.loads(json.dumps(stream.state_dict())))
+    got = first + [item["prompt_codes"] for item in read(again, 0)]
+    assert len(got) == len(whole) == 6
+    assert all(map(torch.equal, got, whole))

@@ -291,13 +291,15 @@ def together(*shares):
 @st.composite
 def stream_settings(draw):
     """Any way of mixing and batching: single rows, batches of rows, of frames, or both."""
+    max_tokens = draw(st.none() | st.integers(20, 400))
     return {
         "seed": draw(st.integers(0, 9)),
         "shuffle": draw(st.booleans()),
         "window": draw(st.sampled_from([1, 7, 20, 100])),
         "lanes": draw(st.integers(1, 4)),
         "batch_size": draw(st.none() | st.integers(1, 9)),
-        "max_tokens": draw(st.none() | st.integers(20, 400)),
+        "max_tokens": max_tokens,
+        "count_text": draw(st.sampled_from([None, "text"])) if max_tokens else None,
     }
 
 
@@ -375,7 +377,14 @@ def test_ranks_share_and_may_change(dataset, ranks, then, steps):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "options"),
-    [(2, {}), (3, {"lanes": 3}), (2, {"lanes": 3}), (4, {}), (2, {"shuffle": False})],
+    [
+        (2, {}),
+        (3, {"lanes": 3}),
+        (2, {"lanes": 3}),
+        (4, {}),
+        (2, {"shuffle": False}),
+        (2, {"count_text": "text"}),
+    ],
 )
 def test_any_workers_hand_out_the_same(dataset, workers, options):
     """Also where workers own unequally many lanes, where there are more of them than lanes, and at the end of the epoch."""
