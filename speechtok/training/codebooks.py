@@ -102,6 +102,19 @@ class LearntCodebooks(nn.Module):
             left = left - rows[codes]
         self.begun.fill_(True)
 
+    @torch.no_grad()
+    def take(self, embed: Tensor, features_per_step: int) -> None:
+        """Begin with rows `(codebooks, codes, channels)`, as if each had been used alike.
+
+        Args:
+            embed: the rows.
+            features_per_step: as for `begin`.
+        """
+        self.embed.copy_(embed)
+        self.counts.fill_(features_per_step / embed.shape[1])
+        self.sums.copy_(self.embed * self.counts[..., None])
+        self.begun.fill_(True)
+
     def forward(self, features: Tensor, num_codebooks: Tensor | None = None) -> Coded:
         """Return what the codes of features stand for; in training mode the codebooks follow the features.
 

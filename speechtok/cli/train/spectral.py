@@ -16,6 +16,11 @@ from speechtok.storage import AnyPath
 @click.argument("output", type=options.LOCAL_FOLDER)
 @running
 @options.columns
+@click.option(
+    "--start",
+    type=options.LOCAL_EXISTING,
+    help="Begin with the weights of a tokenizer's folder, such as model/ of another run.",
+)
 @options.verbose
 def command(
     corpus: AnyPath,
@@ -24,6 +29,7 @@ def command(
     changes: tuple[str, ...],
     device: str,
     columns: dict[str, str],
+    start: Path | None,
 ) -> None:
     """Train the compact codec on the speech of CORPUS, and write the run into the folder OUTPUT, or finish what was begun.
 
@@ -35,5 +41,7 @@ def command(
 
     settings = read_training_recipe(SpectralSettings, recipe, changes)
     with watching(settings.loop.steps) as watcher:
-        history = train_spectral(corpus, output, settings, columns=columns, device=device, watcher=watcher)
+        history = train_spectral(
+            corpus, output, settings, columns=columns, start=start, device=device, watcher=watcher
+        )
     report(output, history)

@@ -122,6 +122,18 @@ class TrainedCodec(nn.Module):
         )
 
     @torch.no_grad()
+    def take(self, codec: Codec, *, features_per_step: int) -> None:
+        """Take the weights of a stored codec, whose latents are standardised already.
+
+        Args:
+            codec: of the same sizes.
+            features_per_step: features of a step, over all processes; as if so many had used each row alike.
+        """
+        self.encoder.load_state_dict(codec.encoder.state_dict())
+        self.decoder.load_state_dict(codec.decoder.state_dict())
+        self.codebooks.take(codec.codebooks.embed, features_per_step)
+
+    @torch.no_grad()
     def codec(self) -> Codec:
         """Return the codec as it is stored: the standardisation is part of the encoder's last layer."""
         made = Codec(self.config)

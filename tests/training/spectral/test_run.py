@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import speechtok
 from speechtok.cli.main import run
-from speechtok.errors import CheckpointError
+from speechtok.errors import CardError, CheckpointError
 from speechtok.laws import assert_laws
 from speechtok.training.settings import read_training_recipe
 from speechtok.training.spectral.run import train_spectral
@@ -64,6 +64,22 @@ def test_the_command(corpus, tmp_path, capsys):
     assert run(["train", "spectral", str(corpus), str(tmp_path / "run"), "--recipe", "spectral", *words]) == 0
     assert "which --tokenizer takes" in capsys.readouterr().out
     assert speechtok.load_tokenizer(tmp_path / "run" / "model").name == "spectral_16k"
+
+
+def test_a_run_starts_with_another_model(corpus, trained, tmp_path):
+    model = trained[0] / "model"
+    settings = replace(SETTINGS, loop=replace(SETTINGS.loop, steps=1, validate_every=1))
+    history = train_spectral(corpus, tmp_path / "run", settings, start=model)
+    assert history[-1]["spectral distance, 4 codebooks"] < trained[1][1]["spectral distance, 4 codebooks"]
+    with pytest.raises(CardError, match="has other sizes than the recipe"):
+        train_spectral(
+            corpus,
+            tmp_path / "other",
+            replace(settings, codec=replace(settings.codec, num_codebooks=3)),
+            start=model,
+        )
+    with pytest.raises(CardError, match="is no spectral codec"):
+        train_spectral(corpus, tmp_path / "other", settings, start="dmel_16k")
 
 
 def test_other_settings_do_not_go_on(corpus, trained):
