@@ -43,8 +43,11 @@ def write_tokenizer(
     if entries:
         values = {name: value.detach().cpu().contiguous() for name, value in entries.items()}
         with _whole(folder / WEIGHTS_FILE) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # safetensors lets nobody else read what it writes
             try:
                 save_file(values, temporary)
+                temporary.chmod(mode)
             except SafetensorError as error:  # what a full disk becomes in safetensors
                 raise OSError(str(error)) from error
     names = (*texts, WEIGHTS_FILE) if entries else tuple(texts)

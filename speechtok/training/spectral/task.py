@@ -176,8 +176,11 @@ class SpectralTask:
         share = max(1 - self.settings.losses.average_decay, 1 / (self._step + 1))
         for mean, value in zip(self.average.parameters(), codec.parameters(), strict=True):
             mean.lerp_(value, share)
-        for kept, constant in zip(self.average.buffers(), codec.buffers(), strict=True):
-            kept.copy_(constant)
+        for (name, kept), constant in zip(self.average.named_buffers(), codec.buffers(), strict=True):
+            if name.startswith("standardized."):  # of what averaged weights give, as nearly as can be told
+                kept.lerp_(constant, share)
+            else:
+                kept.copy_(constant)
 
     def _judged(self, waveform: Tensor, batch: Batch) -> Tensor:
         """Return the stretch of each item that discriminators see."""

@@ -134,3 +134,7 @@ def test_what_is_refused(folder, tmp_path):
 def test_sizes_that_do_not_go_together(change, sentence):
     with pytest.raises(ValueError, match=sentence):
         SpectralConfig(**change)
+
+
+def test_everybody_may_read_what_was_written(folder):
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "tokenizer.yaml").stat().st_mode
