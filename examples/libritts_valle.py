@@ -16,11 +16,9 @@ import speechtok
 from speechtok.lm import SpeakerPrompts, ValleCollator, Vocabulary, phone_set
 
 
-def batches(place: Path, max_tokens: int, workers: int):
+def batches(place: Path, max_tokens: int, *, workers: int = 0, split: str | None = "train.clean.100"):
     """Return a loader of batches, and their vocabulary."""
-    dataset = speechtok.TokenDataset(
-        place, split="train.clean.100", filter="phones is not null and duration <= 20"
-    )
+    dataset = speechtok.TokenDataset(place, split=split, filter="phones is not null and duration <= 20")
     vocabulary = Vocabulary.of(dataset.info, text=phone_set(dataset))
     prompts = SpeakerPrompts(dataset)
     print(f"{len(dataset)} utterances with phones, {prompts.num_alone} of speakers without another one")
@@ -29,10 +27,10 @@ def batches(place: Path, max_tokens: int, workers: int):
     return stream.loader(num_workers=workers, collate_fn=collator), vocabulary
 
 
-def train(place: Path, *, steps: int = 30, max_tokens: int = 2000, workers: int = 0) -> list[float]:
+def train(place: Path, *, steps: int = 30, max_tokens: int = 2000, **reading) -> list[float]:
     """Return the loss of each step."""
     torch.manual_seed(0)
-    loader, vocabulary = batches(place, max_tokens, workers)
+    loader, vocabulary = batches(place, max_tokens, **reading)
     model = Valle(vocabulary)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     history: list[float] = []
@@ -56,6 +54,8 @@ if __name__ == "__main__":
     parser.add_argument("dataset", type=Path, help="token dataset of the recipe libritts_valle")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--max-tokens", type=int, default=2000, help="frames and phones of a batch")
+    parser.add_argument("--split", default="train.clean.100", help="part of LibriTTS")
     parser.add_argument("--workers", type=int, default=0, help="processes that read ahead")
     given = parser.parse_args()
-    train(given.dataset, steps=given.steps, max_tokens=given.max_tokens, workers=given.workers)
+    reading = {"split": given.split, "workers": given.workers}
+    train(given.dataset, steps=given.steps, max_tokens=given.max_tokens, **reading)

@@ -19,11 +19,9 @@ from speechtok.lm import FactorCollator, SpeakerPrompts, Vocabulary, phone_set
 from speechtok.lm.layouts.factors import stages_of
 
 
-def batches(place: Path, max_tokens: int):
+def batches(place: Path, max_tokens: int, split: str | None = "train.clean.100"):
     """Return a stream, and the collator of its batches."""
-    dataset = speechtok.TokenDataset(
-        place, split="train.clean.100", filter="phone is not null and duration <= 20"
-    )
+    dataset = speechtok.TokenDataset(place, split=split, filter="phone is not null and duration <= 20")
     aligned = dataset.info.streams[-1].name  # the streams of FACodec have the same frames
     vocabulary = Vocabulary.of(dataset.info, text=phone_set(dataset, "phone"))
     prompts = SpeakerPrompts(dataset)
@@ -35,10 +33,12 @@ def batches(place: Path, max_tokens: int):
     return dataset.stream(max_tokens=max_tokens, seed=0), collator
 
 
-def train(place: Path, *, steps: int = 30, max_tokens: int = 2000) -> list[float]:
+def train(
+    place: Path, *, steps: int = 30, max_tokens: int = 2000, split: str | None = "train.clean.100"
+) -> list[float]:
     """Return the loss of each step."""
     torch.manual_seed(0)
-    stream, collator = batches(place, max_tokens)
+    stream, collator = batches(place, max_tokens, split)
     model = MaskedModel(collator.vocabulary)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     history: list[float] = []
@@ -66,5 +66,6 @@ if __name__ == "__main__":
     parser.add_argument("dataset", type=Path, help="token dataset of the recipe libritts_naturalspeech3")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--max-tokens", type=int, default=2000, help="frames of a batch")
+    parser.add_argument("--split", default="train.clean.100", help="part of LibriTTS")
     given = parser.parse_args()
-    train(given.dataset, steps=given.steps, max_tokens=given.max_tokens)
+    train(given.dataset, steps=given.steps, max_tokens=given.max_tokens, split=given.split)

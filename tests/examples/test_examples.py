@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from speechtok.errors import DatasetError
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 pytestmark = pytest.mark.slow
@@ -101,7 +103,7 @@ def test_valle_on_libritts(tokenized, tmp_path):
     weights = write_folder(tmp_path / "weights", "encodec_nq32ds640", 12)
     place = tokenized("libritts_valle", "--checkpoint", weights)
     example = load("libritts_valle")
-    loader, vocabulary = example.batches(place, 2000, 0)
+    loader, vocabulary = example.batches(place, 2000)
     batch = next(iter(loader))
     assert vocabulary.num_codebooks == 8
     assert len(vocabulary.blocks["text"]) == 39
@@ -128,6 +130,14 @@ def test_naturalspeech3_on_libritts(tokenized, tmp_path):
     assert batch["prompt_mask"].sum(dim=1).min() >= 40  # half a second of 80 Hz
     assert batch["input_ids"].shape[1] == 6
     assert falls(example.train(place, steps=20))
+
+
+def test_a_loop_without_rows_says_so(tokenized):
+    words = ["--set", "tokenizer=dmel_16k", "--set", "num_codebooks=6"]
+    unheard = "annotation_settings.alignment.min_score=100"
+    place = tokenized("libritts_naturalspeech3", *words, "--set", unheard)
+    with pytest.raises(DatasetError, match="'phone is not null and duration <= 20' holds of none"):
+        load("naturalspeech3").train(place)
 
 
 def torchrun(output, *arguments):
