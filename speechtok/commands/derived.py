@@ -79,7 +79,7 @@ def select_rows(
     *,
     split: str | None = None,
     ids: Iterable[str] | None = None,
-    where: Sequence[str] = (),
+    where: str | Sequence[str] = (),
     streams: Sequence[str] | None = None,
     num_codebooks: int | None = None,
     columns: Sequence[str] | None = None,
@@ -94,7 +94,7 @@ def select_rows(
         output: folder of the new one; new, empty, or begun by the same call.
         split: only this split.
         ids: only these utterances, in the order of the dataset.
-        where: SQL conditions that must all hold, such as `"duration <= 20"` or `"speaker = 'anna'"`, see
+        where: SQL conditions that must all hold, or one, such as `"duration <= 20"` or `"speaker = 'anna'"`, see
             `speechtok.shards.conditions`; of an empty cell no comparison holds.
         streams: only these streams.
         num_codebooks: only the first ones of each stream, which are the coarse ones.
@@ -107,6 +107,7 @@ def select_rows(
         JobError: when the output is in use or cannot be written.
         ValueError: for a condition that is none.
     """
+    where = [where] if isinstance(where, str) else where
     source = Source(dataset, split=split, allow_partial=allow_partial)
     wanted = None if ids is None else list(dict.fromkeys(ids))
     info = source.info

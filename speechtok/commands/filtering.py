@@ -37,7 +37,7 @@ def filter_rows(
     dataset: str | AnyPath,
     output: str | AnyPath,
     *,
-    keep: Sequence[str] = (),
+    keep: str | Sequence[str] = (),
     duplicates: Literal["exact", "near"] | None = None,
     near_share: float = NEAR_SHARE,
     hours: float | None = None,
@@ -55,7 +55,7 @@ def filter_rows(
     Args:
         dataset: a token dataset or token file.
         output: folder of the new one; new, empty, or begun by the same call.
-        keep: SQL conditions that must all hold, such as `"dnsmos >= 3 and duration < 20"`, see `speechtok.shards.conditions`.
+        keep: SQL conditions that must all hold, or one, such as `"dnsmos >= 3 and duration < 20"`, see `speechtok.shards.conditions`.
         duplicates: leave out rows with the same codes as one before them ("exact"; the same audio has them), or with nearly the
             same ("near"): of the stretches of `STRETCH` frames of the first codebook that either has, so many are in both.
         near_share: how many, from 0 to 1, as MinHash estimates it. Broder 1997, On the resemblance and containment of documents.
@@ -75,6 +75,7 @@ def filter_rows(
         JobError: when the output is in use or cannot be written.
         ValueError: when a condition or a number is none.
     """
+    keep = [keep] if isinstance(keep, str) else keep
     if duplicates not in (None, "exact", "near"):
         raise ValueError(f"`duplicates` must be exact or near, got {duplicates!r}.")
     if not 0 < near_share <= 1:

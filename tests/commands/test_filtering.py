@@ -97,7 +97,7 @@ def test_rows_with_the_codes_of_another(dataset, tmp_path):
 
 
 def test_datasets_reads_the_list(dataset, tmp_path):
-    speechtok.filter(dataset, tmp_path / "out", keep=["snr >= 3"])
+    speechtok.filter(dataset, tmp_path / "out", keep="snr >= 3")
     found = datasets.load_dataset(
         str(tmp_path / "out"), "dropped", split="rows", cache_dir=str(tmp_path / "c")
     )
