@@ -126,7 +126,8 @@ class FactorizedQuantizer(nn.Module):
 def nearest(features: Tensor, keys: Tensor, half_norms: Tensor | None = None) -> Tensor:
     """Return the code that is nearest to each feature, the lowest of several on the CPU.
 
-    Nearest is the greatest x·k - ‖k‖²/2, which orders codes as their distance to x does.
+    Nearest is the greatest x·k - ‖k‖²/2, which orders codes as their distance to x does. Two equal rows may differ in the last bit of
+    that, as the place of a row decides the order in which its products are added up.
 
     Args:
         features: `(..., channels)`.

@@ -140,7 +140,10 @@ def test_the_nearest_code_is_that_of_the_least_distance(dtype) -> None:
     found = nearest(features, rows.t(), half_norms_of(rows))
     assert torch.equal(found, torch.cdist(features, rows[None]).argmin(dim=-1))
     assert torch.equal(nearest(rows, rows.t(), half_norms_of(rows)), torch.arange(50))
-    twice = torch.cat([rows, rows])  # of codes as near, the lowest
-    assert torch.equal(nearest(features, twice.t(), half_norms_of(twice)), found)
+    # whole numbers add up exactly, whatever the order: of codes as near, the lowest
+    whole, near = features.mul(3).round(), rows.mul(3).round()
+    twice = torch.cat([near, near])
+    found = nearest(whole, near.t(), half_norms_of(near))
+    assert torch.equal(nearest(whole, twice.t(), half_norms_of(twice)), found)
     unit = torch.nn.functional.normalize(rows, dim=-1)
     assert torch.equal(nearest(features, unit.t()), nearest(features, unit.t(), half_norms_of(unit)))
