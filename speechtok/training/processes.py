@@ -111,15 +111,28 @@ def from_first(network: nn.Module) -> None:
 
 @torch.no_grad()
 def are_alike(networks: Iterable[nn.Module]) -> bool:
-    """Return whether all processes have the same parameters, to the last bit of their sums."""
+    """Return whether all processes have the same networks: each parameter to the last bit, buffers but for rounding.
+
+    Buffers are computed in each process, which may run on another processor; parameters move by what all have agreed on.
+    """
     if not _are_several():
         return True
-    own = torch.stack([item.double().sum() for network in networks for item in network.parameters()])
-    first = own.clone()
+    parts = list(networks)
+    alike = [torch.equal(value, _of_first(value)) for part in parts for value in part.parameters()]
+    alike += [
+        torch.allclose(value.double(), _of_first(value).double(), rtol=1e-3, atol=1e-5)
+        for part in parts
+        for value in part.buffers()
+    ]
+    device = next((value.device for part in parts for value in part.parameters()), torch.device("cpu"))
+    return float(_added(torch.tensor(float(not all(alike)), device=device))) == 0
+
+
+def _of_first(value: Tensor) -> Tensor:
+    """Return the first process's values."""
+    first = value.detach().clone()
     torch.distributed.broadcast(first, 0)
-    unlike = (own != first).any().double()
-    torch.distributed.all_reduce(unlike)
-    return not bool(unlike)
+    return first
 
 
 @contextmanager
