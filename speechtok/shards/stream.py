@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
@@ -82,21 +83,21 @@ class Step(NamedTuple):
 class Stepped(IterableDataset[Any]):
     """An iterable dataset whose steps are known before anything is read, so workers share them and any process can follow."""
 
+    @abstractmethod
     def steps(self) -> Iterator[Step]:
         """Yield the steps of this rank, from where it stands on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self) -> None:
         """Stand at the end of what `steps` gave."""
-        raise NotImplementedError
 
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Return where it stands."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        raise NotImplementedError
 
     def __iter__(self) -> Iterator[Any]:
         for step in self.turns():

@@ -16,13 +16,8 @@ from speechtok.training.batches import Batches
 from speechtok.training.loop import Watcher, train
 from speechtok.training.settings import LoopSettings, read_training_recipe
 from tests.training.processes import float64, in_two_processes
+from tests.training.states import state
 from tests.training.toy import SETTINGS, Lines, Toy, run
-
-
-def state(folder, step):
-    path = folder / "checkpoints" / f"step-{step:08d}"
-    tensors = load_file(path / "networks.safetensors") | load_file(path / "optimizers.safetensors")
-    return tensors, json.loads((path / "state.json").read_text())
 
 
 def same_state(first, second, step):

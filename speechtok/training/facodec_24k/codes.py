@@ -61,10 +61,10 @@ class CodeUse(nn.Module):
             features: `(batch, frames, channels)`.
         """
         counts, total = getattr(self, name), torch.zeros_like(features)
-        for stage, count in zip(quantizer.stages, counts, strict=True):
+        for number, (stage, count) in enumerate(zip(quantizer.stages, counts, strict=True)):
             if self.is_first:
                 standardize(stage.in_proj, stage.in_proj(features))
-            _replace(stage, count == 0, features)
+            _replace(stage, count == 0, features, seed=int(self.count) * len(counts) + number)
             made = stage(features).features
             features, total = features - made, total + made
         counts.zero_()
@@ -80,11 +80,11 @@ class CodeUse(nn.Module):
                 row += summed(torch.bincount(found.flatten(), minlength=len(row)))
 
 
-def _replace(stage: FactorizedQuantizer, is_unused: Tensor, features: Tensor) -> None:
+def _replace(stage: FactorizedQuantizer, is_unused: Tensor, features: Tensor, *, seed: int) -> None:
     projected = all_of(stage.in_proj(features).flatten(0, 1))
     unused = is_unused.nonzero()[:, 0]
-    # the same in every process: of features from all over the batch, in an order that follows from their own number
-    order = torch.randperm(len(projected), generator=torch.Generator().manual_seed(len(projected)))
+    # the same in every process, and others each time and in each stage
+    order = torch.randperm(len(projected), generator=torch.Generator().manual_seed(seed))
     chosen = order[torch.arange(len(unused)) % len(order)].to(projected.device)
     stage.rows[unused] = projected[chosen]
 
