@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from models import Valle
+from models import Valle, learn
 
 import speechtok
 from speechtok.lm import SpeakerPrompts, ValleCollator, Vocabulary, phone_set
@@ -31,22 +31,7 @@ def train(place: Path, *, steps: int = 30, max_tokens: int = 2000, **reading) ->
     """Return the loss of each step."""
     torch.manual_seed(0)
     loader, vocabulary = batches(place, max_tokens, **reading)
-    model = Valle(vocabulary)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    history: list[float] = []
-    while len(history) < steps:
-        for batch in loader:  # one epoch; the next one has another order
-            ar, levels = model.losses(batch)
-            loss = ar + levels.nanmean()  # levels that nobody drew are NaN
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            history.append(loss.item())
-            if len(history) % 10 == 0:
-                print(f"step {len(history)}: AR {ar.item():.3f}, NAR {levels.nanmean().item():.3f}")
-            if len(history) == steps:
-                break
-    return history
+    return learn(Valle(vocabulary), loader, steps)
 
 
 if __name__ == "__main__":

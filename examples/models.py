@@ -86,3 +86,22 @@ class MaskedModel(nn.Module):
         features = self.layers(features, src_key_padding_mask=mask == 0)[:, -frames.shape[1] :]
         logits = torch.stack([output(features) for output in self.outputs], dim=1)
         return codebook_losses(logits, batch["labels"], batch["loss_masks"], shift=False)
+
+
+def learn(model: Valle, loader, steps: int) -> list[float]:
+    """Train VALL-E's two models, and return the loss of each step."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    history: list[float] = []
+    while len(history) < steps:
+        for batch in loader:  # one epoch; with a stream, the next one has another order
+            ar, levels = model.losses(batch)
+            loss = ar + levels.nanmean()  # levels that nobody drew are NaN
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            history.append(loss.item())
+            if len(history) % 10 == 0:
+                print(f"step {len(history)}: AR {ar.item():.3f}, NAR {levels.nanmean().item():.3f}")
+            if len(history) == steps:
+                break
+    return history

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from models import Valle
+from models import Valle, learn
 
 import speechtok
 from speechtok.audio.io import read_waveform
@@ -63,22 +63,7 @@ def train(output: Path, *, on_the_fly: bool, steps: int = 30, batch_size: int = 
         generator=torch.Generator().manual_seed(0),
         collate_fn=ValleCollator(vocabulary=vocabulary, prompt_seconds=(1.0, 3.0)),
     )
-    model = Valle(vocabulary)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    history: list[float] = []
-    while len(history) < steps:
-        for batch in loader:
-            ar, levels = model.losses(batch)
-            loss = ar + levels.nanmean()  # levels that nobody drew are NaN
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            history.append(loss.item())
-            if len(history) % 10 == 0:
-                print(f"step {len(history)}: AR {ar.item():.3f}, NAR {levels.nanmean().item():.3f}")
-            if len(history) == steps:
-                break
-    return history
+    return learn(Valle(vocabulary), loader, steps)
 
 
 def main() -> None:
